@@ -1,0 +1,64 @@
+{{/*
+Name of every object of the controller: <release>-controller.
+*/}}
+{{- define "controller.fullname" -}}
+{{- if hasSuffix "controller" .Release.Name -}}
+{{- .Release.Name | trunc 53 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-controller" (.Release.Name | trunc 42 | trimSuffix "-") -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "controller.serviceAccountName" -}}
+{{- .Values.serviceAccount.name | default (ternary (include "controller.fullname" .) "default" .Values.serviceAccount.create) -}}
+{{- end -}}
+
+{{/*
+repository:tag@digest, the tag being the chart's appVersion unless given.
+*/}}
+{{- define "controller.image" -}}
+{{- with .Values.image -}}
+{{- .repository }}:{{ .tag | default $.Chart.AppVersion }}{{ with .digest }}@{{ . }}{{ end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "controller.selectorLabels" -}}
+app.kubernetes.io/name: dask-gitops
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
+app.kubernetes.io/component: controller
+{{- end -}}
+
+{{- define "controller.labels" -}}
+{{ include "controller.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
+{{- end -}}
+
+{{/*
+What the controller may do in the namespaces it serves: exactly the calls it makes.
+*/}}
+{{- define "controller.rules" -}}
+- apiGroups: [kubernetes.dask.org]
+  resources: [daskclusters, daskworkergroups, daskautoscalers, daskjobs]
+  verbs: [get, list, watch]
+# The default group of a cluster is the controller's own object.
+- apiGroups: [kubernetes.dask.org]
+  resources: [daskworkergroups]
+  verbs: [create, patch]
+- apiGroups: [kubernetes.dask.org]
+  resources: [daskworkergroups/scale]
+  verbs: [get, patch]
+- apiGroups: [kubernetes.dask.org]
+  resources: [daskclusters/status, daskworkergroups/status, daskautoscalers/status, daskjobs/status]
+  verbs: [patch]
+# Never used to set a finalizer: OpenShift asks for it before an ownerReference may block deletion.
+- apiGroups: [kubernetes.dask.org]
+  resources: [daskclusters/finalizers, daskworkergroups/finalizers, daskjobs/finalizers]
+  verbs: [update]
+- apiGroups: [""]
+  resources: [pods, services]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: ["", events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+{{- end -}}
