@@ -1,0 +1,403 @@
+"""HTTP client of the control API that runs inside a user's scheduler (`control.py`).
+
+The other end runs users' code, so it may answer anything. Whatever it does, a call ends within its
+timeout, holds at most `MAX_ANSWER` bytes of its answer, and either returns checked dataclasses or
+raises `SchedulerUnavailable`. Nothing is ever unpickled, no redirect followed, nothing unpacked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar, cast, get_args
+
+import aiohttp
+
+__all__ = ["Outcome", "SchedulerClient", "SchedulerUnavailable", "State", "WorkerRow", "base_url"]
+
+MAX_ANSWER = 4 * 1024 * 1024
+"""Bytes of an answer that are read at most: some 10,000 workers."""
+
+MAX_WAIT_S = 20.0
+"""Seconds that a `retire` call may wait inside the scheduler."""
+
+T = TypeVar("T")
+OutcomeState = Literal["retired", "gone", "draining", "refused"]
+
+
+class SchedulerUnavailable(Exception):
+    """The scheduler gave no usable answer.
+
+    `reason` is short, holds neither secrets nor unchecked text of the scheduler, and reads well
+    after "the scheduler ": "does not answer (timeout after 5 s)", "refuses our token".
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerRow:
+    """One worker as its scheduler sees it."""
+
+    id: str
+    """Server id: new for each worker process, unlike names and addresses."""
+    address: str
+    """As in Dask: `tcp://10.0.0.7:40123`."""
+    host: str
+    """IP of `address` in canonical form (a name, if the worker registered with one)."""
+    name: str
+    status: str
+    """Dask's word: `running`, `paused`, `closing_gracefully` (also: leaving), ..."""
+    processing: int
+    """Tasks sent to the worker: started, waiting there, and seceded ones."""
+    running: int
+    """Tasks started: exact for a leaving worker after its next heartbeat, else an upper bound."""
+    long_running: int
+    """Tasks that seceded from the thread pool; part of `running`."""
+    keys: int
+    unique_keys: int
+    """Keys without a copy on a worker that stays."""
+    bytes: int
+    unique_bytes: int
+    actors: int
+    nthreads: int
+    resources: Mapping[str, float]
+    last_seen_age: float
+    """Seconds since the last heartbeat."""
+    leaving: bool
+    """True while the scheduler is bringing it to its end because we asked."""
+    refused: str | None
+    """Why the last retire of this worker was refused; None: it was not."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What the controller needs to know of a scheduler, at one moment."""
+
+    id: str
+    """Server id of the scheduler: changes when it restarts."""
+    version: str
+    """Version of distributed in the scheduler."""
+    now: float
+    """The scheduler's own clock, seconds since the epoch."""
+    idle_since: float | None
+    """Since when (same clock) no task waits or runs; None: busy. Never earlier than the truth's
+    next look: idleness is as fine as the calls are frequent. Results in memory do not count."""
+    clients: int
+    tasks: Mapping[str, int]
+    """Number of tasks per state of Dask's (`waiting`, `processing`, `queued`, `memory`, ...)."""
+    workers: tuple[WorkerRow, ...]
+
+    @property
+    def idle_seconds(self) -> float | None:
+        """For how long nothing has run, seconds by the scheduler's clock; None: busy."""
+        return None if self.idle_since is None else max(0.0, self.now - self.idle_since)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How far a retired worker is."""
+
+    state: OutcomeState
+    """`retired`: removed by us, its keys are elsewhere (or were discarded as asked). `gone`: the
+    scheduler does not know it and did not retire it. `draining`: going on, call again. `refused`:
+    it is back at work, `message` says why."""
+    message: str
+    """For people: "2 tasks running". Printable, at most 200 characters."""
+
+
+def base_url(host: str, port: int = 8787) -> str:
+    """Return the base URL for a pod IP (IPv4 or IPv6, without brackets) or a host name."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+class SchedulerClient:
+    """Talks to the control API of any number of schedulers through one shared session.
+
+    The session should have no cookie jar of its own (`aiohttp.DummyCookieJar`) and no proxy.
+    """
+
+    def __init__(self, session: aiohttp.ClientSession, *, timeout_s: float = 5.0) -> None:
+        """`timeout_s`: seconds that a call may take in all (`retire`: besides its `wait_s`)."""
+        self._session = session
+        self._timeout_s = timeout_s
+
+    async def state(self, base_url: str, token: str) -> State:
+        """Return what the scheduler knows. Raises `SchedulerUnavailable`."""
+        answer = await self._call("GET", base_url, "state", token)
+        return _valid(_parse_state, answer)
+
+    async def retire(
+        self,
+        base_url: str,
+        token: str,
+        ids: Iterable[str],
+        wait_s: float = 0.0,
+        interrupt: bool = False,
+        discard: bool = False,
+    ) -> dict[str, Outcome]:
+        """Drain and remove the workers with these server ids; return one outcome per id.
+
+        Idempotent, and carried on by the scheduler when the call ends: repeat until nothing is
+        `draining`. Give all ids that should leave in one call, so that none receives the keys of
+        another. The flags of the latest call hold.
+
+        - `wait_s`: the scheduler answers after so many seconds, earlier if all came to an end.
+        - `interrupt`: do not wait for running tasks; they run again elsewhere.
+        - `discard`: remove a worker also if its keys have no place to go or it holds actors.
+
+        Raises `SchedulerUnavailable`; the drain may then have begun all the same.
+        """
+        asked = list(dict.fromkeys(ids))
+        if not asked:
+            return {}
+        wait_s = min(max(wait_s, 0.0), MAX_WAIT_S)
+        body = {"ids": asked, "wait_s": wait_s, "interrupt": interrupt, "discard": discard}
+        answer = await self._call("POST", base_url, "retire", token, body, wait_s)
+        return _valid(lambda a: _parse_per_id(a, asked, _parse_outcome), answer)
+
+    async def undrain(self, base_url: str, token: str, ids: Iterable[str]) -> dict[str, str]:
+        """Stop retiring these workers: back to work. Return the status of each.
+
+        The status is Dask's word (`running`), or `gone` for an id that the scheduler does not know.
+        Raises `SchedulerUnavailable`.
+        """
+        asked = list(dict.fromkeys(ids))
+        if not asked:
+            return {}
+        answer = await self._call("POST", base_url, "undrain", token, {"ids": asked})
+        return _valid(lambda a: _parse_per_id(a, asked, lambda row: row.text("state", 64)), answer)
+
+    async def _call(
+        self,
+        method: str,
+        base_url: str,
+        what: str,
+        token: str,
+        body: Mapping[str, Any] | None = None,
+        wait_s: float = 0.0,
+    ) -> Any:
+        """Make one request; return the decoded JSON. Raises `SchedulerUnavailable`."""
+        timeout_s = self._timeout_s + wait_s
+        try:
+            async with asyncio.timeout(timeout_s):
+                raw = await self._raw(method, f"{base_url}/control/v1/{what}", token, body)
+        except TimeoutError:
+            raise SchedulerUnavailable(f"does not answer (timeout after {timeout_s:g} s)") from None
+        except aiohttp.ClientConnectorError as e:
+            why = (e.os_error.strerror or "no connection").lower()
+            raise SchedulerUnavailable(f"cannot be reached ({_clean(why, 60)})") from None
+        except aiohttp.ServerConnectionError:
+            raise SchedulerUnavailable("closed the connection") from None
+        except (aiohttp.ClientError, OSError, ValueError) as e:
+            # Only the kind: the text of these may quote what the other side sent.
+            raise SchedulerUnavailable(f"does not speak HTTP ({type(e).__name__})") from None
+        try:
+            return json.loads(raw, parse_constant=_refuse_constant)
+        except (ValueError, RecursionError):
+            raise SchedulerUnavailable("answer is not valid: not JSON") from None
+
+    async def _raw(
+        self, method: str, url: str, token: str, body: Mapping[str, Any] | None
+    ) -> bytes:
+        """Return the body of a 200 answer. Raises SchedulerUnavailable and aiohttp's errors."""
+        async with self._session.request(
+            method,
+            url,
+            json=body,
+            # Identity, and no unpacking: a small gzip body can grow a thousandfold.
+            headers={"Authorization": f"Bearer {token}", "Accept-Encoding": "identity"},
+            auto_decompress=False,
+            allow_redirects=False,  # would send our token to wherever the scheduler says
+            timeout=aiohttp.ClientTimeout(total=None),  # the caller's asyncio.timeout is the total
+        ) as response:
+            try:
+                if response.status != 200:
+                    raise SchedulerUnavailable(
+                        _STATUS.get(response.status)
+                        or (
+                            "answers with a redirect, which is not followed"
+                            if 300 <= response.status < 400
+                            else f"answers {response.status}"
+                        )
+                    )
+                if response.headers.get("Content-Encoding", "identity") != "identity":
+                    raise SchedulerUnavailable("answer is not valid: compressed")
+                raw = bytearray()
+                async for chunk in response.content.iter_any():
+                    raw += chunk
+                    if len(raw) > MAX_ANSWER:
+                        raise SchedulerUnavailable(
+                            f"answer is not valid: larger than {MAX_ANSWER >> 20} MiB"
+                        )
+                return bytes(raw)
+            except SchedulerUnavailable:
+                response.close()  # do not read the rest, do not keep the connection
+                raise
+
+
+_STATUS = {
+    401: "refuses our token",
+    403: "refuses our token",
+    404: "answers 404: has no control API",
+    400: "answers 400: does not understand us",
+}
+
+
+class _Invalid(Exception):
+    """A field of an answer is wrong; the text says which and how, and quotes no value."""
+
+
+def _valid(parse: Callable[[Any], T], answer: Any) -> T:
+    try:
+        return parse(answer)
+    except _Invalid as e:
+        raise SchedulerUnavailable(f"answer is not valid: {e}") from None
+
+
+class _Fields:
+    """The fields of one JSON object, each checked when taken. Raises `_Invalid`."""
+
+    def __init__(self, value: Any, at: str) -> None:
+        """`at`: where the object stands in the answer, for the error ("" for the answer itself)."""
+        if not isinstance(value, dict):
+            raise _Invalid(f"{at or 'it'} is not an object")
+        self._value = value
+        self._prefix = f"{at}." if at else ""
+
+    def _take(self, key: str, kind: type | tuple[type, ...], words: str) -> Any:
+        value = self._value.get(key)
+        # bool is an int to Python, and only to Python
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            raise _Invalid(f"{self._prefix}{key} is not {words}")
+        return value
+
+    def text(self, key: str, longest: int = 1024) -> str:
+        value: str = self._take(key, str, "a string")
+        if len(value) > longest or not value.isprintable():
+            raise _Invalid(f"{self._prefix}{key} is not a short line of text")
+        return value
+
+    def note(self, key: str) -> str:
+        """Return text that only people read: whatever it was, printable and short."""
+        return _clean(self._take(key, str, "a string"), 200)
+
+    def count(self, key: str) -> int:
+        value: int = self._take(key, int, "an integer")
+        if not 0 <= value < 2**63:
+            raise _Invalid(f"{self._prefix}{key} is out of range")
+        return value
+
+    def number(self, key: str) -> float:
+        value: int | float = self._take(key, (int, float), "a number")
+        if abs(value) > 1e300:  # before float(): a long int overflows; 1e999 is read as infinity
+            raise _Invalid(f"{self._prefix}{key} is out of range")
+        return float(value)
+
+    def truth(self, key: str) -> bool:
+        value: bool = self._take(key, bool, "true or false")
+        return value
+
+    def items(self, key: str) -> list[Any]:
+        value: list[Any] = self._take(key, list, "a list")
+        return value
+
+    def numbers(self, key: str) -> dict[str, float]:
+        """Return an object whose values are numbers. The names in it are the user's: unquoted."""
+        value: dict[str, Any] = self._take(key, dict, "an object")
+        for name, number in value.items():
+            if not (len(name) <= 256 and name.isprintable()):
+                raise _Invalid(f"{self._prefix}{key} has a name that is not a short line of text")
+            if isinstance(number, bool) or not isinstance(number, (int, float)):
+                raise _Invalid(f"{self._prefix}{key} has a value that is not a number")
+            if abs(number) > 1e300:
+                raise _Invalid(f"{self._prefix}{key} has a value that is out of range")
+        return {name: float(number) for name, number in value.items()}
+
+    def objects(self, key: str, wanted: list[str]) -> dict[str, _Fields]:
+        """Return these entries of an object of objects; others are dropped."""
+        value: dict[str, Any] = self._take(key, dict, "an object")
+        return {i: _Fields(value.get(i), f"{self._prefix}{key}[{n}]") for n, i in enumerate(wanted)}
+
+    def wrong(self, key: str, words: str) -> _Invalid:
+        return _Invalid(f"{self._prefix}{key} {words}")
+
+    def is_null(self, key: str) -> bool:
+        return key in self._value and self._value[key] is None
+
+
+def _parse_state(answer: Any) -> State:
+    fields = _Fields(answer, "")
+    workers: dict[str, WorkerRow] = {}
+    for n, item in enumerate(fields.items("workers")):
+        row = _parse_worker(_Fields(item, f"workers[{n}]"))
+        if row.id in workers:
+            raise _Invalid(f"workers[{n}].id is there twice")
+        workers[row.id] = row
+    return State(
+        id=fields.text("id"),
+        version=fields.text("version", 64),
+        now=fields.number("now"),
+        idle_since=None if fields.is_null("idle_since") else fields.number("idle_since"),
+        clients=fields.count("clients"),
+        tasks={state: int(n) for state, n in fields.numbers("tasks").items()},
+        workers=tuple(workers.values()),
+    )
+
+
+def _parse_worker(row: _Fields) -> WorkerRow:
+    return WorkerRow(
+        id=row.text("id"),
+        address=row.text("address"),
+        host=_canonical_host(row.text("host")),
+        name=row.text("name"),
+        status=row.text("status", 64),
+        processing=row.count("processing"),
+        running=row.count("running"),
+        long_running=row.count("long_running"),
+        keys=row.count("keys"),
+        unique_keys=row.count("unique_keys"),
+        bytes=row.count("bytes"),
+        unique_bytes=row.count("unique_bytes"),
+        actors=row.count("actors"),
+        nthreads=row.count("nthreads"),
+        resources=row.numbers("resources"),
+        last_seen_age=row.number("last_seen_age"),
+        leaving=row.truth("leaving"),
+        refused=None if row.is_null("refused") else row.note("refused"),
+    )
+
+
+def _parse_per_id(answer: Any, ids: list[str], parse: Callable[[_Fields], T]) -> dict[str, T]:
+    """Return `parse` of each asked id's row; rows that nobody asked for are dropped."""
+    rows = _Fields(answer, "").objects("workers", ids)
+    return {i: parse(row) for i, row in rows.items()}
+
+
+def _parse_outcome(row: _Fields) -> Outcome:
+    state = row.text("state", 64)
+    if state not in get_args(OutcomeState):
+        raise row.wrong("state", "is none that we know")
+    return Outcome(state=cast(OutcomeState, state), message=row.note("message"))
+
+
+def _canonical_host(host: str) -> str:
+    """Return an IP as Kubernetes writes it; anything else as it is."""
+    try:
+        return str(ipaddress.ip_address(host.strip("[]")))
+    except ValueError:
+        return host
+
+
+def _clean(text: str, longest: int) -> str:
+    """Return `text` cut to `longest` characters, without anything that does not print."""
+    return "".join(c if c.isprintable() else " " for c in text[:longest])
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")

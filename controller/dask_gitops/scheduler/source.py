@@ -1,0 +1,61 @@
+"""How `control.py` gets into a scheduler whose image knows nothing of us.
+
+Dask runs the literal text in `PRELOAD_ENV` before the scheduler starts. That text only fetches the
+real source from another variable, because dask logs the text and expands dollar signs in it.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import io
+import tokenize
+from pathlib import Path
+
+PRELOAD_ENV = "DASK_DISTRIBUTED__SCHEDULER__PRELOAD"
+"""Read by dask. A `--preload` of the user's on the command line makes dask ignore it: then append
+`--preload PRELOAD` to the command line as well. (Read by `dask scheduler` only: harmless elsewhere.)
+"""
+
+SOURCE_ENV = "SCHEDULER_CONTROL_SOURCE"
+"""Holds `control_source()`. Must not begin with `DASK_`: dask would take it for configuration."""
+
+TOKEN_ENV = "SCHEDULER_CONTROL_TOKEN"
+"""Holds the bearer token. Not `DASK_...` either: workers and clients can read dask's config."""
+
+PRELOAD = f"""\
+import os, traceback
+try:
+    exec(os.environ[{SOURCE_ENV!r}])
+except Exception:
+    traceback.print_exc()
+"""
+"""The preload text. Whatever is wrong with the source, the scheduler starts, only without the API.
+Dask takes a preload for literal text when it contains a space."""
+
+
+@functools.cache
+def control_source() -> str:
+    """Return the text for `SOURCE_ENV`: `control.py` without comments and docstrings.
+
+    Code lines stay as written (no `ast.unparse`: a newer Python may write what an older scheduler
+    cannot read). Holds no dollar sign, which Kubernetes would expand in an env value.
+    """
+    return _strip((Path(__file__).parent / "control.py").read_text(encoding="utf-8"))
+
+
+def _strip(text: str) -> str:
+    """Return Python source `text` without comments, docstrings and blank lines."""
+    lines = text.splitlines()
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type == tokenize.COMMENT:
+            row, column = token.start
+            lines[row - 1] = lines[row - 1][:column].rstrip()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            if ast.get_docstring(node, clean=False) is None:
+                continue
+            doc = node.body[0]
+            for row in range(doc.lineno, (doc.end_lineno or doc.lineno) + 1):
+                lines[row - 1] = ""
+    return "\n".join(line for line in lines if line.strip()) + "\n"
