@@ -1,0 +1,53 @@
+"""The way to Kubernetes: credentials, client, informer, work queue, Lease. Knows no Dask."""
+
+from .client import JSON, Api, Created, KubeClient, Page
+from .credentials import Credentials, CredentialsError, from_kubeconfig, in_cluster, load
+from .errors import ApiError, ApiUnreachable, KubeError, NotLeader
+from .informer import Informer, Key, Meta, key_of
+from .lease import LeaseElector
+from .resource import (
+    DASKAUTOSCALERS,
+    DASKCLUSTERS,
+    DASKJOBS,
+    DASKWORKERGROUPS,
+    EVENTS,
+    LEASES,
+    NAMESPACES,
+    PODS,
+    SERVICES,
+    Resource,
+)
+from .workqueue import WorkQueue
+
+__all__ = [
+    "DASKAUTOSCALERS",
+    "DASKCLUSTERS",
+    "DASKJOBS",
+    "DASKWORKERGROUPS",
+    "EVENTS",
+    "JSON",
+    "LEASES",
+    "NAMESPACES",
+    "PODS",
+    "SERVICES",
+    "Api",
+    "ApiError",
+    "ApiUnreachable",
+    "Created",
+    "Credentials",
+    "CredentialsError",
+    "Informer",
+    "Key",
+    "KubeClient",
+    "KubeError",
+    "LeaseElector",
+    "Meta",
+    "NotLeader",
+    "Page",
+    "Resource",
+    "WorkQueue",
+    "from_kubeconfig",
+    "in_cluster",
+    "key_of",
+    "load",
+]

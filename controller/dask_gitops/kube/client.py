@@ -1,0 +1,550 @@
+"""The way to the API server: one HTTP session, raw dicts in and out.
+
+Why not the official client: its typed models refuse valid pod specs (unknown fields, ``cpu: 2``)
+and cost five times the CPU. A pass-through of users' pod specs has to be raw.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import copy
+import json
+import random
+import re
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, NamedTuple, Protocol
+
+import aiohttp
+from yarl import URL
+
+from .credentials import Credentials
+from .errors import ApiError, ApiUnreachable, NotLeader
+from .resource import Resource
+
+JSON = dict[str, Any]
+Warnings = list[str]
+Guard = Callable[[], bool]
+#: (verb, resource, HTTP status or 0 when no answer came, seconds)
+RequestHook = Callable[[str, Resource, int, float], None]
+
+PATCH_TYPES = {
+    "merge": "application/merge-patch+json",
+    "json": "application/json-patch+json",
+    "strategic": "application/strategic-merge-patch+json",
+    "apply": "application/apply-patch+yaml",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """Answer to a create: the object as stored, and the server's warnings (unknown fields)."""
+
+    object: JSON
+    warnings: list[str] = field(default_factory=list)
+
+
+class Page(NamedTuple):
+    """One page of a list. All pages of one list are the same snapshot ``resource_version``."""
+
+    items: list[JSON]
+    resource_version: str
+
+
+class Api(Protocol):
+    """What the rest of the controller may ask of an API server; tests have one in memory."""
+
+    async def get(self, res: Resource, namespace: str | None, name: str) -> JSON: ...
+
+    async def list(
+        self,
+        res: Resource,
+        namespace: str | None = None,
+        *,
+        label_selector: str | None = None,
+        limit: int = 500,
+    ) -> Page: ...
+
+    def list_pages(
+        self,
+        res: Resource,
+        namespace: str | None = None,
+        *,
+        label_selector: str | None = None,
+        limit: int = 500,
+    ) -> AsyncGenerator[Page, None]: ...
+
+    def watch(
+        self,
+        res: Resource,
+        namespace: str | None = None,
+        *,
+        label_selector: str | None = None,
+        resource_version: str,
+        timeout_s: float,
+    ) -> AsyncGenerator[tuple[str, JSON], None]: ...
+
+    async def create(
+        self, res: Resource, namespace: str | None, body: JSON, *, dry_run: bool = False
+    ) -> Created: ...
+
+    async def patch(
+        self,
+        res: Resource,
+        namespace: str | None,
+        name: str,
+        body: Any,
+        *,
+        subresource: str | None = None,
+        field_manager: str = "dask-gitops",
+        patch_type: str = "merge",
+    ) -> JSON: ...
+
+    async def delete(
+        self,
+        res: Resource,
+        namespace: str | None,
+        name: str,
+        *,
+        uid: str,
+        grace_period_s: int | None = None,
+        propagation: str | None = None,
+    ) -> JSON | None: ...
+
+    def unguarded(self) -> Api: ...
+
+
+class _Attempt:
+    """What happens to one request on the wire; shared with `_Request` below."""
+
+    __slots__ = ("guard", "sent")
+
+    def __init__(self, guard: Guard | None) -> None:
+        self.guard = guard
+        self.sent = False
+
+
+_attempt: contextvars.ContextVar[_Attempt | None] = contextvars.ContextVar("attempt", default=None)
+
+
+class _Request(aiohttp.ClientRequest):
+    """Asks the guard at the last moment: after the wait for a connection, and again when aiohttp
+    by itself repeats a DELETE whose kept-alive connection turned out dead."""
+
+    async def send(self, conn: Any) -> aiohttp.ClientResponse:
+        attempt = _attempt.get()
+        if attempt is not None:
+            if attempt.guard is not None and not attempt.guard():
+                raise NotLeader(f"{self.method} {self.url.path} was not sent: not the leader")
+            attempt.sent = True
+        return await super().send(conn)
+
+
+class KubeClient:
+    """Client of one API server. Close it, or use ``async with``.
+
+    - Reads are repeated (3 times, jittered back-off) after connection errors and 5xx.
+    - Writes are repeated only when they certainly did not take effect: the connection could not be
+      made, 429, 401 (once, with fresh credentials). An ambiguous end raises
+      ``ApiUnreachable(sent=True)`` and the caller copes.
+    - At most ``writes_in_flight`` writes at a time; waits (back-off, Retry-After) hold no slot.
+    - ``guard`` is asked right before each write is sent; when it says False `NotLeader` is raised
+      and nothing is sent.
+
+    Errors of every method: `ApiError` (the server said no), `ApiUnreachable` (no answer), and for
+    writes `NotLeader`.
+
+    :param on_request: called after every attempt, also failed ones; must not raise.
+    :param timeout_s: for one attempt, watches excepted.
+    :param deadline_s: no retry begins later than this after the call began; the last error is
+        raised instead, with its ``retry_after``.
+    """
+
+    def __init__(
+        self,
+        credentials: Credentials,
+        *,
+        guard: Guard | None = None,
+        on_request: RequestHook | None = None,
+        writes_in_flight: int = 64,
+        timeout_s: float = 30.0,
+        deadline_s: float = 30.0,
+        user_agent: str = "dask-gitops",
+    ) -> None:
+        self.credentials = credentials
+        self.guard = guard
+        self._on_request = on_request
+        self._writes: asyncio.Semaphore | None = asyncio.Semaphore(writes_in_flight)
+        self._timeout_s = timeout_s
+        self._deadline_s = deadline_s
+        self._server = credentials.server.rstrip("/")
+        self._timeout = aiohttp.ClientTimeout(total=timeout_s)
+        self._session = aiohttp.ClientSession(
+            # No limit: writes have their own, and a queue of connections would delay the watches.
+            # Connections are dropped by us before any server or load balancer does it on its own,
+            # because a create that meets a dying connection ends ambiguously.
+            connector=aiohttp.TCPConnector(limit=0, ssl=credentials.ssl, keepalive_timeout=30),
+            request_class=_Request,
+            # Uncompressed: a list of thousands of pods costs the server more CPU than network.
+            headers={
+                "User-Agent": user_agent,
+                "Accept": "application/json",
+                "Accept-Encoding": "identity",
+            },
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            proxy=credentials.proxy,
+        )
+
+    async def __aenter__(self) -> KubeClient:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the session, also for views made by `unguarded`."""
+        await self._session.close()
+
+    def unguarded(self) -> KubeClient:
+        """A view on the same session without guard and without waiting behind other writes.
+
+        For leader election itself: a renewal must pass although 64 creates are under way.
+        """
+        view = copy.copy(self)
+        view.guard = None
+        view._writes = None
+        return view
+
+    # Reads
+
+    async def get(self, res: Resource, namespace: str | None, name: str) -> JSON:
+        """One object."""
+        answer, _ = await self._call("get", "GET", res, res.path(namespace, name))
+        return answer
+
+    async def list(
+        self,
+        res: Resource,
+        namespace: str | None = None,
+        *,
+        label_selector: str | None = None,
+        limit: int = 500,
+    ) -> Page:
+        """The whole list in one consistent snapshot; read in pages of ``limit`` (0: at once)."""
+        try:
+            items: list[JSON] = []
+            version = ""
+            async for page in self.list_pages(
+                res, namespace, label_selector=label_selector, limit=limit
+            ):
+                items += page.items
+                version = page.resource_version
+            return Page(items, version)
+        except ApiError as error:
+            if not error.is_gone or not limit:
+                raise
+        # The continue token expired between two pages: slow network or a compacting server.
+        return await self.list(res, namespace, label_selector=label_selector, limit=0)
+
+    async def list_pages(
+        self,
+        res: Resource,
+        namespace: str | None = None,
+        *,
+        label_selector: str | None = None,
+        limit: int = 500,
+    ) -> AsyncGenerator[Page, None]:
+        """The list page by page. A 410 in mid-list is raised: the pages so far are no list."""
+        query: dict[str, str] = {}
+        if label_selector:
+            query["labelSelector"] = label_selector
+        if limit:
+            query["limit"] = str(limit)
+        while True:
+            answer, _ = await self._call("list", "GET", res, res.path(namespace), query=query)
+            meta = answer.get("metadata") or {}
+            yield Page(answer.get("items") or [], meta.get("resourceVersion", ""))
+            if not meta.get("continue"):
+                return
+            query["continue"] = meta["continue"]
+
+    async def watch(
+        self,
+        res: Resource,
+        namespace: str | None = None,
+        *,
+        label_selector: str | None = None,
+        resource_version: str,
+        timeout_s: float,
+    ) -> AsyncGenerator[tuple[str, JSON], None]:
+        """Events after ``resource_version`` as (type, object), BOOKMARKs included.
+
+        Ends when the server ends it (asked to after ``timeout_s`` seconds). ERROR events and
+        refusals raise `ApiError`, a broken connection `ApiUnreachable`. Wrap it in
+        ``contextlib.aclosing`` so that leaving the loop closes the connection.
+        """
+        query = {
+            "watch": "1",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": resource_version,
+            "timeoutSeconds": str(max(1, int(timeout_s))),
+        }
+        if label_selector:
+            query["labelSelector"] = label_selector
+        url = self._url(res.path(namespace), query)
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        status = 0
+        answered = False
+        try:
+            headers = await self.credentials.headers()
+            async with self._session.get(
+                url,
+                headers=headers,
+                timeout=aiohttp.ClientTimeout(total=None, connect=self._timeout_s),
+                allow_redirects=False,
+            ) as response:
+                status = response.status
+                if status == 401:
+                    await self.credentials.headers(refresh=True)
+                if status != 200:
+                    raise _error(response, await response.read())
+                answered = True
+                self._report("watch", res, status, loop.time() - started)
+                # Not response.content.readline(): it refuses lines beyond 64 KiB, and objects may
+                # be 1.5 MiB.
+                pieces: list[bytes] = []
+                async for chunk in response.content.iter_any():
+                    head, newline, rest = chunk.partition(b"\n")
+                    pieces.append(head)
+                    if not newline:
+                        continue
+                    lines = [b"".join(pieces), *rest.split(b"\n")]
+                    pieces = [lines.pop()]
+                    for line in lines:
+                        if not line.strip():
+                            continue
+                        event = json.loads(line)
+                        kind, obj = event["type"], event["object"]
+                        if kind == "ERROR":
+                            raise ApiError.from_status(obj)
+                        yield kind, obj
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError, KeyError) as error:
+            raise ApiUnreachable(f"watch {res}: {_words(error)}", sent=True) from error
+        finally:
+            if not answered:
+                self._report("watch", res, status, loop.time() - started)
+
+    # Writes
+
+    async def create(
+        self, res: Resource, namespace: str | None, body: JSON, *, dry_run: bool = False
+    ) -> Created:
+        """Create an object. Unknown fields do not fail, they come back as warnings."""
+        query = {"fieldValidation": "Warn", "fieldManager": "dask-gitops"}
+        if dry_run:
+            query["dryRun"] = "All"
+        answer, warnings = await self._call(
+            "create", "POST", res, res.path(namespace), query=query, body=body
+        )
+        return Created(answer, warnings)
+
+    async def patch(
+        self,
+        res: Resource,
+        namespace: str | None,
+        name: str,
+        body: Any,
+        *,
+        subresource: str | None = None,
+        field_manager: str = "dask-gitops",
+        patch_type: str = "merge",
+    ) -> JSON:
+        """Change an object; put ``metadata.uid`` and ``metadata.resourceVersion`` into a merge
+        patch to have it refused (409, ``is_conflict``) when the object is not the expected one."""
+        query = {"fieldManager": field_manager}
+        if patch_type == "apply":
+            query["force"] = "true"
+        answer, _ = await self._call(
+            "patch",
+            "PATCH",
+            res,
+            res.path(namespace, name, subresource),
+            query=query,
+            body=body,
+            content_type=PATCH_TYPES[patch_type],
+        )
+        return answer
+
+    async def delete(
+        self,
+        res: Resource,
+        namespace: str | None,
+        name: str,
+        *,
+        uid: str,
+        grace_period_s: int | None = None,
+        propagation: str | None = None,
+    ) -> JSON | None:
+        """Delete the object with this uid and no other.
+
+        Returns the object while it is still terminating (or as it was at its end), None when the
+        object with this uid no longer exists, be the name unused or taken by a successor.
+        """
+        options: JSON = {
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "preconditions": {"uid": uid},
+        }
+        if grace_period_s is not None:
+            options["gracePeriodSeconds"] = grace_period_s
+        if propagation is not None:
+            options["propagationPolicy"] = propagation
+        try:
+            answer, _ = await self._call(
+                "delete", "DELETE", res, res.path(namespace, name), body=options
+            )
+        except ApiError as error:
+            if error.is_not_found or (error.is_conflict and "UID in precondition" in error.message):
+                return None
+            raise
+        return None if answer.get("kind") == "Status" else answer
+
+    # The one way all calls but watches take
+
+    async def _call(
+        self,
+        verb: str,
+        method: str,
+        res: Resource,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Any = None,
+        content_type: str = "application/json",
+    ) -> tuple[JSON, Warnings]:
+        url = self._url(path, query)
+        data = None if body is None else json.dumps(body, separators=(",", ":")).encode()
+        is_write = method != "GET"
+        slot = self._writes if is_write and self._writes is not None else contextlib.nullcontext()
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._deadline_s
+        failures = 0
+        refreshed = False
+        while True:
+            attempt = _Attempt(self.guard if is_write else None)
+            try:
+                async with slot:
+                    return await self._once(verb, method, res, url, data, content_type, attempt)
+            except ApiError as error:
+                if error.status == 401 and not refreshed:
+                    # Refused before it had any effect; a rotated token explains it.
+                    refreshed = True
+                    await self.credentials.headers(refresh=True)
+                    continue
+                if error.status == 429:
+                    # Turned away before it had any effect, so this holds for writes too.
+                    wait = error.retry_after if error.retry_after is not None else 1.0
+                elif error.status >= 500 and not is_write and failures < 3:
+                    failures += 1
+                    wait = max(error.retry_after or 0.0, _backoff(failures))
+                else:
+                    raise
+                if loop.time() + wait > deadline:
+                    raise
+            except ApiUnreachable as error:
+                if (is_write and error.sent) or failures == 3:
+                    raise
+                failures += 1
+                wait = _backoff(failures)
+                if loop.time() + wait > deadline:
+                    raise
+            # Never below what the server asked for; spread, so that not all come back at once.
+            await asyncio.sleep(wait * random.uniform(1.0, 1.25))
+
+    async def _once(
+        self,
+        verb: str,
+        method: str,
+        res: Resource,
+        url: URL,
+        data: bytes | None,
+        content_type: str,
+        attempt: _Attempt,
+    ) -> tuple[JSON, Warnings]:
+        headers = dict(await self.credentials.headers())
+        if data is not None:
+            headers["Content-Type"] = content_type
+        if attempt.guard is not None and not attempt.guard():
+            raise NotLeader(f"{verb} {res}: not the leader")  # not even a connection is needed
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        status = 0
+        token = _attempt.set(attempt)
+        try:
+            async with self._session.request(
+                method,
+                url,
+                data=data,
+                headers=headers,
+                timeout=self._timeout,
+                allow_redirects=False,
+            ) as response:
+                raw = await response.read()
+                status = response.status
+                if status >= 300:
+                    raise _error(response, raw)
+                answer = json.loads(raw)
+                if not isinstance(answer, dict):
+                    raise ValueError("the answer is no JSON object")
+                return answer, _warnings(response.headers.getall("Warning", ()))
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            raise ApiUnreachable(f"{verb} {res}: {_words(error)}", sent=attempt.sent) from error
+        finally:
+            _attempt.reset(token)
+            self._report(verb, res, status, loop.time() - started)
+
+    def _url(self, path: str, query: Mapping[str, str] | None) -> URL:
+        url = URL(self._server + path, encoded=True)
+        return url.with_query(query) if query else url
+
+    def _report(self, verb: str, res: Resource, status: int, seconds: float) -> None:
+        if self._on_request is not None:
+            self._on_request(verb, res, status, seconds)
+
+
+def _backoff(failures: int) -> float:
+    return float(0.2 * 2**failures * random.uniform(0.5, 1.0))
+
+
+def _words(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def _error(response: aiohttp.ClientResponse, raw: bytes) -> ApiError:
+    try:
+        body: Any = json.loads(raw)
+    except ValueError:  # a proxy's page, or plain text from an API server that is starting
+        body = raw.decode(errors="replace")
+    wait: float | None = None
+    with contextlib.suppress(KeyError, ValueError):
+        wait = float(response.headers["Retry-After"])  # Kubernetes sends seconds, never dates
+    return ApiError.from_status(body, http_status=response.status, retry_after=wait)
+
+
+_WARNING = re.compile(r'\b\d{3} \S+ "((?:[^"\\]|\\.)*)"')
+
+
+def _warnings(values: Iterable[str]) -> list[str]:
+    """Texts of ``Warning: 299 - "..."`` headers; a proxy may have joined several into one."""
+    texts = [text for value in values for text in _WARNING.findall(value)]
+    return [re.sub(r"\\(.)", r"\1", text) for text in texts]

@@ -1,0 +1,107 @@
+"""What can go wrong between us and the API server."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+class KubeError(Exception):
+    """Base of all errors of this package.
+
+    ``retry_after``: seconds the server asked us to stay away, or None. The work queue honours it.
+    """
+
+    retry_after: float | None = None
+
+
+class NotLeader(KubeError):
+    """The guard refused a write: nothing was sent."""
+
+
+class ApiUnreachable(KubeError):
+    """No (whole) answer came: connection refused, reset, timed out, or not an answer at all.
+
+    ``sent`` is False when the request certainly never left us. When it is True the request may or
+    may not have taken effect: the caller must be able to live with either (409 on a repeated
+    create, None on a repeated delete).
+    """
+
+    def __init__(self, message: str, *, sent: bool) -> None:
+        super().__init__(message)
+        self.sent = sent
+
+
+class ApiError(KubeError):
+    """The API server answered, with an error (or sent one inside a watch)."""
+
+    def __init__(
+        self,
+        status: int,
+        reason: str = "",
+        message: str = "",
+        details: Mapping[str, Any] | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(status, reason, message)
+        self.status = status
+        self.reason = reason
+        self.message = message
+        self.details: Mapping[str, Any] = details or {}
+        self.retry_after = retry_after
+
+    def __str__(self) -> str:
+        return f"{self.status} {self.reason}: {self.message}"
+
+    @classmethod
+    def from_status(
+        cls, body: Any, *, http_status: int = 0, retry_after: float | None = None
+    ) -> ApiError:
+        """Error from a ``kind: Status`` body; anything else is shown as it is, shortened."""
+        if not isinstance(body, dict):
+            return cls(http_status, "", str(body)[:500], None, retry_after)
+        details = body.get("details")
+        details = details if isinstance(details, dict) else {}
+        if retry_after is None and details.get("retryAfterSeconds"):
+            retry_after = float(details["retryAfterSeconds"])
+        return cls(
+            http_status or int(body.get("code") or 0),
+            str(body.get("reason") or ""),
+            str(body.get("message") or ""),
+            details,
+            retry_after,
+        )
+
+    def has_cause(self, reason: str) -> bool:
+        """Whether ``details.causes`` names this reason."""
+        return any(cause.get("reason") == reason for cause in self.details.get("causes") or ())
+
+    @property
+    def is_not_found(self) -> bool:
+        return self.status == 404
+
+    @property
+    def is_already_exists(self) -> bool:
+        return self.status == 409 and self.reason == "AlreadyExists"
+
+    @property
+    def is_conflict(self) -> bool:
+        """A precondition (resourceVersion, uid) did not hold; not the 409 of AlreadyExists."""
+        return self.status == 409 and self.reason != "AlreadyExists"
+
+    @property
+    def is_gone(self) -> bool:
+        """A resourceVersion or continue token is too old: list anew."""
+        return self.status == 410 or self.reason in ("Expired", "Gone")
+
+    @property
+    def is_forbidden_quota(self) -> bool:
+        return self.status == 403 and "exceeded quota" in self.message
+
+    @property
+    def is_namespace_terminating(self) -> bool:
+        return self.status == 403 and self.has_cause("NamespaceTerminating")
+
+    @property
+    def is_invalid(self) -> bool:
+        return self.status == 422
