@@ -1,0 +1,149 @@
+#!/usr/bin/env python3
+"""Write values.schema.json (of the chart and of the controller's) and docs/values.md from the schemas in YAML.
+
+`python ci/schema.py` writes, `python ci/schema.py --check` fails when a file is not current.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+SCHEMAS = [Path("values.schema.yaml"), Path("charts/controller/values.schema.yaml")]
+TABLE = Path("docs/values.md")
+
+INTRO = """\
+# Values
+
+Written by `ci/schema.py` from `values.schema.yaml`. [`values.yaml`](../values.yaml) explains the same keys with examples.
+A key that is not listed here is an error. In `defaults` and below `clusters`, `null` takes a default away.
+"""
+
+Schema = dict[str, Any]
+
+
+def load(path: Path) -> Schema:
+    """Read a schema; YAML anchors and merge keys are resolved."""
+    schema: Schema = yaml.safe_load((ROOT / path).read_text(encoding="utf-8"))
+    return schema
+
+
+def resolve(schema: Schema, root: Schema) -> Schema:
+    """Follow a `$ref` to a definition; what stands beside it wins."""
+    if "$ref" not in schema:
+        return schema
+    name = schema["$ref"].removeprefix("#/definitions/")
+    return {**root["definitions"][name], **{k: v for k, v in schema.items() if k != "$ref"}}
+
+
+def without_siblings(node: Any) -> Any:
+    """Draft-07 ignores what stands beside a `$ref`; leave it out so that no validator reads it."""
+    if isinstance(node, dict):
+        if isinstance(node.get("$ref"), str):
+            return {"$ref": node["$ref"]}
+        return {key: without_siblings(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [without_siblings(item) for item in node]
+    return node
+
+
+def to_json(schema: Schema) -> str:
+    """The schema as Helm reads it."""
+    return json.dumps(without_siblings(schema), indent=2, ensure_ascii=False) + "\n"
+
+
+def type_of(schema: Schema) -> str:
+    """The type in words; null is not mentioned, the introduction does."""
+    types = schema.get("type", "object")
+    names = [types] if isinstance(types, str) else [name for name in types if name != "null"]
+    return " or ".join(names)
+
+
+def rows(schema: Schema, root: Schema, path: str, stop: frozenset[str]) -> Iterator[str]:
+    """One line per key, depth first. Keys in `stop` have a section of their own."""
+    for key, raw in schema.get("properties", {}).items():
+        value = resolve(raw, root)
+        here = f"{path}{key}"
+        default = f"`{json.dumps(value['default'])}`" if "default" in value else ""
+        text = " ".join(value.get("description", "").split()).replace("|", "\\|")
+        yield f"| `{here}` | {type_of(value)} | {default} | {text} |"
+        if here not in stop:
+            yield from rows(value, root, f"{here}.", stop)
+
+
+def section(title: str, text: str, lines: Iterator[str]) -> str:
+    """A heading and its table."""
+    table = "\n".join(["| key | type | default | |", "|---|---|---|---|", *lines])
+    return f"\n## {title}\n\n" + (f"{text}\n\n" if text else "") + f"{table}\n"
+
+
+def to_table(chart: Schema, controller: Schema) -> str:
+    """docs/values.md."""
+    definitions = chart["definitions"]
+    pod = frozenset({"podTemplate.metadata"})
+    top = frozenset({"clusters", "defaults", "controller"})
+    cluster = frozenset({"scheduler", "worker", "workerGroups"})
+    inherited = set(definitions["worker"]["properties"])
+    group = {k: v for k, v in definitions["group"]["properties"].items() if k not in inherited}
+    return INTRO + "".join(
+        [
+            section("The chart", "", rows(chart, chart, "", top)),
+            section(
+                "A cluster",
+                "Below `clusters.<name>`, and, without `enabled` and `workerGroups`, below `defaults`.",
+                rows(definitions["cluster"], chart, "", cluster),
+            ),
+            section(
+                "Its scheduler",
+                "Below `clusters.<name>.scheduler` and `defaults.scheduler`.",
+                rows(definitions["scheduler"], chart, "", pod),
+            ),
+            section(
+                "Its workers",
+                "Below `clusters.<name>.worker` and `defaults.worker`, and directly below a worker group.",
+                rows(definitions["worker"], chart, "", pod),
+            ),
+            section(
+                "A worker group",
+                "Below `clusters.<name>.workerGroups.<key>`, beside the keys of a worker.",
+                rows({"properties": group}, chart, "", frozenset({"image"})),
+            ),
+            section("The controller", "Below `controller`.", rows(controller, controller, "", frozenset())),
+        ]
+    )
+
+
+def outputs() -> dict[Path, str]:
+    """Every file that this program writes, with its text."""
+    schemas = [load(path) for path in SCHEMAS]
+    files = {path.with_suffix(".json"): to_json(schema) for path, schema in zip(SCHEMAS, schemas, strict=True)}
+    files[TABLE] = to_table(*schemas)
+    return files
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Write, or check."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--check", action="store_true", help="write nothing, fail when a file is not current")
+    check = parser.parse_args(argv).check
+    stale = 0
+    for path, text in outputs().items():
+        target = ROOT / path
+        if target.exists() and target.read_text(encoding="utf-8") == text:
+            continue
+        stale += 1
+        if not check:
+            target.write_text(text, encoding="utf-8")
+        print(f"{path} {'is not current; run python ci/schema.py' if check else 'written'}")
+    return 1 if check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

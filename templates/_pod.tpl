@@ -1,0 +1,55 @@
+{{/*
+dask.pod: the fields metadata and spec of a scheduler or worker, those that are not empty.
+  {{- include "dask.pod" (dict "container" "worker" "values" $worker "image" "" "pullPolicy" "" "podTemplates" $list) | nindent 4 }}
+What is left out here is filled in by the controller: image, command, ports, probes.
+*/}}
+{{- define "dask.pod" -}}
+{{- $container := dict "name" .container -}}
+{{- with .image -}}{{- $_ := set $container "image" . -}}{{- end -}}
+{{- with .pullPolicy -}}{{- $_ := set $container "imagePullPolicy" . -}}{{- end -}}
+{{- with .values.resources -}}{{- $_ := set $container "resources" . -}}{{- end -}}
+{{- $args := list -}}
+{{- if hasKey .values "nthreads" -}}
+{{- $args = concat $args (list "--nthreads" (toJson .values.nthreads)) -}}
+{{- end -}}
+{{- if hasKey .values "memoryLimit" -}}
+{{- $args = concat $args (list "--memory-limit" (ternary .values.memoryLimit (toJson .values.memoryLimit) (kindIs "string" .values.memoryLimit))) -}}
+{{- end -}}
+{{- with $args -}}
+{{- $_ := set $container "args" (concat (list "dask" "worker" "--name" "$(DASK_WORKER_NAME)") .) -}}
+{{- end -}}
+{{- $env := list -}}
+{{- range $name, $value := .values.env -}}
+  {{- if kindIs "map" $value -}}
+    {{- $variable := dict "name" $name -}}
+    {{- include "dask.merge" (dict "into" $variable "from" $value) -}}
+    {{- $env = append $env $variable -}}
+  {{- else -}}
+    {{- $env = append $env (dict "name" $name "value" (ternary $value (toJson $value) (kindIs "string" $value))) -}}
+  {{- end -}}
+{{- end -}}
+{{- with $env -}}{{- $_ := set $container "env" . -}}{{- end -}}
+{{- $pod := dict "metadata" dict "spec" (dict "containers" (list $container)) -}}
+{{- range .podTemplates -}}
+{{- include "dask.merge" (dict "into" $pod "from" (. | default dict)) -}}
+{{- end -}}
+{{- /* Dask's container alone, with nothing but its name, says nothing. */ -}}
+{{- if eq (toJson $pod.spec.containers) (toJson (list (dict "name" .container))) -}}
+{{- $_ := unset $pod.spec "containers" -}}
+{{- end -}}
+{{- range $key := list "metadata" "spec" -}}
+{{- if not (get $pod $key) -}}{{- $_ := unset $pod $key -}}{{- end -}}
+{{- end -}}
+{{- with $pod -}}{{- toYaml . -}}{{- end -}}
+{{- end -}}
+
+{{/*
+dask.worker: the body of spec.worker. `replicas: external`, like no replicas at all, leaves the field out.
+*/}}
+{{- define "dask.worker" -}}
+{{- $replicas := get .values "replicas" -}}
+{{- if and (hasKey .values "replicas") (ne (toString $replicas) "external") }}
+replicas: {{ toJson $replicas }}
+{{- end }}
+{{ include "dask.pod" (merge (dict "container" "worker") .) }}
+{{- end -}}
