@@ -1,0 +1,131 @@
+"""Up, down and status of whole instances."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import cleanup
+import controlplane
+import node
+import processes
+import programs
+from common import Problem, lock, need_root, report, say, seconds, state
+from instance import Instance, existing, free_slot, load
+
+
+def up(wanted: Instance) -> Instance:
+    """Bring an instance up: nothing to do, or a fresh start after cleaning what a crash left."""
+    if wanted.node:
+        need_root("a real node")
+    names = (*programs.CONTROL_PLANE, *(programs.NODE if wanted.node else ()))
+    packages = dict(programs.PACKAGES_CONTROL_PLANE)
+    packages |= programs.PACKAGES_NODE if wanted.node else {}
+    programs.build(names, packages, tell_cached=False)
+    with lock(state(), "another up or down"):
+        running = load(wanted.name)
+        if running and healthy(running):
+            return _stay(running, wanted)
+        if wanted.name in existing():
+            say(f"{wanted.name}: cleaning what is left of an instance that is not well")
+            _remove(wanted.name)
+        if wanted.node:
+            _only_one_node()
+        return _start(replace(wanted, slot=free_slot()))
+
+
+def _start(instance: Instance) -> Instance:
+    """Start an instance on clean ground."""
+    started = time.monotonic()
+    say(f"{instance.name}: starting in {instance.folder}")
+    instance.save()
+    if instance.node:
+        node.prepare(instance)
+    controlplane.up(instance)
+    if instance.node:
+        node.up(instance)
+    programs.links()
+    report("up", seconds(started))
+    return instance
+
+
+def _stay(running: Instance, wanted: Instance) -> Instance:
+    """It is up already: at most more fake nodes are asked for."""
+    if running.node != wanted.node:
+        have = "with" if running.node else "without"
+        raise Problem(f"{running.name} is up {have} a real node: take it down first")
+    say(f"{running.name}: already up")
+    if wanted.kwok_nodes > running.kwok_nodes:
+        more = replace(running, kwok_nodes=wanted.kwok_nodes)
+        controlplane.add_fake_nodes(more, first=running.kwok_nodes)
+        more.save()
+        return more
+    return running
+
+
+def _only_one_node() -> None:
+    """Two kubelets and two kube-proxies would fight over one machine's network."""
+    for name in existing():
+        other = load(name)
+        if other and other.node:
+            raise Problem(
+                f"instance {name!r} has this machine's real node already, and there can be one "
+                f"only. Use it, take it down (down --name {name}), or start with --no-node"
+            )
+
+
+def healthy(instance: Instance) -> bool:
+    """Everything that was started is there and says that it is well."""
+    names = {"etcd", "apiserver", "controller-manager", "scheduler", "kwok"}
+    names |= set(node.COMPONENTS) if instance.node else set()
+    found = processes.records(instance.folder)
+    return {record.name for record in found} >= names and all(r.healthy() for r in found)
+
+
+def down(names: list[str]) -> None:
+    """Take instances down; those that are not there are no error."""
+    if not state().is_dir():
+        return say("nothing is up")
+    with lock(state(), "another up or down"):
+        for name in names:
+            if name not in existing():
+                say(f"{name}: not up")
+                continue
+            started = time.monotonic()
+            _remove(name)
+            report(f"{name} down", seconds(started))
+        with contextlib.suppress(OSError):  # other instances live there still
+            state().rmdir()
+            state().parent.rmdir()
+    return None
+
+
+def _remove(name: str) -> None:
+    """End the processes (nothing in them is worth keeping), and clean the machine."""
+    folder: Path = state() / name
+    processes.stop(processes.records(folder), grace=0)
+    cleanup.clean(folder)
+    shutil.rmtree(folder)
+
+
+def status(names: list[str]) -> list[dict[str, object]]:
+    """One row per component of the instances."""
+    rows: list[dict[str, object]] = []
+    for name in names:
+        for record in processes.records(state() / name):
+            is_up = record.healthy()
+            rows.append(
+                {
+                    "instance": name,
+                    "component": record.name,
+                    "pid": record.pid,
+                    "state": "up" if is_up else "not well" if record.alive() else "down",
+                    "port": record.port or "",
+                    "MiB": record.memory() if record.alive() else "",
+                    "log": record.log,
+                }
+            )
+    return rows
