@@ -3,7 +3,7 @@ dask.clusters: puts into .out what the values declare, merged and checked.
   {{- $out := dict }}{{ include "dask.clusters" (dict "root" $ "out" $out) }}
   $out.clusters: name -> {values, podTemplates: {scheduler, worker}}
   $out.groups:   name -> {cluster, values, image, podTemplates: {worker}}
-A cluster is laid over `defaults`, a group over `defaults.worker`. podTemplates are kept apart, lowest first:
+A cluster is laid over `defaults`, a group over `defaults.worker` and the cluster's labels and annotations. podTemplates are kept apart, lowest first:
 they are laid over the finished Pod one after the other, so that their lists merge by name.
 */}}
 {{- define "dask.clusters" -}}
@@ -29,6 +29,7 @@ they are laid over the finished Pod one after the other, so that their lists mer
       {{- $path := printf "clusters.%s.workerGroups.%s" $name $key -}}
       {{- $groupName := printf "%s-%s" $name $key -}}
       {{- $groupValues := dict -}}
+      {{- include "dask.merge" (dict "into" $groupValues "from" (pick $values "labels" "annotations")) -}}
       {{- include "dask.merge" (dict "into" $groupValues "from" ($defaults.worker | default dict)) -}}
       {{- include "dask.merge" (dict "into" $groupValues "from" $group) -}}
       {{- if ne (toString (get $groupValues "enabled")) "false" -}}
