@@ -1,0 +1,350 @@
+"""The process: kopf as shell and plugin host, everything wired together, Lease, health and metrics.
+
+kopf starts, stops and takes signals; plugins (entry points of group ``dask_operator_plugin``) may register its
+handlers, and only for them does it watch anything. The custom resources are served by our own informers and queue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.metadata
+import json
+import logging
+import secrets
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import aiohttp
+import kopf
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from dask_gitops import __version__
+from dask_gitops.kube import (
+    DASKAUTOSCALERS,
+    DASKCLUSTERS,
+    DASKJOBS,
+    DASKWORKERGROUPS,
+    PODS,
+    SERVICES,
+    Credentials,
+    CredentialsError,
+    Informer,
+    KubeClient,
+    KubeError,
+    LeaseElector,
+    Resource,
+    WorkQueue,
+    load,
+)
+from dask_gitops.metrics import Metrics
+from dask_gitops.reconcile.wiring import RECONCILERS, Wiring
+from dask_gitops.reconcile.world import GROUP_INDEXERS, POD_INDEXERS, Key, Store, Stores, World
+from dask_gitops.resources import labels
+from dask_gitops.resources.observed import CustomResource, Pod, Service
+from dask_gitops.scheduler.client import SchedulerClient
+from dask_gitops.settings import Settings, SettingsError
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+PLUGINS = "dask_operator_plugin"  # entry point group, as the existing operator has it
+DEAF_S = 180  # a watch that was silent for so long, while other requests work, is deaf
+
+
+class Controller:
+    """All parts of one controller process. ``start`` it, ``stop`` it; ``lost`` is set when it must not go on."""
+
+    def __init__(self, settings: Settings, credentials: Credentials) -> None:
+        self.settings = settings
+        self.credentials = credentials
+        self.metrics = Metrics()
+        self.lost = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._leading = asyncio.Event()
+        self._elector: LeaseElector | None = None
+        self._runner: web.AppRunner | None = None
+        self.port: int | None = None
+
+    async def start(self) -> None:
+        """Open everything; returns at once, the work goes on in tasks."""
+        settings = self.settings
+        self.api = KubeClient(
+            self.credentials,
+            guard=self.may_write,
+            on_request=self._count_request,
+            user_agent=f"dask-gitops/{__version__}",
+        )
+        # A user's scheduler is not to be trusted: no cookies, no proxy, nothing unpacked.
+        self._session = aiohttp.ClientSession(
+            cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False, trust_env=False
+        )
+        self.queue: WorkQueue[Key] = WorkQueue(
+            self._reconcile, on_turn=self._count_turn, quiet=(KubeError,)
+        )
+        self.informers: list[Informer[Any]] = []
+        wiring = Wiring(lambda: self.world.stores, self.queue.put_after)
+        self.world = World(
+            api=self.api,
+            schedulers=SchedulerClient(self._session),
+            stores=Stores(
+                clusters=self._store(DASKCLUSTERS, CustomResource.of, wiring.cluster_changed),
+                groups=self._store(
+                    DASKWORKERGROUPS, CustomResource.of, wiring.group_changed, GROUP_INDEXERS
+                ),
+                autoscalers=self._store(
+                    DASKAUTOSCALERS, CustomResource.of, wiring.resource_changed
+                ),
+                jobs=self._store(DASKJOBS, CustomResource.of, wiring.resource_changed),
+                pods=self._store(
+                    PODS, Pod.of, wiring.pod_changed, POD_INDEXERS, labels.PODS_SELECTOR
+                ),
+                services=self._store(
+                    SERVICES, Service.of, wiring.service_changed, selector=labels.SERVICES_SELECTOR
+                ),
+            ),
+            settings=settings,
+            metrics=self.metrics,
+            again=self.queue.put_after,
+        )
+        if settings.lease_namespace is None:
+            self._leading.set()
+        else:
+            self._elector = LeaseElector(
+                self.api,
+                settings.lease_namespace,
+                settings.lease_name,
+                # A container that restarts in its pod is another process.
+                f"{settings.identity}_{secrets.token_hex(4)}",
+                on_started=self._leading.set,
+                on_lost=self._on_lost,
+            )
+            self._spawn(self._elector.run(), "Lease")
+        for informer in self.informers:
+            self._spawn(informer.run(), f"informer of {informer.resource}")
+        self._spawn(self._begin(), "start of the queue", may_end=True)
+        await self._serve()
+        where = ", ".join(settings.namespaces) or "all namespaces"
+        log.info("dask-gitops %s serves %s of %s", __version__, where, self.credentials.server)
+
+    async def stop(self) -> None:
+        """Finish what is being written, give up the Lease, close everything."""
+        await self.queue.stop()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._runner is not None:
+            await self._runner.cleanup()
+        await self._session.close()
+        await self.api.close()
+
+    def may_write(self) -> bool:
+        """Asked right before each write."""
+        return self._elector is None or self._elector.is_leader()
+
+    @property
+    def synced(self) -> bool:
+        return all(informer.synced.is_set() for informer in self.informers)
+
+    def _store(
+        self,
+        resource: Resource,
+        convert: Callable[[dict[str, Any]], T],
+        on_change: Callable[[T | None, T | None], None],
+        indexers: Any = None,
+        selector: str | None = None,
+    ) -> Store[T]:
+        scopes: tuple[str | None, ...] = self.settings.namespaces or (None,)
+        found = {
+            scope: Informer(
+                self.api,
+                resource,
+                convert,
+                namespace=scope,
+                label_selector=selector,
+                on_change=on_change,
+                indexers=indexers,
+            )
+            for scope in scopes
+        }
+        self.informers += found.values()
+        return Store(found)
+
+    def _spawn(self, work: Any, name: str, *, may_end: bool = False) -> None:
+        task = asyncio.get_running_loop().create_task(work, name=name)
+
+        def ended(task: asyncio.Task[None]) -> None:
+            if not task.cancelled() and (task.exception() or not may_end):
+                log.error("%s ended: %r; the process stops", name, task.exception())
+                self.lost.set()
+
+        task.add_done_callback(ended)
+        self._tasks.append(task)
+
+    async def _begin(self) -> None:
+        """A standby fills its caches too, so that it can take over at once."""
+        for informer in self.informers:
+            try:
+                await asyncio.wait_for(informer.synced.wait(), 20)
+            except TimeoutError:
+                log.warning(
+                    "still waiting for the first list of %s; are its CRD and our rights there?",
+                    informer.resource,
+                )
+                await informer.synced.wait()
+        await self._leading.wait()
+        self.metrics.leader.set(1)
+        log.info("this process is the leader" if self._elector else "running without a Lease")
+        self.queue.start()
+
+    def _on_lost(self) -> None:
+        if self._leading.is_set():
+            self.metrics.leader.set(0)
+            log.warning("the Lease is lost; the process stops")
+            self.lost.set()
+
+    async def _reconcile(self, key: Key) -> None:
+        await RECONCILERS[key.kind](self.world, key)
+
+    def _count_request(self, verb: str, resource: Resource, status: int, seconds: float) -> None:
+        self.metrics.requests.labels(verb, resource.plural, status).inc()
+
+    def _count_turn(
+        self, key: Key, waited: float, seconds: float, error: BaseException | None
+    ) -> None:
+        self.metrics.reconciles.labels(key.kind, "error" if error else "ok").inc()
+        self.metrics.seconds.labels(key.kind).observe(seconds)
+
+    # ---- HTTP: health and metrics
+
+    async def _serve(self) -> None:
+        app = web.Application()
+        app.router.add_get("/healthz", self._healthz)
+        app.router.add_get("/readyz", self._readyz)
+        app.router.add_get("/metrics", self._metrics)
+        self._runner = web.AppRunner(app, access_log=None)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, port=self.settings.port).start()
+        self.port = self._runner.addresses[0][1]
+
+    async def _healthz(self, request: web.Request) -> web.Response:
+        """Fails when a watch is deaf although the API server answers: only a restart can help then."""
+        deaf = [i for i in self.informers if i.synced.is_set() and i.age() > DEAF_S]
+        if deaf:
+            with contextlib.suppress(KubeError):
+                await self.api.list(
+                    deaf[0].resource,
+                    deaf[0].namespace,
+                    label_selector=deaf[0].label_selector,
+                    limit=1,
+                )
+                return web.Response(status=500, text=f"watch of {deaf[0].resource} is deaf\n")
+        return web.Response(text="ok\n")
+
+    async def _readyz(self, request: web.Request) -> web.Response:
+        waiting = sorted({str(i.resource) for i in self.informers if not i.synced.is_set()})
+        if waiting:
+            return web.Response(
+                status=503, text=f"waiting for the first list of {', '.join(waiting)}\n"
+            )
+        return web.Response(text="ok\n")
+
+    async def _metrics(self, request: web.Request) -> web.Response:
+        self.metrics.queue_depth.set(self.queue.depth)
+        self.metrics.queue_age.set(self.queue.oldest_age())
+        for informer in self.informers:
+            if informer.last_heard is not None:
+                self.metrics.watch_age.labels(informer.resource.plural).set(informer.age())
+        return web.Response(
+            body=generate_latest(self.metrics.registry),
+            headers={"Content-Type": CONTENT_TYPE_LATEST},
+        )
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object per line, for log collectors."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.created)),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line)
+
+
+def configure_logging(settings: Settings) -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(
+        JsonLines()
+        if settings.log_format == "json"
+        else logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%Y-%m-%d %H:%M:%S")
+    )
+    logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
+    logging.getLogger("kopf").setLevel(logging.WARNING)
+
+
+def build_shell(controller: Controller) -> kopf.OperatorRegistry:
+    """kopf's registry with our start and stop, and whatever plugins register."""
+    registry = kopf.get_default_registry()
+
+    @kopf.on.startup(registry=registry)
+    async def start(settings: kopf.OperatorSettings, **_: Any) -> None:
+        settings.posting.enabled = False
+        settings.peering.standalone = True
+        settings.scanning.disabled = True  # no watching of CRDs and namespaces
+        settings.networking.error_backoffs = [
+            1,
+            2,
+            5,
+            *[10] * 1000,
+        ]  # an API server may be away for long
+        settings.execution.max_workers = 4
+        await controller.start()
+
+    @kopf.on.cleanup(registry=registry)
+    async def stop(**_: Any) -> None:
+        await controller.stop()
+
+    @kopf.on.login(registry=registry)
+    async def login(settings: kopf.OperatorSettings, **_: Any) -> kopf.ConnectionInfo | None:
+        found = kopf.login_with_service_account(settings=settings, logger=log)
+        return found or kopf.login_with_kubeconfig(settings=settings, logger=log)
+
+    for plugin in importlib.metadata.entry_points(group=PLUGINS):
+        plugin.load()
+        log.info("plugin %s loaded", plugin.name)
+    return registry
+
+
+async def run(settings: Settings, credentials: Credentials) -> bool:
+    """Run until a signal comes or the process must not go on.
+
+    :return: False if it stopped by itself (the Lease was lost, a part failed).
+    """
+    controller = Controller(settings, credentials)
+    namespaces = (
+        {"namespaces": settings.namespaces} if settings.namespaces else {"clusterwide": True}
+    )
+    await kopf.operator(
+        registry=build_shell(controller), standalone=True, stop_flag=controller.lost, **namespaces
+    )
+    return not controller.lost.is_set()
+
+
+def main() -> None:
+    """Entry point of ``python -m dask_gitops`` and ``dask-gitops-controller``."""
+    try:
+        settings = Settings.from_env()
+        configure_logging(settings)
+        credentials = load()
+    except (SettingsError, CredentialsError) as error:
+        sys.exit(f"error: {error}")
+    if not asyncio.run(run(settings, credentials)):
+        sys.exit(1)

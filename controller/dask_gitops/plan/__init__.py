@@ -1,0 +1,1 @@
+"""Pure: (desired, observed, now) -> what to do next, and what to report."""

@@ -1,0 +1,99 @@
+"""What a plan may ask for. Plans name; the reconcile room carries out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from dask_gitops.resources.observed import Meta, Pod
+
+JSON = dict[str, Any]
+Kind = Literal["Pod", "Service", "DaskWorkerGroup"]
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """Create these objects, the first alone, then twice as many each time, so that a refusal costs little."""
+
+    kind: Kind
+    manifests: tuple[JSON, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Delete exactly this object (by uid); ``force`` leaves no grace, for pods on nodes that are lost."""
+
+    kind: Kind
+    meta: Meta
+    force: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """JSON merge patch on exactly this object (by uid)."""
+
+    kind: Kind
+    meta: Meta
+    body: JSON
+    subresource: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Retire:
+    """Ask the scheduler to empty and retire these workers, then delete the pods whose workers are all retired."""
+
+    pods: tuple[Pod, ...]
+    ids_by_pod: tuple[tuple[str, ...], ...]  # server ids of the workers in each of them
+    interrupt: bool = False  # do not wait for running tasks any longer
+    discard: bool = False  # keys without a place may go
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        return tuple(i for ids in self.ids_by_pod for i in ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Undrain:
+    """Let these workers work again, then take the mark of leaving from their pods."""
+
+    pods: tuple[Pod, ...]
+    ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Emit:
+    """A Kubernetes Event: one for each decision."""
+
+    reason: str
+    message: str
+    warning: bool = False
+
+
+Action = Create | Delete | Patch | Retire | Undrain | Emit
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """:param again: look again after so many seconds, even if nothing happens; None: only when something does."""
+
+    actions: tuple[Action, ...] = ()
+    again: float | None = None
+    held: str | None = None  # why a scale-down waits, in words
+
+
+@dataclass(slots=True)
+class Draft:
+    """A plan while it is being made."""
+
+    actions: list[Action] = field(default_factory=list)
+    again: float | None = None
+    held: str | None = None
+
+    def add(self, *actions: Action) -> None:
+        self.actions.extend(actions)
+
+    def look_again(self, seconds: float) -> None:
+        self.again = seconds if self.again is None else min(self.again, seconds)
+
+    def done(self) -> Plan:
+        return Plan(tuple(self.actions), self.again, self.held)

@@ -1,0 +1,299 @@
+"""Pure: what to do about one cluster (scheduler Pod, Service, default group), and what to report of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dask_gitops import status as words
+from dask_gitops.plan.actions import Create, Delete, Draft, Emit, Patch, Plan
+from dask_gitops.plan.workergroup import (
+    PROGRESS_DEADLINE_S,
+    GroupState,
+    first_problem,
+    is_up,
+    unready,
+)
+from dask_gitops.resources import groups, labels, names, pods, services
+from dask_gitops.resources.observed import CustomResource, Pod, Problem, Service
+from dask_gitops.resources.pods import ControlApi
+from dask_gitops.resources.revision import revision
+
+JSON = dict[str, Any]
+
+LOST_NODE_S = (
+    60  # past the end of its grace period, a pod that is still there is on a node that is lost
+)
+PREDECESSOR_S = 1  # how often to look whether an older cluster's object of the same name is gone
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterState:
+    """Everything observed about one cluster at one moment.
+
+    :ivar schedulers: all scheduler pods under the cluster's name, also of a deleted cluster of the same name.
+    :ivar groups: the groups that name this cluster, the default group among them.
+    """
+
+    cluster: CustomResource
+    schedulers: tuple[Pod, ...] = ()
+    service: Service | None = None
+    groups: tuple[GroupState, ...] = ()
+
+    @property
+    def scheduler(self) -> Pod | None:
+        """The scheduler pod that works, or will."""
+        return next((p for p in self.schedulers if not p.gone and self.owns(p)), None)
+
+    @property
+    def default_group(self) -> GroupState | None:
+        name = names.default_group_name(self.cluster.meta.name)
+        return next((g for g in self.groups if g.name == name), None)
+
+    def owns(self, thing: Pod | Service) -> bool:
+        return thing.meta.owner_uid == self.cluster.meta.uid
+
+
+def plan_cluster(
+    state: ClusterState,
+    now: float,
+    *,
+    default_image: str,
+    control: ControlApi,
+    token: str,
+    reserved: tuple[str, ...] = (),
+) -> Plan:
+    """The next step: what is missing is created, what ended is cleared away, what the user changed is handed on.
+
+    :param token: a new secret, used if a scheduler pod is created.
+    """
+    draft, cluster = Draft(), state.cluster
+    if cluster.meta.deleting is not None:
+        return draft.done()
+    _scheduler(
+        state,
+        now,
+        draft,
+        default_image=default_image,
+        control=control,
+        token=token,
+        reserved=reserved,
+    )
+    if state.service is None:
+        draft.add(Create("Service", (services.scheduler_service(cluster, reserved=reserved),)))
+    elif not state.owns(state.service):
+        draft.look_again(PREDECESSOR_S)
+    elif state.service.meta.deleting is None and _service_outdated(state.service, cluster):
+        want = services.scheduler_service(cluster, reserved=reserved)
+        metadata = {"annotations": want["metadata"]["annotations"]}
+        draft.add(
+            Patch("Service", state.service.meta, {"metadata": metadata, "spec": want["spec"]})
+        )
+    _groups(state, draft, reserved)
+    return draft.done()
+
+
+def _scheduler(
+    state: ClusterState,
+    now: float,
+    draft: Draft,
+    *,
+    default_image: str,
+    control: ControlApi,
+    token: str,
+    reserved: tuple[str, ...],
+) -> None:
+    for pod in state.schedulers:
+        if pod.meta.deleting is not None:
+            # Judged from the pod alone: whoever could confirm its end is away.
+            overdue = pod.meta.deleting + LOST_NODE_S
+            if now >= overdue:
+                draft.add(Delete("Pod", pod.meta, force=True))
+                draft.add(
+                    Emit(
+                        "SchedulerLost",
+                        f"{pod.meta.name} never confirmed its end; removed",
+                        warning=True,
+                    )
+                )
+            else:
+                draft.look_again(overdue - now)
+        elif pod.finished and state.owns(pod):
+            why = pod.problem.message if pod.problem else f"{pod.meta.name} ended"
+            draft.add(
+                Delete("Pod", pod.meta),
+                Emit("SchedulerFailed", f"{why}; it is replaced", warning=True),
+            )
+        elif not state.owns(pod):
+            draft.look_again(PREDECESSOR_S)
+    if not state.schedulers:
+        manifest = pods.scheduler_pod(
+            state.cluster,
+            default_image=default_image,
+            control=control,
+            token=token,
+            reserved=reserved,
+        )
+        draft.add(
+            Create("Pod", (manifest,)),
+            Emit("SchedulerCreated", f"created {names.scheduler_name(state.cluster.meta.name)}"),
+        )
+
+
+def _groups(state: ClusterState, draft: Draft, reserved: tuple[str, ...]) -> None:
+    """Create, change and remove the groups that the cluster itself declares; never anybody else's."""
+    cluster = state.cluster
+    wanted = {g["metadata"]["name"]: g for g in groups.declared_groups(cluster, reserved=reserved)}
+    existing = {g.name: g.group for g in state.groups if g.group is not None}
+    for name, want in wanted.items():
+        group = existing.get(name)
+        if group is None:
+            draft.add(Create("DaskWorkerGroup", (want,)))
+        elif group.meta.owner_uid == cluster.meta.uid and group.meta.deleting is None:
+            body = groups.group_patch(want, group)
+            if body:
+                draft.add(Patch("DaskWorkerGroup", group.meta, body))
+        elif group.meta.owner_uid is not None:
+            draft.look_again(PREDECESSOR_S)
+    for name, group in existing.items():
+        if (
+            name not in wanted
+            and group.meta.owner_uid == cluster.meta.uid
+            and group.meta.deleting is None
+        ):
+            # Its pods belong to the cluster: they are drained before they go.
+            draft.add(
+                Delete("DaskWorkerGroup", group.meta),
+                Emit("GroupRemoved", f"removed worker group {name}"),
+            )
+
+
+def _service_outdated(service: Service, cluster: CustomResource) -> bool:
+    return service.meta.annotations.get(labels.REVISION) != services.service_revision(cluster)
+
+
+def _groups_current(state: ClusterState) -> bool:
+    existing = {g.name: g.group for g in state.groups if g.group is not None}
+    for want in groups.declared_groups(state.cluster):
+        group = existing.get(want["metadata"]["name"])
+        if group is None or (
+            group.meta.owner_uid == state.cluster.meta.uid
+            and "spec" in groups.group_patch(want, group)
+        ):
+            return False
+    return True
+
+
+# ---- status
+
+
+def ready_revision(cluster: CustomResource) -> str:
+    """What "was up once" is remembered for: everything that a person says about the cluster."""
+    return revision(cluster.spec)
+
+
+def is_complete(state: ClusterState) -> bool:
+    """Scheduler and Service are there, and every group has the workers that it should have."""
+    scheduler = state.scheduler
+    return (
+        scheduler is not None
+        and scheduler.ready
+        and state.service is not None
+        and state.owns(state.service)
+        and _groups_current(state)
+        and all(is_up(g) for g in state.groups)
+    )
+
+
+def was_ready(state: ClusterState) -> bool:
+    scheduler = state.scheduler
+    return scheduler is not None and scheduler.meta.annotations.get(
+        labels.WAS_READY
+    ) == ready_revision(state.cluster)
+
+
+def latch(state: ClusterState) -> Patch | None:
+    """Remember on the scheduler pod that all was up once for what the user says now."""
+    if state.scheduler is None or not is_complete(state) or was_ready(state):
+        return None
+    body = {"metadata": {"annotations": {labels.WAS_READY: ready_revision(state.cluster)}}}
+    return Patch("Pod", state.scheduler.meta, body)
+
+
+def cluster_status(
+    state: ClusterState, now: float, *, problems: Sequence[Problem] = ()
+) -> tuple[JSON, float | None]:
+    """Status of a cluster, and when it will change by itself (seconds), if it will.
+
+    :param problems: what the API server refused in this round.
+    """
+    cluster, scheduler = state.cluster, state.scheduler
+    deadline = cluster.spec.get("progressDeadlineSeconds")
+    deadline = PROGRESS_DEADLINE_S if deadline is None else float(deadline)
+    live = [p for g in state.groups for p in g.live]
+    desired, ready = sum(g.want for g in state.groups), sum(p.ready for p in live)
+    count = f"{ready} of {words.workers(desired)} ready"
+    scheduler_problem = first_problem(
+        [scheduler] if scheduler else [p for p in state.schedulers if p.finished], problems
+    )
+    problem = scheduler_problem
+    if scheduler is None:
+        phase, found = (
+            "Created",
+            unready("the scheduler is being created", problem, now, deadline=deadline),
+        )
+    elif not scheduler.ready:
+        phase, found = (
+            "Pending",
+            unready("the scheduler is starting", problem, now, deadline=deadline),
+        )
+    else:
+        phase = "Running"
+        problem = first_problem(live, problems)
+        if is_complete(state) or was_ready(state):
+            found = words.ready("ClusterReady", f"scheduler ready, {count}")
+            problem = None
+        else:
+            found = unready(f"scheduler ready, {count}", problem, now, deadline=deadline)
+    if any(c.type == words.STALLED for c in found) and phase != "Running":
+        phase = "Error"
+    default = state.default_group
+    overridden = _overridden(cluster, default)
+    if overridden:
+        found.append(
+            words.Condition(words.REPLICAS_OVERRIDDEN, True, "ScaledElsewhere", overridden)
+        )
+    warning = scheduler.meta.annotations.get(labels.SPEC_WARNING) if scheduler else None
+    if warning:
+        found.append(words.Condition(words.SPEC_WARNING, True, "UnknownField", warning))
+    name, namespace = cluster.meta.name, cluster.meta.namespace
+    out: JSON = {
+        "observedGeneration": cluster.meta.generation,
+        "phase": phase,
+        "conditions": words.conditions(found, cluster.status, cluster.meta.generation, now),
+        "workers": {"desired": desired, "ready": ready},
+        "replicas": len(default.live) if default else 0,
+        "selector": labels.as_string(labels.group_selector(name, names.default_group_name(name))),
+        "schedulerAddress": names.scheduler_address(name, namespace),
+        "dashboardAddress": names.dashboard_address(name, namespace),
+    }
+    if scheduler is not None:
+        out["scheduler"] = {"restarts": scheduler.restarts}
+        if scheduler.last_exit:
+            out["scheduler"]["lastRestartReason"] = scheduler.last_exit
+    again = None
+    if problem is not None and not problem.refused and problem.since + deadline > now:
+        again = problem.since + deadline - now + 1
+    return out, again
+
+
+def _overridden(cluster: CustomResource, default: GroupState | None) -> str | None:
+    """The default group's number differs from the cluster's own, because somebody scaled the group itself."""
+    own = (cluster.spec.get("worker") or {}).get("replicas")
+    if own is None or default is None or default.group is None or default.declared in (None, own):
+        return None
+    copied = default.group.meta.annotations.get(labels.CLUSTER_REPLICAS)
+    if copied != str(own):
+        return None  # it is about to be copied
+    return f"spec.worker.replicas is {own}, the worker group was scaled to {default.declared}"

@@ -1,0 +1,445 @@
+"""Pure: what to do about one worker group, and what to report of it.
+
+Scaling down never loses work: victims are the group's own, idle and light first, they are marked on their pods before
+the scheduler is asked, a retry finishes exactly the marked set, and a pod is deleted only when the scheduler says that
+its workers are retired (or was never told of them).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dask_gitops import status as words
+from dask_gitops.plan.actions import Create, Delete, Draft, Emit, Patch, Plan, Retire, Undrain
+from dask_gitops.resources import labels, pods
+from dask_gitops.resources.observed import CustomResource, Pod, Problem
+from dask_gitops.resources.revision import revision
+
+JSON = dict[str, Any]
+
+HEAD_START_S = 10  # workers are created this long after the scheduler got a node, even if its image is still pulled
+REGISTRATION_S = (
+    5  # a marked pod that the scheduler does not know after this time will not be known any more
+)
+RETRY_HELD_S = 10  # how often a scale-down that cannot go on is tried again
+PROGRESS_DEADLINE_S = 600  # from here on a problem needs a person
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """A worker process as the scheduler sees it."""
+
+    id: str  # server id: names and addresses also match a process that came after
+    host: str
+    name: str
+    processing: int  # tasks sent to it
+    bytes: int  # of the results that it holds
+    actors: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class GroupState:
+    """Everything observed about one group at one moment.
+
+    :ivar group: None when it was removed (or is being deleted) while its pods are still there.
+    :ivar cluster: None when it is missing or being deleted.
+    :ivar scheduler: the cluster's scheduler pod, unless it has ended or is being deleted.
+    :ivar pods: the group's worker pods of this very cluster (by uid).
+    :ivar neighbours: addresses and names of the cluster's other worker pods.
+    """
+
+    name: str
+    group: CustomResource | None
+    cluster: CustomResource | None
+    scheduler: Pod | None
+    pods: tuple[Pod, ...] = ()
+    neighbours: tuple[Pod, ...] = ()
+
+    @property
+    def live(self) -> list[Pod]:
+        return [p for p in self.pods if not p.gone]
+
+    @property
+    def leaving(self) -> list[Pod]:
+        return [p for p in self.live if p.retiring is not None]
+
+    @property
+    def staying(self) -> list[Pod]:
+        return [p for p in self.live if p.retiring is None]
+
+    @property
+    def declared(self) -> int | None:
+        """``spec.worker.replicas`` as it stands; 0 for a removed group."""
+        if self.group is None:
+            return 0
+        replicas: int | None = (self.group.spec.get("worker") or {}).get("replicas")
+        return replicas
+
+    @property
+    def want(self) -> int:
+        """How many workers there should be. A number that nobody gives is held: what lives now, or 1 at the start."""
+        return len(self.live) or 1 if self.declared is None else self.declared
+
+    @property
+    def drain_timeout(self) -> float:
+        for resource in (self.group, self.cluster):
+            if resource is not None and resource.spec.get("drainTimeout") is not None:
+                return float(resource.spec["drainTimeout"])
+        return pods.DRAIN_TIMEOUT_S
+
+
+def needs_scheduler(state: GroupState) -> bool:
+    """Must the scheduler be asked before this group can be planned? Never for a group that is as it should be."""
+    if state.cluster is None or state.scheduler is None:
+        return False
+    started = [p for p in state.staying if p.started]
+    return bool(state.leaving) or (bool(started) and len(started) > state.want)
+
+
+def plan_group(
+    state: GroupState,
+    workers: Sequence[Worker] | None,
+    now: float,
+    *,
+    default_image: str,
+    silence: str = "",
+    reserved: tuple[str, ...] = (),
+) -> Plan:
+    """The next step for this group.
+
+    :param workers: what the scheduler knows, None if it was not asked or does not answer.
+    :param silence: why it does not answer, in words.
+    :param default_image: for workers whose spec names none, when no scheduler runs to follow.
+    """
+    draft = Draft()
+    if state.cluster is None:
+        return draft.done()  # garbage collection takes the pods of a deleted cluster
+    for pod in state.pods:
+        if pod.finished and pod.meta.deleting is None:
+            draft.add(Delete("Pod", pod.meta))
+            if pod.phase == "Failed" and pod.retiring is None:
+                why = pod.problem.message if pod.problem else pod.meta.name
+                draft.add(Emit("WorkerFailed", f"{why}; it is replaced", warning=True))
+    if state.group is not None and state.declared is None:
+        body = {"spec": {"replicas": state.want}}
+        draft.add(Patch("DaskWorkerGroup", state.group.meta, body, subresource="scale"))
+    surplus = len(state.staying) - state.want
+    if surplus < 0:
+        _grow(state, workers, -surplus, now, draft, default_image=default_image, reserved=reserved)
+    elif surplus > 0:
+        _choose(state, workers, surplus, now, draft, silence)
+    if state.leaving:
+        _retire(state, workers, now, draft, silence, keep=max(0, -surplus))
+    return draft.done()
+
+
+def _grow(
+    state: GroupState,
+    workers: Sequence[Worker] | None,
+    missing: int,
+    now: float,
+    draft: Draft,
+    *,
+    default_image: str,
+    reserved: tuple[str, ...],
+) -> None:
+    """Workers that were about to leave stay, as far as the scheduler can be told; the rest is created."""
+    reclaimed = _reclaimable(state, workers)[:missing]
+    if reclaimed:
+        draft.add(
+            Undrain(tuple(p for p, _ in reclaimed), tuple(i for _, ids in reclaimed for i in ids))
+        )
+    missing -= len(reclaimed)
+    if not missing or state.group is None or state.cluster is None:
+        return
+    scheduler = state.scheduler
+    if scheduler is None or scheduler.scheduled is None:
+        return  # they would take the scheduler's room
+    if not scheduler.started and now < scheduler.scheduled + HEAD_START_S:
+        draft.look_again(scheduler.scheduled + HEAD_START_S - now)
+        return
+    first = 1 + max((p.serial for p in state.pods), default=-1)
+    warning = _known_warning(state)
+    draft.add(
+        Create(
+            "Pod",
+            tuple(
+                pods.worker_pod(
+                    state.cluster,
+                    state.group,
+                    serial,
+                    default_image=scheduler.image or default_image,
+                    reserved=reserved,
+                    warning=warning,
+                )
+                for serial in range(first, first + missing)
+            ),
+        ),
+        Emit("ScaledUp", f"created {words.workers(missing)}, {state.want} wanted"),
+    )
+
+
+def _reclaimable(
+    state: GroupState, workers: Sequence[Worker] | None
+) -> list[tuple[Pod, list[str]]]:
+    if workers is None:
+        return []
+    matched, _ = match(state, workers)
+    found = [(p, [w.id for w in matched.get(p.meta.uid, [])]) for p in state.leaving]
+    return [(p, ids) for p, ids in found if ids]
+
+
+def _known_warning(state: GroupState) -> str | None:
+    if state.group is None or state.cluster is None:
+        return None
+    current = pods.worker_revision(state.cluster, state.group)
+    return next(
+        (
+            p.meta.annotations[labels.SPEC_WARNING]
+            for p in state.pods
+            if labels.SPEC_WARNING in p.meta.annotations
+            and p.meta.annotations.get(labels.REVISION) == current
+        ),
+        None,
+    )
+
+
+def match(
+    state: GroupState, workers: Iterable[Worker]
+) -> tuple[dict[str, list[Worker]], list[Worker]]:
+    """Which worker runs in which pod: by address first, then by name.
+
+    :return: workers per pod uid, and those that belong to no pod of the cluster that we know.
+    """
+    everyone = [*state.pods, *state.neighbours]
+    by_ip = {ip: p for p in everyone for ip in {p.ip, *p.ips} if ip}
+    by_name = {p.meta.name: p for p in everyone}
+    matched: dict[str, list[Worker]] = {}
+    strangers = []
+    for worker in workers:
+        # Several processes in a pod are called <name>-0, <name>-1 ...
+        pod = (
+            by_ip.get(worker.host)
+            or by_name.get(worker.name)
+            or by_name.get(worker.name.rpartition("-")[0])
+        )
+        if pod is None:
+            strangers.append(worker)
+        else:
+            matched.setdefault(pod.meta.uid, []).append(worker)
+    return matched, strangers
+
+
+def _choose(
+    state: GroupState,
+    workers: Sequence[Worker] | None,
+    surplus: int,
+    now: float,
+    draft: Draft,
+    silence: str,
+) -> None:
+    """Pods that never started go at once; then workers are marked to leave, idle and light ones first."""
+    pending = sorted((p for p in state.staying if not p.started), key=lambda p: -p.serial)[:surplus]
+    for pod in pending:
+        draft.add(Delete("Pod", pod.meta))
+    if pending:
+        draft.add(
+            Emit("ScaledDown", f"cancelled {words.workers(len(pending))} that had not started")
+        )
+    surplus -= len(pending)
+    if not surplus:
+        return
+    started = [p for p in state.staying if p.started]
+    if workers is None and state.want > 0:
+        draft.held = (
+            f"{words.workers(surplus)} should go, but the scheduler {silence or 'is not running'}"
+        )
+        draft.look_again(RETRY_HELD_S)
+        return
+    matched, strangers = match(state, workers or ())
+
+    def load(pod: Pod) -> tuple[bool, int, int, int, int]:
+        own = matched.get(pod.meta.uid, [])
+        return (
+            any(w.actors for w in own),
+            sum(w.processing for w in own),
+            sum(w.bytes for w in own),
+            # A worker that the scheduler does not know is the cheapest, unless it may just be one of the strangers.
+            len(own) if not strangers else -len(own),
+            -pod.serial,
+        )
+
+    victims = sorted(started, key=load)[:surplus]
+    for pod in victims:
+        body = {"metadata": {"annotations": {labels.RETIRING: words.timestamp(now)}}}
+        draft.add(Patch("Pod", pod.meta, body))
+    draft.add(
+        Emit("ScalingDown", f"{words.workers(len(victims))} hand over their results and leave")
+    )
+    draft.look_again(0)
+
+
+def _retire(
+    state: GroupState,
+    workers: Sequence[Worker] | None,
+    now: float,
+    draft: Draft,
+    silence: str,
+    keep: int,
+) -> None:
+    """Carry on with the marked pods, all but those that stay after all."""
+    timeout, to_zero = state.drain_timeout, state.want == 0
+    since = {p.meta.uid: now - (p.retiring or now) for p in state.leaving}
+    if workers is None:
+        overdue = [p for p in state.leaving if to_zero and since[p.meta.uid] > timeout]
+        for pod in overdue:
+            draft.add(Delete("Pod", pod.meta))
+        if overdue:
+            draft.add(
+                Emit(
+                    "ResultsDiscarded",
+                    f"{words.workers(len(overdue))} deleted without handing over: "
+                    f"the scheduler {silence or 'is not running'}",
+                    warning=True,
+                )
+            )
+        waiting = len(state.leaving) - len(overdue)
+        if waiting:
+            draft.held = f"{words.workers(waiting)} should go, but the scheduler {silence or 'is not running'}"
+            draft.look_again(RETRY_HELD_S)
+        return
+    stay = {p.meta.uid for p, _ in _reclaimable(state, workers)[:keep]}
+    matched, strangers = match(state, workers)
+    leaving = [p for p in state.leaving if p.meta.uid not in stay]
+    known = [p for p in leaving if p.meta.uid in matched]
+    for pod in leaving:
+        if pod.meta.uid in matched:
+            continue
+        age = since[pod.meta.uid]
+        # One of the strangers may be this pod's worker, so a ready pod does not count as unknown to the scheduler.
+        unknown = not strangers or not pod.ready or (to_zero and age > timeout)
+        if unknown and age >= REGISTRATION_S:
+            draft.add(Delete("Pod", pod.meta))
+        elif not unknown:
+            draft.held = f"{pod.meta.name} should go, but {strangers[0].name} of the scheduler's workers has no pod here"
+            draft.look_again(RETRY_HELD_S)
+        else:
+            draft.look_again(REGISTRATION_S - age)
+    patient = [p for p in known if since[p.meta.uid] <= timeout]
+    overdue = [p for p in known if since[p.meta.uid] > timeout]
+    for some, late in ((patient, False), (overdue, True)):
+        if some:
+            ids = tuple(tuple(w.id for w in matched[p.meta.uid]) for p in some)
+            draft.add(Retire(tuple(some), ids, interrupt=late, discard=late and to_zero))
+            draft.look_again(1)
+
+
+# ---- status
+
+
+def ready_revision(state: GroupState) -> str | None:
+    """What "was up once" is remembered for: the meaning of the workers' spec and their number."""
+    if state.group is None or state.cluster is None:
+        return None
+    return revision(pods.worker_revision(state.cluster, state.group), state.want)
+
+
+def was_ready(state: GroupState) -> bool:
+    key = labels.GROUP_WAS_READY + state.name
+    return state.scheduler is not None and state.scheduler.meta.annotations.get(
+        key
+    ) == ready_revision(state)
+
+
+def is_up(state: GroupState) -> bool:
+    """Exactly the workers that are wanted, all ready, on a running scheduler."""
+    return (
+        state.scheduler is not None
+        and state.scheduler.ready
+        and len(state.live) == state.want
+        and all(p.ready for p in state.live)
+    )
+
+
+def latch(state: GroupState) -> Patch | None:
+    """Remember on the scheduler pod that the group was up once, so that an eviction does not clear Ready."""
+    if state.scheduler is None or not is_up(state) or was_ready(state):
+        return None
+    key = labels.GROUP_WAS_READY + state.name
+    return Patch(
+        "Pod", state.scheduler.meta, {"metadata": {"annotations": {key: ready_revision(state)}}}
+    )
+
+
+def first_problem(some: Iterable[Pod], extra: Iterable[Problem] = ()) -> Problem | None:
+    """The problem to report: a refusal first, then the oldest."""
+    problems = [*extra, *(p.problem for p in some if p.problem)]
+    return min(problems, key=lambda p: (not p.refused, p.since), default=None)
+
+
+def unready(
+    message: str, problem: Problem | None, now: float, *, deadline: float = PROGRESS_DEADLINE_S
+) -> list[words.Condition]:
+    """Conditions of something on its way: reconciling, or stalled when only a person can help."""
+    if problem is None:
+        return words.reconciling("Progressing", message)
+    text = f"{message}; {problem.message}"
+    if problem.refused or now - problem.since > deadline:
+        return words.stalled(problem.reason, text)
+    return words.reconciling(problem.reason, text)
+
+
+def group_status(
+    state: GroupState, now: float, *, problems: Sequence[Problem] = (), held: str | None = None
+) -> tuple[JSON, float | None]:
+    """Status of a group that exists, and when it will change by itself (seconds), if it will.
+
+    :param problems: what the API server refused in this round.
+    :param held: why a scale-down waits.
+    """
+    group = state.group
+    if group is None:
+        raise ValueError("a removed group has no status")
+    live = state.live
+    ready = [p for p in live if p.ready]
+    cluster_name = str(group.spec.get("cluster", ""))
+    again: float | None = None
+    if state.cluster is None:
+        found = words.reconciling("ClusterMissing", f"waits for DaskCluster {cluster_name}")
+        updated = 0
+    else:
+        current = pods.worker_revision(state.cluster, group)
+        updated = sum(p.meta.annotations.get(labels.REVISION) == current for p in live)
+        scheduler_down = state.scheduler is None or not state.scheduler.ready
+        problem = first_problem(live, problems)
+        count = f"{len(ready)} of {words.workers(state.want)} ready"
+        if len(live) > state.want:
+            count += f", {len(live) - state.want} on the way out"
+        if scheduler_down:
+            found = words.reconciling("SchedulerNotReady", f"{count}; the scheduler is not ready")
+        elif is_up(state) or was_ready(state):
+            found = words.ready("WorkersReady", count)
+        else:
+            found = unready(count, problem, now, deadline=_deadline(state.cluster))
+            if problem and not problem.refused:
+                again = max(1.0, problem.since + _deadline(state.cluster) - now)
+    if held:
+        found.append(words.Condition(words.SCALE_DOWN_HELD, True, "NothingIsDiscarded", held))
+    warning = _known_warning(state)
+    if warning:
+        found.append(words.Condition(words.SPEC_WARNING, True, "UnknownField", warning))
+    return {
+        "observedGeneration": group.meta.generation,
+        "conditions": words.conditions(found, group.status, group.meta.generation, now),
+        "replicas": len(live),
+        "readyReplicas": len(ready),
+        "updatedReplicas": updated,
+        "selector": labels.as_string(labels.group_selector(cluster_name, group.meta.name)),
+    }, again
+
+
+def _deadline(cluster: CustomResource) -> float:
+    value = cluster.spec.get("progressDeadlineSeconds")
+    return PROGRESS_DEADLINE_S if value is None else float(value)

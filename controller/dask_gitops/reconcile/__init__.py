@@ -1,0 +1,1 @@
+"""Thin: read caches, ask the scheduler, call plan, carry actions out, write status when it changed."""

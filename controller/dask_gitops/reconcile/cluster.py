@@ -1,0 +1,35 @@
+"""DaskCluster: one step closer to what it says."""
+
+from __future__ import annotations
+
+import secrets
+
+from dask_gitops.plan import cluster as plan
+from dask_gitops.reconcile.world import Key, World, retry_after
+
+
+async def reconcile_cluster(world: World, key: Key) -> None:
+    """Scheduler Pod, Service and the cluster's own groups; then the status."""
+    cluster = world.stores.clusters.get(key.namespace, key.name)
+    if cluster is None or cluster.meta.deleting is not None:
+        return  # garbage collection does the rest
+    settings = world.settings
+    steps = plan.plan_cluster(
+        world.cluster_state(cluster),
+        world.clock(),
+        default_image=settings.dask_image,
+        control=world.control,
+        token=secrets.token_urlsafe(32),
+        reserved=settings.reserved,
+    )
+    done = await world.carry_out(steps.actions, cluster)
+    state = world.cluster_state(cluster)
+    latch = plan.latch(state)
+    if latch is not None:
+        await world.patch(latch)
+        state = world.cluster_state(cluster)
+    status, again = plan.cluster_status(state, world.clock(), problems=done.problems)
+    await world.write_status(cluster, status)
+    for seconds in (steps.again, again, retry_after(done.problems)):
+        if seconds is not None:
+            world.again(key, seconds)

@@ -1,0 +1,80 @@
+"""Which keys an observed change puts on the queue, and which reconcile serves which key."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+from dask_gitops.reconcile.cluster import reconcile_cluster
+from dask_gitops.reconcile.unsupported import reconcile_unsupported
+from dask_gitops.reconcile.workergroup import reconcile_group
+from dask_gitops.reconcile.world import Key, Stores, World
+from dask_gitops.resources import labels
+from dask_gitops.resources.observed import CustomResource, Pod, Service
+
+# A thousand pods that start are not a thousand reasons to look: news of workers is gathered this long (seconds).
+GATHER_S = 0.25
+
+RECONCILERS: dict[str, Callable[[World, Key], Awaitable[None]]] = {
+    "DaskCluster": reconcile_cluster,
+    "DaskWorkerGroup": reconcile_group,
+    "DaskAutoscaler": reconcile_unsupported,
+    "DaskJob": reconcile_unsupported,
+}
+
+
+class Wiring:
+    """Turns changes of the caches into keys.
+
+    :param put: key, seconds from now.
+    """
+
+    def __init__(self, stores: Callable[[], Stores], put: Callable[[Key, float], None]) -> None:
+        self._stores = stores
+        self._put = put
+
+    def resource_changed(self, old: CustomResource | None, new: CustomResource | None) -> None:
+        """A DaskAutoscaler or DaskJob."""
+        self._put(_key(old, new), 0)
+
+    def cluster_changed(self, old: CustomResource | None, new: CustomResource | None) -> None:
+        key = _key(old, new)
+        self._put(key, 0)
+        if old is not None and new is not None and replace(old, status=new.status) == new:
+            return  # only the status: no group depends on it
+        for group in self._stores().groups.by_index("cluster", key.namespace, key.name):
+            self._put(Key("DaskWorkerGroup", key.namespace, group.meta.name), 0)
+
+    def group_changed(self, old: CustomResource | None, new: CustomResource | None) -> None:
+        key = _key(old, new)
+        self._put(key, 0)
+        for group in (old, new):
+            if group is not None and group.spec.get("cluster"):
+                self._put(Key("DaskCluster", key.namespace, str(group.spec["cluster"])), GATHER_S)
+
+    def pod_changed(self, old: Pod | None, new: Pod | None) -> None:
+        pod = new or old
+        assert pod is not None
+        namespace = pod.meta.namespace
+        if pod.component == labels.SCHEDULER:
+            self._put(Key("DaskCluster", namespace, pod.cluster), 0)
+            for group in self._stores().groups.by_index("cluster", namespace, pod.cluster):
+                self._put(Key("DaskWorkerGroup", namespace, group.meta.name), 0)
+        elif pod.component == labels.WORKER:
+            ended = new is None or new.gone
+            self._put(Key("DaskWorkerGroup", namespace, pod.group), 0.05 if ended else GATHER_S)
+            self._put(Key("DaskCluster", namespace, pod.cluster), GATHER_S)
+
+    def service_changed(self, old: Service | None, new: Service | None) -> None:
+        service = new or old
+        assert service is not None
+        self._put(
+            Key("DaskCluster", service.meta.namespace, service.meta.labels.get(labels.CLUSTER, "")),
+            0,
+        )
+
+
+def _key(old: CustomResource | None, new: CustomResource | None) -> Key:
+    resource = new or old
+    assert resource is not None
+    return Key(resource.kind, resource.meta.namespace, resource.meta.name)

@@ -1,0 +1,491 @@
+"""What every reconcile works with: the caches, the two ways to the outside, and how actions are carried out."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+
+from dask_gitops import events
+from dask_gitops.kube.client import Api
+from dask_gitops.kube.errors import ApiError, KubeError
+from dask_gitops.kube.informer import Informer
+from dask_gitops.kube.resource import (
+    DASKAUTOSCALERS,
+    DASKCLUSTERS,
+    DASKJOBS,
+    DASKWORKERGROUPS,
+    EVENTS,
+    PODS,
+    SERVICES,
+    Resource,
+)
+from dask_gitops.metrics import Metrics
+from dask_gitops.plan.actions import Action, Create, Delete, Emit, Patch, Retire, Undrain
+from dask_gitops.plan.cluster import ClusterState
+from dask_gitops.plan.workergroup import GroupState, Worker
+from dask_gitops.resources import labels, names
+from dask_gitops.resources.observed import CustomResource, Pod, Problem, Service
+from dask_gitops.resources.pods import ControlApi
+from dask_gitops.resources.revision import merge_patch
+from dask_gitops.scheduler.client import Outcome, SchedulerUnavailable, State, base_url
+from dask_gitops.scheduler.source import PRELOAD, SOURCE_ENV, TOKEN_ENV, control_source
+from dask_gitops.settings import Settings
+
+JSON = dict[str, Any]
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+WAIT_S = 2.0  # how long a retire call may wait inside the scheduler
+RETRY_S = 10  # a quota or missing rights may change without any event for us
+REFUSED_S = 60  # so may an admission rule
+FORBIDDEN_S = 60  # missing rights may still be on their way (RBAC is applied beside the objects)
+RESOURCES: Mapping[str, Resource] = {
+    r.kind: r for r in (PODS, SERVICES, DASKCLUSTERS, DASKWORKERGROUPS, DASKAUTOSCALERS, DASKJOBS)
+}
+
+
+class Key(NamedTuple):
+    """An object that may need a reconcile."""
+
+    kind: str
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.namespace}/{self.name}"
+
+
+class Store(Generic[T]):
+    """One kind of objects in all namespaces that are served, each namespace with its own informer or all with one."""
+
+    def __init__(self, informers: Mapping[str | None, Informer[T]]) -> None:
+        self.informers = dict(informers)
+
+    def _of(self, namespace: str) -> Informer[T] | None:
+        return self.informers.get(namespace) or self.informers.get(None)
+
+    def get(self, namespace: str, name: str) -> T | None:
+        informer = self._of(namespace)
+        return informer.get(namespace, name) if informer else None
+
+    def by_index(self, index: str, namespace: str, *value: str) -> list[T]:
+        informer = self._of(namespace)
+        return informer.by_index(index, (namespace, *value)) if informer else []
+
+    def resource_version(self, namespace: str, name: str) -> str | None:
+        informer = self._of(namespace)
+        meta = informer.meta(namespace, name) if informer else None
+        return meta.resource_version if meta else None
+
+    def observe(self, raw: JSON) -> None:
+        informer = self._of(raw["metadata"].get("namespace", ""))
+        if informer is not None:
+            informer.observe(raw)
+
+    def forget(self, namespace: str, name: str, uid: str) -> None:
+        informer = self._of(namespace)
+        if informer is not None:
+            informer.forget(namespace, name, uid)
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """The caches, by kind."""
+
+    clusters: Store[CustomResource]
+    groups: Store[CustomResource]
+    autoscalers: Store[CustomResource]
+    jobs: Store[CustomResource]
+    pods: Store[Pod]
+    services: Store[Service]
+
+    def of(self, kind: str) -> Store[Any]:
+        stores: dict[str, Store[Any]] = {
+            "DaskCluster": self.clusters,
+            "DaskWorkerGroup": self.groups,
+            "DaskAutoscaler": self.autoscalers,
+            "DaskJob": self.jobs,
+            "Pod": self.pods,
+            "Service": self.services,
+        }
+        return stores[kind]
+
+
+POD_INDEXERS: Mapping[str, Callable[[Pod], Iterable[Hashable]]] = {
+    "cluster": lambda p: [(p.meta.namespace, p.cluster, p.component)],
+    "group": lambda p: [(p.meta.namespace, p.cluster, p.group)] if p.group else [],
+    "group-name": lambda p: [(p.meta.namespace, p.group)] if p.group else [],
+}
+GROUP_INDEXERS: Mapping[str, Callable[[CustomResource], Iterable[Hashable]]] = {
+    "cluster": lambda g: [(g.meta.namespace, str(g.spec.get("cluster", "")))],
+}
+
+
+def retry_after(problems: Iterable[Problem]) -> float | None:
+    """Seconds until what the API server refused is tried again; None if nothing was."""
+    return min((REFUSED_S if p.refused else RETRY_S for p in problems), default=None)
+
+
+class Schedulers(Protocol):
+    """What is asked of schedulers; tests have one in memory."""
+
+    async def state(self, base_url: str, token: str) -> State: ...
+
+    async def retire(
+        self,
+        base_url: str,
+        token: str,
+        ids: Iterable[str],
+        wait_s: float = 0.0,
+        interrupt: bool = False,
+        discard: bool = False,
+    ) -> dict[str, Outcome]: ...
+
+    async def undrain(self, base_url: str, token: str, ids: Iterable[str]) -> dict[str, str]: ...
+
+
+@dataclass(slots=True)
+class Outcomes:
+    """What came of carrying a plan out."""
+
+    problems: list[Problem] = field(default_factory=list)
+    held: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class World:
+    """:ivar again: asks for another reconcile of a key after so many seconds.
+    :ivar clock: wall clock, seconds since the epoch.
+    """
+
+    api: Api
+    schedulers: Schedulers
+    stores: Stores
+    settings: Settings
+    metrics: Metrics
+    again: Callable[[Key, float], None]
+    clock: Callable[[], float] = time.time
+    control: ControlApi = field(
+        default_factory=lambda: ControlApi(PRELOAD, SOURCE_ENV, control_source(), TOKEN_ENV)
+    )
+    # (uid, reason) -> since when the API server refuses this. A report only: losing it restarts a clock.
+    _refused: dict[tuple[str, str], float] = field(default_factory=dict)
+
+    # ---- what is observed
+
+    def cluster_state(self, cluster: CustomResource) -> ClusterState:
+        namespace, name = cluster.meta.namespace, cluster.meta.name
+        default = names.default_group_name(name)
+        declared = {g.meta.name for g in self.stores.groups.by_index("cluster", namespace, name)}
+        if self.stores.groups.get(namespace, default) is not None:
+            declared.add(default)  # also one whose spec names another cluster: it holds the name
+        return ClusterState(
+            cluster=cluster,
+            schedulers=tuple(
+                self.stores.pods.by_index("cluster", namespace, name, labels.SCHEDULER)
+            ),
+            service=self.stores.services.get(namespace, names.scheduler_name(name)),
+            groups=tuple(self.group_state(namespace, group, name) for group in sorted(declared)),
+        )
+
+    def group_state(
+        self, namespace: str, name: str, cluster_name: str, *, neighbours: bool = False
+    ) -> GroupState:
+        """:param neighbours: also the cluster's other workers, needed only to tell workers apart."""
+        stores = self.stores
+        group = stores.groups.get(namespace, name)
+        if group is not None and group.meta.deleting is not None:
+            group = None
+        cluster = stores.clusters.get(namespace, cluster_name)
+        if cluster is None or cluster.meta.deleting is not None:
+            return GroupState(name, group, None, None)
+        uid = cluster.meta.uid
+        schedulers = stores.pods.by_index("cluster", namespace, cluster_name, labels.SCHEDULER)
+        everyone = (
+            stores.pods.by_index("cluster", namespace, cluster_name, labels.WORKER)
+            if neighbours
+            else []
+        )
+        return GroupState(
+            name=name,
+            group=group,
+            cluster=cluster,
+            scheduler=next((p for p in schedulers if not p.gone and p.meta.owner_uid == uid), None),
+            pods=tuple(
+                p
+                for p in stores.pods.by_index("group", namespace, cluster_name, name)
+                if p.meta.owner_uid == uid
+            ),
+            neighbours=tuple(p for p in everyone if p.group != name),
+        )
+
+    async def ask(self, scheduler: Pod) -> list[Worker]:
+        """The workers that this scheduler knows.
+
+        :raises SchedulerUnavailable: its ``reason`` continues "the scheduler ...".
+        """
+        url, token = self._address(scheduler)
+        state = await self.schedulers.state(url, token)
+        return [
+            Worker(w.id, w.host, w.name, w.processing, w.bytes, w.actors) for w in state.workers
+        ]
+
+    def _address(self, scheduler: Pod) -> tuple[str, str]:
+        if not scheduler.ip or not scheduler.running:
+            raise SchedulerUnavailable("is not running")
+        if not scheduler.token:
+            raise SchedulerUnavailable(
+                "has no control API (its pod was not made by this controller)"
+            )
+        return base_url(scheduler.ip, scheduler.http_port), scheduler.token
+
+    # ---- what is done
+
+    async def carry_out(
+        self, actions: Sequence[Action], subject: CustomResource, scheduler: Pod | None = None
+    ) -> Outcomes:
+        """Do these in order. What the API server refuses ends the round and is returned; all else is raised.
+
+        :param subject: the custom resource that Events are about.
+        """
+        out = Outcomes()
+        for action in actions:
+            if isinstance(action, Create):
+                problem = await self._create(action, subject)
+                if problem is not None:
+                    out.problems.append(problem)
+                    break
+            elif isinstance(action, Delete):
+                await self._delete(action)
+            elif isinstance(action, Patch):
+                await self.patch(action)
+            elif isinstance(action, Emit):
+                await self._emit(action, subject)
+            elif scheduler is not None:
+                try:
+                    if isinstance(action, Retire):
+                        out.held += await self._retire(action, subject, scheduler)
+                    else:
+                        await self._undrain(action, scheduler)
+                except SchedulerUnavailable as error:
+                    out.held.append(f"the scheduler {error.reason}")
+        if not out.problems:
+            self._refused = {
+                k: since for k, since in self._refused.items() if k[0] != subject.meta.uid
+            }
+        return out
+
+    async def _create(self, action: Create, subject: CustomResource) -> Problem | None:
+        """Slow start: 1, 2, 4 ... at once, so that a quota's refusal costs a few requests only."""
+        todo, size = list(action.manifests), 1
+        while todo:
+            batch, todo = todo[:size], todo[size:]
+            answers = await asyncio.gather(
+                *(self._create_one(action.kind, manifest) for manifest in batch),
+                return_exceptions=True,
+            )
+            for error in answers:
+                if isinstance(error, ApiError):
+                    problem = self._refusal(error, subject)
+                    if problem is not None:
+                        return problem
+                if isinstance(error, BaseException):
+                    raise error
+            warnings = [a for a in answers if isinstance(a, str)]
+            if warnings:
+                for manifest in todo:
+                    manifest["metadata"]["annotations"][labels.SPEC_WARNING] = warnings[0]
+            size *= 2
+        return None
+
+    async def _create_one(self, kind: str, manifest: JSON) -> str | None:
+        """:return: what the API server warned of, if that is not on the object already."""
+        meta = manifest["metadata"]
+        resource, store = RESOURCES[kind], self.stores.of(kind)
+        try:
+            created = await self.api.create(resource, meta["namespace"], manifest)
+        except ApiError as error:
+            if not error.is_already_exists:
+                raise
+            # An earlier try that we did not hear of, or a leader before us; or somebody else's object.
+            existing = await self.api.get(resource, meta["namespace"], meta["name"])
+            store.observe(existing)
+            owners = [o["uid"] for o in existing["metadata"].get("ownerReferences") or ()]
+            if meta["ownerReferences"][0]["uid"] in owners:
+                return None
+            raise
+        store.observe(created.object)
+        if kind == "Pod" and created.warnings and labels.SPEC_WARNING not in meta["annotations"]:
+            text = "; ".join(created.warnings)
+            body = {
+                "metadata": {
+                    "uid": created.object["metadata"]["uid"],
+                    "annotations": {labels.SPEC_WARNING: text},
+                }
+            }
+            store.observe(await self.api.patch(resource, meta["namespace"], meta["name"], body))
+            return text
+        return None
+
+    def _refusal(self, error: ApiError, subject: CustomResource) -> Problem | None:
+        """A refusal that goes into the status; None: an error to be raised and tried again."""
+        now = self.clock()
+
+        def since(reason: str) -> float:
+            return self._refused.setdefault((subject.meta.uid, reason), now)
+
+        if error.is_already_exists:
+            return Problem(
+                "NameTaken", f"{error.message}; it belongs to something else", since("NameTaken")
+            )
+        if error.is_invalid:
+            return Problem("Invalid", error.message, now, refused=True)
+        if error.is_forbidden_quota:
+            return Problem("QuotaExceeded", error.message, since("QuotaExceeded"))
+        if error.is_namespace_terminating:
+            return Problem("NamespaceTerminating", error.message, now)
+        if error.status == 403:
+            first = since("Forbidden")
+            return Problem("Forbidden", error.message, first, refused=now - first >= FORBIDDEN_S)
+        return None
+
+    async def _delete(self, action: Delete) -> None:
+        meta, store = action.meta, self.stores.of(action.kind)
+        answer = await self.api.delete(
+            RESOURCES[action.kind],
+            meta.namespace,
+            meta.name,
+            uid=meta.uid,
+            grace_period_s=0 if action.force else None,
+        )
+        if answer is None:
+            store.forget(meta.namespace, meta.name, meta.uid)
+        else:
+            store.observe(answer)
+
+    async def patch(self, action: Patch) -> None:
+        """Patch exactly the object that was observed; one that is gone meanwhile needs no patch."""
+        meta, store = action.meta, self.stores.of(action.kind)
+        if action.subresource == "scale":
+            # A Scale has no place for a uid; the version makes sure that nobody wrote the number meanwhile.
+            extra = {"resourceVersion": store.resource_version(meta.namespace, meta.name)}
+        else:
+            extra = {"uid": meta.uid}
+        body = {**action.body, "metadata": {**action.body.get("metadata", {}), **extra}}
+        try:
+            answer = await self.api.patch(
+                RESOURCES[action.kind],
+                meta.namespace,
+                meta.name,
+                body,
+                subresource=action.subresource,
+            )
+        except ApiError as error:
+            if error.is_not_found:
+                return
+            raise
+        if action.subresource != "scale":
+            store.observe(answer)
+
+    async def _retire(self, action: Retire, subject: CustomResource, scheduler: Pod) -> list[str]:
+        """Ask, then delete the pods whose workers are all retired.
+
+        :return: why the others stay, in words.
+        """
+        url, token = self._address(scheduler)
+        outcomes = await self.schedulers.retire(
+            url,
+            token,
+            action.ids,
+            wait_s=WAIT_S,
+            interrupt=action.interrupt,
+            discard=action.discard,
+        )
+        for outcome in outcomes.values():
+            if outcome.state != "draining":
+                self.metrics.retired.labels(outcome.state).inc()
+        workers = {
+            pod.meta.uid: [outcomes[i] for i in ids]
+            for pod, ids in zip(action.pods, action.ids_by_pod, strict=True)
+        }
+        retired = [p for p in action.pods if all(o.state == "retired" for o in workers[p.meta.uid])]
+        for pod in retired:
+            await self._delete(Delete("Pod", pod.meta))
+        if retired:
+            how = (
+                "; results without a place were discarded"
+                if action.discard
+                else "; nothing was lost"
+            )
+            await self._emit(
+                Emit("ScaledDown", f"retired {', '.join(p.meta.name for p in retired)}{how}"),
+                subject,
+            )
+        return [
+            f"{pod.meta.name}: {o.message}"
+            for pod in action.pods
+            for o in workers[pod.meta.uid]
+            if o.state == "refused"
+        ]
+
+    async def _undrain(self, action: Undrain, scheduler: Pod) -> None:
+        url, token = self._address(scheduler)
+        await self.schedulers.undrain(url, token, action.ids)
+        for pod in action.pods:
+            await self.patch(
+                Patch("Pod", pod.meta, {"metadata": {"annotations": {labels.RETIRING: None}}})
+            )
+
+    async def _emit(self, action: Emit, subject: CustomResource) -> None:
+        """An Event that cannot be written is no reason to stop working."""
+        meta = subject.meta
+        now = self.clock()
+        log.log(
+            logging.WARNING if action.warning else logging.INFO,
+            "%s %s/%s: %s", subject.kind, meta.namespace, meta.name, action.message,
+        )  # fmt: skip
+        body = events.event(
+            kind=subject.kind,
+            namespace=meta.namespace,
+            name=meta.name,
+            uid=meta.uid,
+            reason=action.reason,
+            message=action.message,
+            warning=action.warning,
+            now=now,
+            unique=f"{time.time_ns():x}",
+        )
+        try:
+            await self.api.create(EVENTS, meta.namespace, body)
+        except KubeError as error:
+            log.warning("%s %s/%s: no Event: %s", subject.kind, meta.namespace, meta.name, error)
+
+    async def write_status(self, resource: CustomResource, status: JSON) -> None:
+        """Write what changed, of exactly the object that was judged; nothing if nothing changed."""
+        patch = merge_patch(resource.status, status)
+        if not patch:
+            return
+        meta, store = resource.meta, self.stores.of(resource.kind)
+        body = {
+            "metadata": {
+                "uid": meta.uid,
+                "resourceVersion": store.resource_version(meta.namespace, meta.name),
+            },
+            "status": patch,
+        }
+        try:
+            answer = await self.api.patch(
+                RESOURCES[resource.kind], meta.namespace, meta.name, body, subresource="status"
+            )
+        except ApiError as error:
+            if error.is_conflict:  # somebody changed it meanwhile: judge again
+                self.again(Key(resource.kind, meta.namespace, meta.name), 0.1)
+                return
+            if error.is_not_found:
+                return
+            raise
+        store.observe(answer)

@@ -1,0 +1,1 @@
+"""Pure: custom resources -> the Kubernetes objects they mean, and views of the objects observed."""

@@ -1,0 +1,79 @@
+"""Pure: the DaskWorkerGroups that a cluster itself declares: ``spec.worker`` and ``spec.workerGroups``."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+from dask_gitops.resources import labels, names
+from dask_gitops.resources.observed import CustomResource
+from dask_gitops.resources.pods import owner_reference
+from dask_gitops.resources.revision import canonical, merge_patch, without, without_nulls
+
+JSON = dict[str, Any]
+
+
+def declared_groups(cluster: CustomResource, *, reserved: tuple[str, ...] = ()) -> list[JSON]:
+    """The groups of this cluster as they are created, the default group first, all owned by the cluster."""
+    workers = {names.default_group_name(cluster.meta.name): cluster.spec.get("worker")}
+    for group in cluster.spec.get("workerGroups") or ():
+        workers.setdefault(f"{cluster.meta.name}-{group['name']}", group.get("worker"))
+    return [_group(cluster, name, worker or {}, reserved) for name, worker in workers.items()]
+
+
+def _group(cluster: CustomResource, name: str, declared: JSON, reserved: tuple[str, ...]) -> JSON:
+    worker = without(copy.deepcopy(declared), "cluster")
+    replicas = worker.pop("replicas", None)
+    if replicas is not None:
+        worker["replicas"] = replicas
+    spec: JSON = {"cluster": cluster.meta.name, "worker": worker}
+    if cluster.spec.get("drainTimeout") is not None:
+        spec["drainTimeout"] = cluster.spec["drainTimeout"]
+    return {
+        "apiVersion": "kubernetes.dask.org/v1",
+        "kind": "DaskWorkerGroup",
+        "metadata": {
+            "name": name,
+            "namespace": cluster.meta.namespace,
+            "labels": {
+                **labels.handed_on(cluster.meta.labels, reserved),
+                **labels.cluster_selector(cluster.meta.name, labels.WORKER_GROUP),
+            },
+            "annotations": {
+                **labels.handed_on(cluster.meta.annotations, reserved),
+                labels.CLUSTER_REPLICAS: "" if replicas is None else str(replicas),
+            },
+            "ownerReferences": [owner_reference(cluster)],
+        },
+        "spec": spec,
+    }
+
+
+def group_patch(want: JSON, group: CustomResource) -> JSON:
+    """JSON merge patch that brings an existing group to what its cluster says; ``{}`` if it is there.
+
+    The number of workers is copied only when the cluster's own number changed since it was copied last, so that
+    ``kubectl scale daskworkergroup`` is not undone.
+
+    :param want: one of :func:`declared_groups`.
+    """
+    want = copy.deepcopy(want)
+    replicas = want["spec"]["worker"].pop("replicas", None)
+    have = {**group.spec, "worker": without(group.spec.get("worker") or {}, "replicas")}
+    # Compared by meaning, patched in the user's spelling: nulls and other spellings of a quantity change nothing.
+    same = canonical(have) == canonical(want["spec"])
+    spec: JSON = {} if same else merge_patch(have, without_nulls(want["spec"]))
+    annotations = _missing(want["metadata"]["annotations"], group.meta.annotations)
+    if labels.CLUSTER_REPLICAS in annotations and replicas is not None:
+        spec.setdefault("worker", {})["replicas"] = replicas
+    metadata = {
+        "labels": _missing(want["metadata"]["labels"], group.meta.labels),
+        "annotations": annotations,
+    }
+    metadata = {key: value for key, value in metadata.items() if value}
+    return {key: value for key, value in (("metadata", metadata), ("spec", spec)) if value}
+
+
+def _missing(want: Mapping[str, str], have: Mapping[str, str]) -> JSON:
+    return {key: value for key, value in want.items() if have.get(key) != value}

@@ -1,0 +1,73 @@
+"""Labels and annotations: ours, and which of the user's are handed on to pods."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+CLUSTER = "dask.org/cluster-name"
+COMPONENT = "dask.org/component"
+GROUP = "dask.org/workergroup-name"
+SERIAL = "dask.org/worker-serial"
+OURS = (CLUSTER, COMPONENT, GROUP, SERIAL)  # selectors hold only these; a user cannot override them
+
+SCHEDULER = "scheduler"
+WORKER = "worker"
+WORKER_GROUP = "workergroup"
+JOB_RUNNER = "job-runner"
+PODS_SELECTOR = f"{COMPONENT} in ({JOB_RUNNER},{SCHEDULER},{WORKER})"
+SERVICES_SELECTOR = f"{COMPONENT}={SCHEDULER}"
+
+RETIRING = "dask.org/retiring"  # on a worker pod: since when it is leaving (RFC 3339)
+REVISION = "dask.org/revision"  # on pods and Services: what spec they were made from
+WAS_READY = "dask.org/was-ready"  # on the scheduler pod: revision for which all was up once
+GROUP_WAS_READY = (
+    "ready.dask.org/"  # + group name, on the scheduler pod: the same for a worker group
+)
+CLUSTER_REPLICAS = (
+    "dask.org/cluster-replicas"  # on the default group: last number copied from the cluster
+)
+SPEC_WARNING = "dask.org/spec-warning"  # on pods: what the API server warned of when it took them
+
+# Metadata of the custom resource that belongs to tools, never to the pods made from it.
+RESERVED_DOMAINS = (
+    "kubernetes.io",
+    "k8s.io",
+    "helm.sh",
+    "argoproj.io",
+    "fluxcd.io",
+    "cattle.io",
+    "k14s.io",
+    "dask.org",
+)
+RESERVED_PREFIXES = ("kopf.",)
+
+
+def is_reserved(key: str, more: Iterable[str] = ()) -> bool:
+    """Is this label or annotation key never copied from a custom resource to pods?
+
+    :param more: further domains (``example.com`` also covers ``a.example.com/x``) from the settings.
+    """
+    domain, slash, _ = key.partition("/")
+    if not slash:
+        return False
+    if domain.startswith(RESERVED_PREFIXES):
+        return True
+    return any(domain == d or domain.endswith("." + d) for d in (*RESERVED_DOMAINS, *more))
+
+
+def handed_on(metadata: Mapping[str, str], reserved: Iterable[str] = ()) -> dict[str, str]:
+    """The labels (or annotations) of a custom resource that its pods get too."""
+    return {key: value for key, value in metadata.items() if not is_reserved(key, reserved)}
+
+
+def cluster_selector(cluster: str, component: str) -> dict[str, str]:
+    return {CLUSTER: cluster, COMPONENT: component}
+
+
+def group_selector(cluster: str, group: str) -> dict[str, str]:
+    return {CLUSTER: cluster, COMPONENT: WORKER, GROUP: group}
+
+
+def as_string(selector: Mapping[str, str]) -> str:
+    """A selector as the scale subresource and kubectl write it: ``a=b,c=d``."""
+    return ",".join(f"{key}={value}" for key, value in sorted(selector.items()))

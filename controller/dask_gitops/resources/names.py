@@ -1,0 +1,39 @@
+"""Names and addresses of everything that belongs to a Dask cluster. Users' scripts rely on them."""
+
+from __future__ import annotations
+
+import hashlib
+
+COMM_PORT = 8786  # Dask's own protocol
+DASHBOARD_PORT = 8787  # HTTP: dashboard, /health, control API
+WORKER_DASHBOARD_PORT = 8788  # HTTP of a worker: dashboard, /health
+
+
+def scheduler_name(cluster: str) -> str:
+    """Name of the scheduler's Pod and of its Service."""
+    return f"{cluster}-scheduler"
+
+
+def default_group_name(cluster: str) -> str:
+    """Name of the DaskWorkerGroup that the cluster itself declares (``spec.worker``)."""
+    return f"{cluster}-default"
+
+
+def worker_name(group: str, cluster_uid: str, serial: int) -> str:
+    """Name of a worker Pod: ``<group>-worker-<10 hex>``.
+
+    It follows from (cluster uid, group, serial), so that a create that is repeated after a timeout, by a stale
+    cache or by a second leader meets 409 AlreadyExists instead of making a twin.
+    """
+    digest = hashlib.sha256(f"{cluster_uid}/{group}/{serial}".encode()).hexdigest()
+    return f"{group}-worker-{digest[:10]}"
+
+
+def scheduler_address(cluster: str, namespace: str) -> str:
+    """Where workers and clients inside the Kubernetes cluster find the scheduler."""
+    return f"tcp://{scheduler_name(cluster)}.{namespace}.svc:{COMM_PORT}"
+
+
+def dashboard_address(cluster: str, namespace: str) -> str:
+    """Where the dashboard is, seen from inside the Kubernetes cluster."""
+    return f"http://{scheduler_name(cluster)}.{namespace}.svc:{DASHBOARD_PORT}"

@@ -1,0 +1,232 @@
+"""What the controller keeps of the objects it watches: small, immutable, typed views of raw API objects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from dask_gitops.resources import labels, names
+
+JSON = dict[str, Any]
+
+# Words that stand for "no container started yet" but are no problem in themselves.
+_STARTING = {"ContainerCreating", "PodInitializing"}
+
+
+def parse_time(text: str | None) -> float | None:
+    """RFC 3339 time of the API server -> seconds since the epoch; None stays None."""
+    return None if not text else datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
+
+
+@dataclass(frozen=True, slots=True)
+class Meta:
+    """The metadata that every view carries."""
+
+    namespace: str
+    name: str
+    uid: str
+    generation: int
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+    created: float
+    deleting: float | None  # deletionTimestamp: when the grace period ends
+    owner_uid: str | None  # of the controlling owner
+
+    @classmethod
+    def of(cls, raw: JSON) -> Meta:
+        meta = raw["metadata"]
+        owner = next(
+            (o["uid"] for o in meta.get("ownerReferences") or () if o.get("controller")), None
+        )
+        return cls(
+            namespace=meta.get("namespace", ""),
+            name=meta["name"],
+            uid=meta["uid"],
+            generation=meta.get("generation", 0),
+            labels=meta.get("labels") or {},
+            annotations=meta.get("annotations") or {},
+            created=parse_time(meta.get("creationTimestamp")) or 0.0,
+            deleting=parse_time(meta.get("deletionTimestamp")),
+            owner_uid=owner,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class CustomResource:
+    """A DaskCluster, DaskWorkerGroup, DaskAutoscaler or DaskJob, with its spec and status as they are."""
+
+    meta: Meta
+    kind: str
+    spec: JSON
+    status: JSON
+
+    @classmethod
+    def of(cls, raw: JSON) -> CustomResource:
+        return cls(Meta.of(raw), raw["kind"], raw.get("spec") or {}, raw.get("status") or {})
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A scheduler's Service."""
+
+    meta: Meta
+
+    @classmethod
+    def of(cls, raw: JSON) -> Service:
+        return cls(Meta.of(raw))
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why something does not come up, in words for a condition."""
+
+    reason: str  # one CamelCase word
+    message: str
+    since: float  # seconds since the epoch
+    refused: bool = False  # the API server said no: only a person can help
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """A scheduler, worker or runner Pod, reduced to what decisions need."""
+
+    meta: Meta
+    phase: str
+    ip: str | None
+    ips: tuple[str, ...]
+    scheduled: float | None  # since when it has a node
+    started: bool  # a container has started (it may have exited since)
+    running: bool  # the main container runs now
+    ready: bool
+    image: str  # of the main container
+    token: str | None  # of the control API (scheduler pods)
+    http_port: int  # where the main container serves HTTP
+    restarts: int
+    last_exit: str | None  # why a container was restarted last, in words
+    problem: Problem | None
+
+    @property
+    def gone(self) -> bool:
+        """It ended by itself, or somebody is deleting it: it will never work again."""
+        return self.finished or self.meta.deleting is not None
+
+    @property
+    def finished(self) -> bool:
+        return self.phase in ("Succeeded", "Failed")
+
+    @property
+    def component(self) -> str:
+        return self.meta.labels.get(labels.COMPONENT, "")
+
+    @property
+    def cluster(self) -> str:
+        return self.meta.labels.get(labels.CLUSTER, "")
+
+    @property
+    def group(self) -> str:
+        return self.meta.labels.get(labels.GROUP, "")
+
+    @property
+    def serial(self) -> int:
+        text = self.meta.labels.get(labels.SERIAL, "")
+        return int(text) if text.isdecimal() else 0
+
+    @property
+    def retiring(self) -> float | None:
+        """Since when it is leaving, or None."""
+        return parse_time(self.meta.annotations.get(labels.RETIRING))
+
+    @classmethod
+    def of(cls, raw: JSON) -> Pod:
+        meta, spec, status = Meta.of(raw), raw["spec"], raw.get("status") or {}
+        main = main_container(spec.get("containers") or [], meta.labels.get(labels.COMPONENT, ""))
+        states = status.get("containerStatuses") or []
+        state: JSON = next((s for s in states if s["name"] == main.get("name")), {})
+        conditions = {c["type"]: c for c in status.get("conditions") or []}
+        scheduled = conditions.get("PodScheduled", {})
+        env = {e["name"]: e.get("value") for e in main.get("env") or []}
+        return cls(
+            meta=meta,
+            phase=status.get("phase", "Pending"),
+            ip=status.get("podIP"),
+            ips=tuple(p["ip"] for p in status.get("podIPs") or ()),
+            scheduled=parse_time(scheduled.get("lastTransitionTime")) or meta.created
+            if spec.get("nodeName")
+            else None,
+            started=any(
+                {"running", "terminated"} & set(s.get("state") or {}) or s.get("restartCount")
+                for s in states
+            ),
+            running="running" in (state.get("state") or {}),
+            ready=conditions.get("Ready", {}).get("status") == "True",
+            image=main.get("image", ""),
+            token=env.get("SCHEDULER_CONTROL_TOKEN"),
+            http_port=next(
+                (
+                    p["containerPort"]
+                    for p in main.get("ports") or []
+                    if p.get("name") == "http-dashboard"
+                ),
+                names.DASHBOARD_PORT,
+            ),
+            restarts=sum(s.get("restartCount", 0) for s in states),
+            last_exit=_last_exit(states),
+            problem=_problem(meta, status, scheduled, states),
+        )
+
+
+def main_container(containers: list[JSON], component: str) -> JSON:
+    """The container that runs Dask: the one called like the component, else the first. Empty if there is none."""
+    return next(
+        (c for c in containers if c.get("name") == component), containers[0] if containers else {}
+    )
+
+
+def _exit_words(terminated: JSON) -> str:
+    reason = terminated.get("reason") or "Error"
+    return f"{reason} (exit code {terminated.get('exitCode', '?')})"
+
+
+def _last_exit(states: list[JSON]) -> str | None:
+    ends = [
+        s["lastState"]["terminated"] for s in states if "terminated" in (s.get("lastState") or {})
+    ]
+    return _exit_words(max(ends, key=lambda t: t.get("finishedAt") or "")) if ends else None
+
+
+def _problem(meta: Meta, status: JSON, scheduled: JSON, states: list[JSON]) -> Problem | None:
+    """The first thing that keeps a pod from running, in the words of whoever refuses it."""
+    name = meta.name
+    if scheduled.get("status") == "False":
+        since = parse_time(scheduled.get("lastTransitionTime")) or meta.created
+        return Problem(
+            scheduled.get("reason") or "Unschedulable",
+            f"{name}: {scheduled.get('message', '')}",
+            since,
+        )
+    if status.get("phase") == "Failed":
+        words = status.get("message") or next(
+            (
+                _exit_words(s["state"]["terminated"])
+                for s in states
+                if "terminated" in (s.get("state") or {})
+            ),
+            "",
+        )
+        return Problem(
+            status.get("reason") or "PodFailed", f"{name}: {words or 'failed'}", meta.created
+        )
+    for container in (status.get("initContainerStatuses") or []) + states:
+        waiting = (container.get("state") or {}).get("waiting")
+        if waiting and waiting.get("reason") not in _STARTING | {None}:
+            words = waiting.get("message") or ""
+            if waiting["reason"] == "CrashLoopBackOff" and "terminated" in (
+                container.get("lastState") or {}
+            ):
+                words = "last exit: " + _exit_words(container["lastState"]["terminated"])
+            if container.get("image") and container["image"] not in words:
+                words = f"image {container['image']}: {words}"
+            return Problem(waiting["reason"], f"{name}: {words}", meta.created)
+    return None

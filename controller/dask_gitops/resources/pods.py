@@ -1,0 +1,294 @@
+"""Pure: what the scheduler Pod and the worker Pods of a cluster look like.
+
+Whatever the user wrote stays; what is absent is filled in here, in memory, never in the user's object.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+from dask_gitops.resources import labels, names
+from dask_gitops.resources.commands import modernised, option
+from dask_gitops.resources.observed import CustomResource, main_container
+from dask_gitops.resources.revision import revision, without
+
+JSON = dict[str, Any]
+
+DRAIN_TIMEOUT_S = 300  # default of drainTimeout
+_UNREACHABLE = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
+_PRELOAD_ENV = "DASK_DISTRIBUTED__SCHEDULER__PRELOAD"
+
+
+@dataclass(frozen=True, slots=True)
+class ControlApi:
+    """What puts the control API into a scheduler: preload text, and the env that it reads."""
+
+    preload: str
+    source_env: str
+    source: str
+    token_env: str
+
+
+def scheduler_pod(
+    cluster: CustomResource,
+    *,
+    default_image: str,
+    control: ControlApi,
+    token: str,
+    reserved: tuple[str, ...] = (),
+) -> JSON:
+    """The Pod ``<cluster>-scheduler``.
+
+    :param default_image: used when neither the container nor ``spec.image`` names one.
+    :param token: bearer token of the control API, new for each pod.
+    :param reserved: further domains whose labels and annotations are not handed on.
+    """
+    declared = cluster.spec.get("scheduler") or {}
+    spec = _pod_spec(declared.get("spec"))
+    spec.setdefault("restartPolicy", "Always")
+    container = _main(spec, labels.SCHEDULER)
+    container.setdefault("image", cluster.spec.get("image") or default_image)
+    if not container.get("command") and not container.get("args"):
+        container["args"] = ["dask", "scheduler"]
+    _add_port(container, "tcp-comm", names.COMM_PORT)
+    _add_port(container, "http-dashboard", names.DASHBOARD_PORT)
+    health = {"httpGet": {"path": "/health", "port": names.DASHBOARD_PORT}}
+    # A scheduler that is busy for seconds is not dead: only the start is watched closely.
+    container.setdefault(
+        "startupProbe", {**health, "periodSeconds": 1, "timeoutSeconds": 5, "failureThreshold": 300}
+    )
+    container.setdefault(
+        "readinessProbe",
+        {**health, "periodSeconds": 1, "timeoutSeconds": 5, "failureThreshold": 10},
+    )
+    container.setdefault(
+        "livenessProbe",
+        {**health, "periodSeconds": 20, "timeoutSeconds": 10, "failureThreshold": 6},
+    )
+    _inject_control_api(container, control, token)
+    _writable_tmp(spec, container)
+    return _pod(
+        names.scheduler_name(cluster.meta.name),
+        cluster,
+        spec,
+        ours=labels.cluster_selector(cluster.meta.name, labels.SCHEDULER),
+        annotations={
+            "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
+            labels.REVISION: scheduler_revision(cluster),
+        },
+        handed=[cluster],
+        declared=declared.get("metadata"),
+        reserved=reserved,
+    )
+
+
+def worker_pod(
+    cluster: CustomResource,
+    group: CustomResource,
+    serial: int,
+    *,
+    default_image: str,
+    reserved: tuple[str, ...] = (),
+    warning: str | None = None,
+) -> JSON:
+    """One worker Pod of ``group``, owned by the cluster.
+
+    :param default_image: used when neither the container nor the cluster's ``spec.image`` names one; the running
+        scheduler's image, so that versions never mix within a cluster.
+    :param warning: what the API server warned of for this spec before, kept on the pod.
+    """
+    declared = group.spec.get("worker") or {}
+    name = names.worker_name(group.meta.name, cluster.meta.uid, serial)
+    spec = _pod_spec(declared.get("spec"))
+    # A retired worker exits 0 and must not come back while nobody looks.
+    spec.setdefault("restartPolicy", "OnFailure")
+    container = _main(spec, labels.WORKER)
+    container.setdefault("image", cluster.spec.get("image") or default_image)
+    if not container.get("command") and not container.get("args"):
+        container["args"] = ["dask", "worker", "--name", "$(DASK_WORKER_NAME)"]
+        container["args"] += ["--dashboard-address", f":{names.WORKER_DASHBOARD_PORT}"]
+    port = _fixed_dashboard_port(container)
+    if port:
+        _add_port(container, "http-dashboard", port)
+        container.setdefault(
+            "readinessProbe",
+            {
+                "httpGet": {"path": "/health", "port": port},
+                "periodSeconds": 2,
+                "timeoutSeconds": 5,
+                "failureThreshold": 15,
+            },
+        )
+    _add_env(container, "DASK_WORKER_NAME", name)
+    _add_env(
+        container,
+        "DASK_SCHEDULER_ADDRESS",
+        names.scheduler_address(cluster.meta.name, cluster.meta.namespace),
+    )
+    if declared.get("resources"):
+        resources = {key: float(value) for key, value in declared["resources"].items()}
+        _add_env(container, "DASK_DISTRIBUTED__WORKER__RESOURCES", repr(resources))
+    annotations = {labels.REVISION: worker_revision(cluster, group)}
+    if warning:
+        annotations[labels.SPEC_WARNING] = warning
+    return _pod(
+        name,
+        cluster,
+        spec,
+        ours={
+            **labels.group_selector(cluster.meta.name, group.meta.name),
+            labels.SERIAL: str(serial),
+        },
+        annotations=annotations,
+        handed=[cluster, group],
+        declared=declared.get("metadata"),
+        reserved=reserved,
+    )
+
+
+def scheduler_revision(cluster: CustomResource) -> str:
+    """Revision of what the user says about the scheduler Pod (not its metadata)."""
+    declared = cluster.spec.get("scheduler") or {}
+    return revision("scheduler", declared.get("spec"), cluster.spec.get("image"))
+
+
+def worker_revision(cluster: CustomResource, group: CustomResource) -> str:
+    """Revision of what the user says about the group's Pods (not their number, not their metadata)."""
+    declared = group.spec.get("worker") or {}
+    return revision(
+        "worker", without(declared, "replicas", "metadata", "cluster"), cluster.spec.get("image")
+    )
+
+
+def owner_reference(owner: CustomResource) -> JSON:
+    return {
+        "apiVersion": "kubernetes.dask.org/v1",
+        "kind": owner.kind,
+        "name": owner.meta.name,
+        "uid": owner.meta.uid,
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
+
+
+def _pod(
+    name: str,
+    cluster: CustomResource,
+    spec: JSON,
+    *,
+    ours: dict[str, str],
+    annotations: dict[str, str],
+    handed: list[CustomResource],
+    declared: JSON | None,
+    reserved: tuple[str, ...],
+) -> JSON:
+    """Metadata in order of strength: handed on from the custom resources, the user's own for the pod, our keys."""
+    declared = declared or {}
+    all_labels: dict[str, str] = {}
+    all_annotations = {k: v for k, v in annotations.items() if not k.startswith("dask.org/")}
+    for resource in handed:
+        all_labels.update(labels.handed_on(resource.meta.labels, reserved))
+        all_annotations.update(labels.handed_on(resource.meta.annotations, reserved))
+    all_labels.update(declared.get("labels") or {})
+    all_annotations.update(declared.get("annotations") or {})
+    all_annotations.update({k: v for k, v in annotations.items() if k.startswith("dask.org/")})
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": name,
+            "namespace": cluster.meta.namespace,
+            "labels": {**all_labels, **ours},
+            "annotations": all_annotations,
+            "ownerReferences": [owner_reference(cluster)],
+        },
+        "spec": spec,
+    }
+
+
+def _pod_spec(declared: JSON | None) -> JSON:
+    spec = copy.deepcopy(declared or {})
+    spec.setdefault(
+        "enableServiceLinks", False
+    )  # a Service called like a Dask setting would set it
+    tolerations = spec.get("tolerations") or []
+    known = {t.get("key") for t in tolerations}
+    spec["tolerations"] = tolerations + [
+        {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 60}
+        for key in _UNREACHABLE
+        if key not in known
+    ]
+    return spec
+
+
+def _main(spec: JSON, component: str) -> JSON:
+    """The container that runs Dask, ready to be filled in; it is made when the user named none."""
+    containers = spec["containers"] = list(spec.get("containers") or [{"name": component}])
+    found = main_container(containers, component)
+    container = modernised({k: v for k, v in found.items() if v is not None})
+    container.setdefault("name", component)
+    containers[containers.index(found)] = container
+    return container
+
+
+def _add_port(container: JSON, name: str, number: int) -> None:
+    ports = container.setdefault("ports", [])
+    if not any(p.get("name") == name or p.get("containerPort") == number for p in ports):
+        ports.append({"name": name, "containerPort": number})
+
+
+def _add_env(container: JSON, name: str, value: str) -> None:
+    """Appended after the user's variables; a variable that the user sets stays as it is."""
+    env = container.setdefault("env", [])
+    if not any(e.get("name") == name for e in env):
+        env.append({"name": name, "value": value})
+
+
+def _fixed_dashboard_port(container: JSON) -> int | None:
+    words = (container.get("command") or []) + (container.get("args") or [])
+    text = (option(words, "--dashboard-address") or "").rpartition(":")[2]
+    return int(text) if text.isdecimal() and int(text) else None
+
+
+def _inject_control_api(container: JSON, control: ControlApi, token: str) -> None:
+    """Load our control API beside whatever the user preloads.
+
+    ``--preload`` on the command line makes Dask ignore the configured value, so then ours is one more ``--preload``.
+    """
+    env = container["env"] = [
+        e
+        for e in container.get("env") or []
+        if e.get("name") not in (control.token_env, control.source_env)
+    ]
+    field = "args" if container.get("args") else "command"
+    words = container.get(field) or []
+    own = next((e for e in env if e.get("name") == _PRELOAD_ENV), None)
+    if option(words, "--preload") is not None or (own and own.get("valueFrom")):
+        container[field] = [*words, "--preload", control.preload]
+    elif own:
+        own["value"] = _preload_list(own.get("value") or "", control.preload)
+    else:
+        env.append({"name": _PRELOAD_ENV, "value": control.preload})
+    env.append({"name": control.source_env, "value": control.source})
+    env.append({"name": control.token_env, "value": token})
+
+
+def _preload_list(users: str, ours: str) -> str:
+    """Dask reads a Python literal: the user's text or list of texts, with ours behind."""
+    text = users.strip()
+    if text.startswith("["):
+        return (
+            text[:-1].rstrip().rstrip(",") + (", " if text[1:-1].strip() else "") + repr(ours) + "]"
+        )
+    return repr([text, ours] if text else [ours])
+
+
+def _writable_tmp(spec: JSON, container: JSON) -> None:
+    """Dask writes a literal preload to a temporary file, which a read-only root file system refuses."""
+    mounts = container.get("volumeMounts") or []
+    read_only = (container.get("securityContext") or {}).get("readOnlyRootFilesystem")
+    if read_only and not any(m.get("mountPath") == "/tmp" for m in mounts):
+        spec["volumes"] = [*(spec.get("volumes") or []), {"name": "dask-tmp", "emptyDir": {}}]
+        container["volumeMounts"] = [*mounts, {"name": "dask-tmp", "mountPath": "/tmp"}]

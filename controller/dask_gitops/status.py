@@ -1,0 +1,75 @@
+"""Words shared by all statuses: conditions as kstatus, ``kubectl wait``, Helm, Flux and Argo CD read them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+JSON = dict[str, Any]
+
+READY, RECONCILING, STALLED = "Ready", "Reconciling", "Stalled"
+SPEC_WARNING = "SpecWarning"
+SCALE_DOWN_HELD = "ScaleDownHeld"
+REPLICAS_OVERRIDDEN = "ReplicasOverridden"
+
+_MESSAGE_LIMIT = 1024  # characters; whole API errors do not belong into `kubectl get`
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One condition, before it gets its times."""
+
+    type: str
+    status: bool
+    reason: str  # CamelCase
+    message: str
+
+
+def timestamp(now: float) -> str:
+    """Seconds since the epoch -> RFC 3339 as the API server writes it."""
+    return datetime.fromtimestamp(int(now), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def ready(reason: str, message: str) -> list[Condition]:
+    return [Condition(READY, True, reason, message)]
+
+
+def reconciling(reason: str, message: str) -> list[Condition]:
+    return [Condition(READY, False, reason, message), Condition(RECONCILING, True, reason, message)]
+
+
+def stalled(reason: str, message: str) -> list[Condition]:
+    """Only where a person is needed: kstatus, Helm and Flux give up on it."""
+    return [Condition(READY, False, reason, message), Condition(STALLED, True, reason, message)]
+
+
+def conditions(
+    new: Iterable[Condition], old: Mapping[str, Any], generation: int, now: float
+) -> list[JSON]:
+    """Conditions as they are written; one that did not change its status keeps its transition time.
+
+    :param old: the status written last, ``{}`` if none.
+    """
+    before = {c.get("type"): c for c in old.get("conditions") or []}
+    out = []
+    for condition in new:
+        status = "True" if condition.status else "False"
+        previous = before.get(condition.type, {})
+        unchanged = previous.get("status") == status and previous.get("lastTransitionTime")
+        out.append(
+            {
+                "type": condition.type,
+                "status": status,
+                "reason": condition.reason,
+                "message": condition.message[:_MESSAGE_LIMIT],
+                "observedGeneration": generation,
+                "lastTransitionTime": unchanged or timestamp(now),
+            }
+        )
+    return out
+
+
+def workers(count: int) -> str:
+    return "1 worker" if count == 1 else f"{count} workers"
