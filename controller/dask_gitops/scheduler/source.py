@@ -45,7 +45,7 @@ def control_source() -> str:
 
 
 def _strip(text: str) -> str:
-    """Return Python source `text` without comments, docstrings and blank lines."""
+    """Return Python source `text` without comments, docstrings, blank lines and wide indentation."""
     lines = text.splitlines()
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if token.type == tokenize.COMMENT:
@@ -58,4 +58,13 @@ def _strip(text: str) -> str:
             doc = node.body[0]
             for row in range(doc.lineno, (doc.end_lineno or doc.lineno) + 1):
                 lines[row - 1] = ""
-    return "\n".join(line for line in lines if line.strip()) + "\n"
+    return "".join(_dedent(line) for line in lines if line.strip())
+
+
+def _dedent(line: str) -> str:
+    """Return `line` indented by one space per level: a quarter of the bytes is indentation.
+
+    Fits the source only while it holds no strings over several lines (tested).
+    """
+    code = line.lstrip()
+    return " " * ((len(line) - len(code)) // 4) + code + "\n"

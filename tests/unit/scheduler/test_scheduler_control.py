@@ -1,0 +1,643 @@
+"""The control API inside real schedulers: workers leave, and nothing is lost or run twice.
+
+Right results alone prove little, as Dask computes again what it lost: values here are random or
+scattered, starts are counted in files, and the scheduler's own events are read.
+"""
+
+import asyncio
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import aiohttp
+import dask
+import pytest
+from dask_gitops.scheduler import (
+    PRELOAD,
+    PRELOAD_ENV,
+    SOURCE_ENV,
+    TOKEN_ENV,
+    SchedulerClient,
+    SchedulerUnavailable,
+    control,
+    control_source,
+)
+from distributed import Client, Scheduler, Worker
+
+TOKEN = "a-token"
+pytestmark = pytest.mark.filterwarnings("ignore")  # what dask warns of is not ours
+
+
+# ---- help
+
+
+@contextlib.asynccontextmanager
+async def cluster(n, **config):
+    """A scheduler with our API and `n` workers of one thread, all in this process."""
+    config = {
+        # the machine's other load must not pause our workers
+        **{f"distributed.worker.memory.{k}": False for k in ("target", "spill", "pause")},
+        "distributed.worker.memory.terminate": False,
+        **config,
+    }
+    os.environ[TOKEN_ENV] = TOKEN
+    with dask.config.set(config):
+        async with contextlib.AsyncExitStack() as stack:
+            s = await stack.enter_async_context(
+                Scheduler(host="127.0.0.1", port=0, dashboard_address="127.0.0.1:0")
+            )
+            control.dask_setup(s)
+            workers = [
+                await stack.enter_async_context(Worker(s.address, nthreads=1, name=f"w{i}"))
+                for i in range(n)
+            ]
+            dask_client = await stack.enter_async_context(Client(s.address, asynchronous=True))
+            session = await stack.enter_async_context(aiohttp.ClientSession())
+            yield SimpleNamespace(
+                s=s,
+                dask=dask_client,
+                workers=workers,
+                ids=[w.id for w in workers],
+                api=Api(session, f"http://127.0.0.1:{s.http_server.port}"),
+                add=lambda name: stack.enter_async_context(
+                    Worker(s.address, nthreads=1, name=name)
+                ),
+            )
+
+
+class Api:
+    def __init__(self, session, url):
+        self.session, self.url, self.client = session, url, SchedulerClient(session, timeout_s=20)
+
+    async def state(self):
+        return await self.client.state(self.url, TOKEN)
+
+    async def row(self, i):
+        return {row.id: row for row in (await self.state()).workers}[i]
+
+    async def retire(self, ids, wait_s=0.0, **flags):
+        """One call: {id: (state, message)}."""
+        out = await self.client.retire(self.url, TOKEN, ids, wait_s, **flags)
+        return {i: (o.state, o.message) for i, o in out.items()}
+
+    async def retired(self, ids, **flags):
+        """Repeat the call until nothing is draining; return {id: state}."""
+        for _ in range(20):
+            out = await self.retire(ids, 20, **flags)
+            if not any(state == "draining" for state, _ in out.values()):
+                return {i: state for i, (state, _) in out.items()}
+        raise AssertionError(out)
+
+    async def undrain(self, ids):
+        return await self.client.undrain(self.url, TOKEN, ids)
+
+    async def post(self, what, body, token=TOKEN, **kw):
+        headers = {"Authorization": f"Bearer {token}"}
+        url = f"{self.url}/control/v1/{what}"
+        async with self.session.post(url, data=body, headers=headers, **kw) as answer:
+            return answer.status, await answer.text()
+
+
+async def until(true, what="it"):
+    for _ in range(3000):
+        result = true()
+        if asyncio.iscoroutine(result):
+            result = await result
+        if result:
+            return result
+        await asyncio.sleep(0.01)
+    raise AssertionError(f"waited for {what} in vain")
+
+
+async def removals(dask_client):
+    """The scheduler's own words on each removed worker."""
+    events = await dask_client.get_events()
+    return [e for _, e in events["all"] if isinstance(e, dict) and e["action"] == "remove-worker"]
+
+
+async def assert_nothing_lost(dask_client, addresses):
+    events = await removals(dask_client)
+    assert sorted(e["worker"] for e in events) == sorted(addresses)
+    for event in events:
+        assert event.get("expected", True) is True  # a word of newer versions
+        assert not event.get("lost-computed-tasks")
+        assert not event.get("lost-scattered-tasks")
+
+
+def gated(log, gate):
+    """A task that says that it started, and ends when the file `gate` exists."""
+    with open(log, "a") as f:
+        f.write("started\n")
+    while not os.path.exists(gate):
+        time.sleep(0.01)
+    return os.urandom(8)
+
+
+def starts(log):
+    return len(log.read_text().splitlines()) if log.exists() else 0
+
+
+def random_value(_):
+    return os.urandom(16)
+
+
+# ---- a worker leaves
+
+
+def test_six_become_three_and_no_value_changes():
+    async def main():
+        async with cluster(6) as c:
+            made = c.dask.map(random_value, range(60), pure=False)
+            sown = await c.dask.scatter([os.urandom(16) for _ in range(15)])
+            before = await c.dask.gather([*made, *sown])
+            leave, gone = c.ids[:3], [w.address for w in c.workers[:3]]
+            rows = {row.id: row for row in (await c.api.state()).workers}
+            assert sum(rows[i].unique_keys for i in leave) > 0
+
+            assert await c.api.retired(leave) == dict.fromkeys(leave, "retired")
+
+            await assert_nothing_lost(c.dask, gone)
+            assert await c.dask.gather([*made, *sown]) == before
+            state = await c.api.state()
+            assert sorted(row.id for row in state.workers) == sorted(c.ids[3:])
+            assert sum(row.unique_keys for row in state.workers) == 75
+            # Again, and for one that never was.
+            again = await c.api.retire([*leave, "Worker-never-known"])
+            assert {i: state for i, (state, _) in again.items()} == {
+                **dict.fromkeys(leave, "retired"),
+                "Worker-never-known": "gone",
+            }
+            assert len((await c.api.state()).workers) == 3
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("stealing", [True, False])
+def test_running_tasks_finish_and_waiting_ones_move(tmp_path, stealing):
+    async def main():
+        async with cluster(2, **{"distributed.scheduler.work-stealing": stealing}) as c:
+            a, _ = c.workers
+            first = c.dask.submit(
+                gated,
+                tmp_path / "first",
+                tmp_path / "gate",
+                workers=[a.address],
+                allow_other_workers=True,
+                pure=False,
+            )
+            await until((tmp_path / "first").exists)
+            (tmp_path / "open").touch()
+            rest = [
+                c.dask.submit(
+                    gated,
+                    tmp_path / f"rest{n}",
+                    tmp_path / "open",
+                    workers=[a.address],
+                    allow_other_workers=True,
+                    pure=False,
+                )
+                for n in range(3)
+            ]
+            leaving = await c.api.retire([a.id])
+            assert leaving[a.id][0] == "draining"
+            if stealing:  # they do not wait for the first to end
+                await c.dask.gather(rest)
+                row = await until(lambda: exact(c, a.id))
+                assert (row.status, row.running, row.leaving) == ("closing_gracefully", 1, True)
+                assert (await c.api.retire([a.id]))[a.id] == ("draining", "1 tasks running")
+            (tmp_path / "gate").touch()
+            assert await c.api.retired([a.id]) == {a.id: "retired"}
+            await c.dask.gather([first, *rest])
+            assert [starts(p) for p in sorted(tmp_path.glob("*t*")) if p.name != "gate"] == [1] * 4
+            await assert_nothing_lost(c.dask, [a.address])
+            (event,) = await removals(c.dask)
+            if stealing:
+                assert not event["processing-tasks"]
+
+    async def exact(c, i):
+        row = await c.api.row(i)
+        return row if row.running == row.processing == 1 else None
+
+    asyncio.run(main())
+
+
+def test_keys_that_two_leaving_workers_hold(tmp_path):
+    async def main():
+        async with cluster(3) as c:
+            values = [os.urandom(8) for _ in range(10)]
+            where = [w.address for w in c.workers[:2]]
+            sown = await c.dask.scatter(values, broadcast=True, workers=where)
+            # Two callers at the same time, each with one of the holders.
+            a, b = await asyncio.gather(*(c.api.retired([i]) for i in c.ids[:2]))
+            assert {**a, **b} == dict.fromkeys(c.ids[:2], "retired")
+            assert await c.dask.gather(sown) == values
+            # Not through the client: dask's own event of the broadcast does not pickle.
+            events = [e for _, e in c.s.get_events("all") if e["action"] == "remove-worker"]
+            assert sorted(e["worker"] for e in events) == sorted(where)
+            assert not any(e.get("lost-scattered-tasks") for e in events)
+
+    asyncio.run(main())
+
+
+def test_interrupt_moves_the_keys_first_and_reruns_the_task(tmp_path):
+    async def main():
+        async with cluster(2) as c:
+            a, _ = c.workers
+            sown = await c.dask.scatter([os.urandom(8) for _ in range(5)], workers=[a.address])
+            before = await c.dask.gather(sown)
+            task = c.dask.submit(
+                gated,
+                tmp_path / "log",
+                tmp_path / "gate",
+                workers=[a.address],
+                allow_other_workers=True,
+                pure=False,
+            )
+            await until(lambda: starts(tmp_path / "log") == 1)
+            assert await c.api.retired([a.id], interrupt=True) == {a.id: "retired"}
+            await until(lambda: starts(tmp_path / "log") == 2)
+            (tmp_path / "gate").touch()
+            assert len(await task) == 8
+            assert await c.dask.gather(sown) == before
+            await assert_nothing_lost(c.dask, [a.address])
+            (event,) = await removals(c.dask)
+            assert set(event["processing-tasks"]) == {task.key}
+
+    asyncio.run(main())
+
+
+def test_refused_without_recipient_until_there_is_one():
+    async def main():
+        async with cluster(2) as c:
+            sown = await c.dask.scatter([b"a", b"b"], workers=[c.workers[0].address])
+            sown += await c.dask.scatter([b"c", b"d", b"e"], workers=[c.workers[1].address])
+            out = await c.api.retire(c.ids)
+            assert out == {
+                c.ids[0]: ("refused", "no worker can take its 2 keys"),
+                c.ids[1]: ("refused", "no worker can take its 3 keys"),
+            }
+            state = await c.api.state()
+            assert {(row.refused, row.leaving) for row in state.workers} == {
+                ("no worker can take its 2 keys", False),
+                ("no worker can take its 3 keys", False),
+            }
+            await until(lambda: len(c.s.running) == 2, "both at work again")
+            assert await c.dask.submit(sum, [1, 2]) == 3
+            assert await removals(c.dask) == []
+            await c.add("w2")
+            assert await c.api.retired(c.ids) == dict.fromkeys(c.ids, "retired")
+            assert await c.dask.gather(sown) == [b"a", b"b", b"c", b"d", b"e"]
+
+    asyncio.run(main())
+
+
+def test_a_task_that_ends_in_a_key_without_place_ends_the_drain(tmp_path):
+    async def main():
+        async with cluster(1) as c:
+            task = c.dask.submit(gated, tmp_path / "log", tmp_path / "gate", pure=False)
+            await until((tmp_path / "log").exists)
+            assert (await c.api.retire(c.ids))[c.ids[0]] == ("draining", "1 tasks running")
+            (tmp_path / "gate").touch()
+            await task
+            await until(lambda: len(c.s.running) == 1, "back at work")  # without another call
+            row = await c.api.row(c.ids[0])
+            assert row.refused == "no worker can take its 1 keys"
+
+    asyncio.run(main())
+
+
+class Counter:
+    def count(self):
+        return 1
+
+
+def test_discard_takes_what_nothing_else_may_take():
+    async def main():
+        async with cluster(1) as c:
+            actor = await c.dask.submit(Counter, actor=True)
+            sown = await c.dask.scatter([b"a", b"b"])
+            made = await c.dask.submit(random_value, 1)
+            assert made
+            out = await c.api.retire(c.ids, interrupt=True)
+            assert out[c.ids[0]] == ("refused", "holds 1 actors, which cannot move")
+            out = await c.api.retire(c.ids, 20, discard=True)
+            assert out[c.ids[0]] == (
+                "retired",
+                "removed; 2 keys and 1 actors had no place and are lost",
+            )
+            (event,) = await removals(c.dask)
+            assert event.get("expected", True) is True
+            assert len(event.get("lost-scattered-tasks", sown)) == 2
+            said = [e for _, e in (await c.dask.get_events("all")) if "id" in e]
+            assert [e["action"] for e in said] == ["control-refused", "control-discarded"]
+            assert (said[1]["keys"], said[1]["actors"]) == (2, 1)
+            assert actor
+
+    asyncio.run(main())
+
+
+def test_discard_still_moves_what_has_a_place():
+    async def main():
+        async with cluster(2) as c:
+            a, _ = c.workers
+            actor = await c.dask.submit(Counter, actor=True, workers=[a.address])
+            sown = await c.dask.scatter([b"a", b"b"], workers=[a.address])
+            assert await c.api.retired([a.id], discard=True) == {a.id: "retired"}
+            assert await c.dask.gather(sown) == [b"a", b"b"]
+            assert not (await removals(c.dask))[0].get("lost-scattered-tasks")
+            assert actor
+
+    asyncio.run(main())
+
+
+def test_undrain_puts_it_back_to_work(tmp_path):
+    async def main():
+        async with cluster(2) as c:
+            a, _ = c.workers
+            task = c.dask.submit(
+                gated, tmp_path / "log", tmp_path / "gate", workers=[a.address], pure=False
+            )
+            await until((tmp_path / "log").exists)
+            assert (await c.api.retire([a.id]))[a.id][0] == "draining"
+            assert await c.api.undrain([a.id, "Worker-x"]) == {a.id: "running", "Worker-x": "gone"}
+            await until(lambda: len(c.s.running) == 2)
+            assert not (await c.api.row(a.id)).leaving
+            (tmp_path / "gate").touch()
+            await task
+            assert await c.dask.submit(lambda: 7, workers=[a.address]) == 7
+            assert await removals(c.dask) == []
+            # Back and forth at once: the last word holds.
+            for _ in range(3):
+                await c.api.retire([a.id])
+                await c.api.undrain([a.id])
+            assert await c.api.retired([a.id]) == {a.id: "retired"}
+            assert len(await task) == 8
+
+    asyncio.run(main())
+
+
+def test_the_drain_goes_on_when_the_caller_is_gone(tmp_path):
+    async def main():
+        async with cluster(2) as c:
+            a, _ = c.workers
+            task = c.dask.submit(
+                gated,
+                tmp_path / "log",
+                tmp_path / "gate",
+                workers=[a.address],
+                allow_other_workers=True,
+                pure=False,
+            )
+            await until((tmp_path / "log").exists)
+            call = asyncio.ensure_future(c.api.retire([a.id], 20))
+            await until(lambda: len(c.s.running) == 1)
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+            (tmp_path / "gate").touch()
+            await until(lambda: len(c.s.workers) == 1)
+            assert len(await task) == 8
+            assert starts(tmp_path / "log") == 1
+            await assert_nothing_lost(c.dask, [a.address])
+            assert (await c.api.retire([a.id]))[a.id] == ("retired", "removed")
+
+    asyncio.run(main())
+
+
+def test_a_worker_that_dies_while_it_drains_is_gone(tmp_path):
+    async def main():
+        async with cluster(2) as c:
+            a, _ = c.workers
+            task = c.dask.submit(
+                gated,
+                tmp_path / "log",
+                tmp_path / "gate",
+                workers=[a.address],
+                allow_other_workers=True,
+                pure=False,
+            )
+            await until((tmp_path / "log").exists)
+            await c.api.retire([a.id])
+            await c.s.remove_worker(a.address, stimulus_id="test", close=False)
+            assert await c.api.retired([a.id]) == {a.id: "gone"}
+            (tmp_path / "gate").touch()
+            await task
+
+    asyncio.run(main())
+
+
+# ---- what the scheduler tells
+
+
+def test_state(tmp_path):
+    async def main():
+        async with cluster(1) as c:
+            worker = await c.add("gpu")
+            c.s.workers[worker.address].resources.update({"GPU": 2.0, "odd": float("inf")})
+            state = await c.api.state()
+            assert (state.id, state.clients) == (c.s.id, 1)
+            assert state.version == sys.modules["distributed"].__version__
+            assert abs(state.now - time.time()) < 60
+            row = await c.api.row(worker.id)
+            assert (row.host, row.address, row.name) == ("127.0.0.1", worker.address, "gpu")
+            assert (row.status, row.nthreads, row.resources) == ("running", 1, {"GPU": 2.0})
+            idle_since = state.idle_since
+            assert idle_since is not None
+            assert (await c.api.state()).idle_since == idle_since
+            task = c.dask.submit(gated, tmp_path / "log", tmp_path / "gate")
+            await until((tmp_path / "log").exists)
+            state = await c.api.state()
+            assert (state.idle_since, state.idle_seconds) == (None, None)
+            assert state.tasks["processing"] == 1
+            (tmp_path / "gate").touch()
+            await task
+            state = await c.api.state()
+            assert state.idle_since > idle_since
+            assert state.tasks["memory"] == 1
+            assert sum(row.unique_bytes for row in state.workers) > 0
+
+    asyncio.run(main())
+
+
+def test_no_word_without_the_token():
+    async def main():
+        async with cluster(1) as c:
+            for token in ("wrong", "", "a-tokena-token", "ä"):
+                with pytest.raises(SchedulerUnavailable, match="refuses our token"):
+                    await c.api.client.state(c.api.url, token)
+                assert (await c.api.post("retire", "{}", token))[0] == 401
+            async with c.api.session.get(f"{c.api.url}/control/v1/state") as answer:
+                assert answer.status == 401
+
+    asyncio.run(main())
+
+
+def test_an_empty_token_opens_nothing():
+    async def main():
+        async with cluster(0) as c:
+            os.environ[TOKEN_ENV] = ""
+            async with Scheduler(host="127.0.0.1", port=0, dashboard_address="127.0.0.1:0") as s:
+                control.dask_setup(s)
+                with pytest.raises(SchedulerUnavailable, match="refuses our token"):
+                    await c.api.client.state(f"http://127.0.0.1:{s.http_server.port}", "")
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ("", "body is not JSON"),
+        ("[" * 100000, "body is not JSON"),
+        (b"\xff", "body is not JSON"),
+        ("[]", "body is not an object"),
+        ("{}", "ids is not"),
+        ('{"ids": "abc"}', "ids is not"),
+        ('{"ids": []}', "ids is not"),
+        ('{"ids": [1]}', "ids is not"),
+        ('{"ids": ["a"], "wait_s": "1"}', "wait_s is not"),
+        ('{"ids": ["a"], "wait_s": NaN}', "wait_s is not"),
+        ('{"ids": ["a"], "wait_s": 21}', "wait_s is not"),
+        ('{"ids": ["a"], "wait_s": true}', "wait_s is not"),
+        ('{"ids": ["a"], "interrupt": 1}', "interrupt is not"),
+        ('{"ids": ["a"], "discard": "yes"}', "discard is not"),
+    ],
+)
+def test_a_bad_body_is_told_what_is_wrong(body, says):
+    async def main():
+        async with cluster(0) as c:
+            status, text = await c.api.post("retire", body)
+            assert status == 400
+            assert says in text
+
+    asyncio.run(main())
+
+
+def test_a_huge_body_is_not_read():
+    async def main():
+        async with cluster(0) as c:
+            with contextlib.suppress(aiohttp.ClientError):
+                status, _ = await c.api.post("retire", b"x" * (control.MAX_BODY + 1))
+                assert status == 400
+            assert (await c.api.post("state", "{}"))[0] == 405
+
+    asyncio.run(main())
+
+
+def test_what_fails_at_setup_leaves_the_scheduler_alone():
+    control.dask_setup(object())
+
+
+# ---- as it is used: `dask scheduler` with the source in its env
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+@contextlib.asynccontextmanager
+async def command_line(*args, config_preload=True):
+    """`dask scheduler` with our env; `.start(...)` starts `dask worker`s. All ended by pid."""
+    env = {**os.environ, SOURCE_ENV: control_source(), TOKEN_ENV: TOKEN}
+    for key in ("TARGET", "SPILL", "PAUSE", "TERMINATE"):
+        env[f"DASK_DISTRIBUTED__WORKER__MEMORY__{key}"] = "False"
+    if config_preload:
+        env[PRELOAD_ENV] = PRELOAD
+    port, http = free_port(), free_port()
+    started = []
+
+    def start(*words):
+        started.append(
+            subprocess.Popen(
+                [sys.executable, "-m", *words],
+                env=env,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+        )
+        return started[-1]
+
+    start(
+        "distributed.cli.dask_scheduler",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--dashboard-address",
+        f"127.0.0.1:{http}",
+        *args,
+    )
+    try:
+        async with aiohttp.ClientSession() as session:
+            api = Api(session, f"http://127.0.0.1:{http}")
+
+            async def workers(n):
+                with contextlib.suppress(SchedulerUnavailable):
+                    state = await api.state()
+                    return state if len(state.workers) == n else None
+
+            await until(lambda: workers(0), "the scheduler")
+            url = f"tcp://127.0.0.1:{port}"
+            yield SimpleNamespace(
+                api=api,
+                url=url,
+                has=lambda n: until(lambda: workers(n), f"{n} workers"),
+                start=lambda *words: start(
+                    "distributed.cli.dask_worker", url, "--no-dashboard", "--nthreads", "1", *words
+                ),
+            )
+    finally:
+        for process in reversed(started):
+            process.terminate()
+        for process in reversed(started):
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def test_command_line_two_workers_of_one_process_and_a_name_that_comes_back():
+    async def main():
+        async with command_line("--no-dashboard") as c:
+            both = c.start("--nworkers", "2", "--name", "pair")
+            rows = {row.name: row for row in (await c.has(2)).workers}
+            assert sorted(rows) == ["pair-0", "pair-1"]
+            async with Client(c.url, asynchronous=True) as client:
+                sown = await client.scatter([os.urandom(8) for _ in range(20)])
+                before = await client.gather(sown)
+                old = rows["pair-0"]
+                assert await c.api.retired([old.id]) == {old.id: "retired"}
+                assert await client.gather(sown) == before
+                await assert_nothing_lost(client, [old.address])
+                # One of the same name is another worker; nobody who meant the old one gets it.
+                c.start("--no-nanny", "--name", "pair-0")
+                await c.has(2)
+                assert await c.api.retired([old.id]) == {old.id: "retired"}
+                assert len((await c.api.state()).workers) == 2
+                other = rows["pair-1"].id
+                assert await c.api.retired([other]) == {other: "retired"}
+                assert await client.gather(sown) == before
+            await until(lambda: both.poll() is not None, "the command to end")
+            assert both.returncode == 0
+
+    asyncio.run(main())
+
+
+def test_command_line_beside_the_users_own_preload(tmp_path):
+    async def main():
+        mark = tmp_path / "mark"
+        own = tmp_path / "own.py"
+        own.write_text(f"def dask_setup(scheduler):\n    open({str(mark)!r}, 'w').close()\n")
+        # Dask ignores the configured preload as soon as the command line has one.
+        args = ("--no-dashboard", "--preload", str(own), "--preload", PRELOAD)
+        async with command_line(*args):
+            assert mark.exists()
+
+    asyncio.run(main())

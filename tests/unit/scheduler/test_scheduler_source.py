@@ -1,0 +1,70 @@
+"""The text that goes into the scheduler's env."""
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from dask_gitops.scheduler import PRELOAD, PRELOAD_ENV, SOURCE_ENV, TOKEN_ENV, control_source
+from dask_gitops.scheduler import source as module
+
+CONTROL = Path(module.__file__).parent / "control.py"
+
+
+def without_docstrings(text):
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+        if isinstance(node, kinds) and ast.get_docstring(node, clean=False) is not None:
+            del node.body[0]
+    return ast.dump(tree)
+
+
+def test_stripping_changes_no_code():
+    assert without_docstrings(CONTROL.read_text()) == without_docstrings(control_source())
+
+
+def test_nothing_in_it_is_expanded_by_kubernetes_or_dask():
+    assert "$" not in CONTROL.read_text() + PRELOAD
+    assert '"""' not in control_source()
+    assert control_source().isascii()
+
+
+def test_it_is_small():
+    assert len(control_source()) < 13_000
+    assert len(PRELOAD) < 200  # dask logs it
+
+
+def test_any_python_that_runs_an_old_distributed_can_read_it():
+    ast.parse(control_source(), feature_version=(3, 8))
+    assert not [n for n in ast.walk(ast.parse(control_source())) if isinstance(n, ast.JoinedStr)]
+
+
+def test_only_the_preload_text_is_dask_configuration():
+    assert PRELOAD_ENV == "DASK_DISTRIBUTED__SCHEDULER__PRELOAD"
+    assert not SOURCE_ENV.startswith("DASK_")
+    assert not TOKEN_ENV.startswith("DASK_")
+    assert " " in PRELOAD  # else dask takes it for a module's name
+
+
+def test_a_broken_source_does_not_end_the_scheduler():
+    for broken in ("def (", "raise ValueError('no')", None):
+        env = {k: v for k, v in os.environ.items() if k != SOURCE_ENV}
+        if broken is not None:
+            env[SOURCE_ENV] = broken
+        done = subprocess.run(
+            [sys.executable, "-c", PRELOAD], env=env, capture_output=True, text=True, timeout=30
+        )
+        assert done.returncode == 0
+        assert "Error" in done.stderr
+
+
+def test_the_importing_side_needs_no_distributed():
+    code = "import sys; sys.modules['distributed'] = None; import dask_gitops.scheduler"
+    subprocess.run(
+        [sys.executable, "-c", code],
+        check=True,
+        timeout=30,
+        env=dict(os.environ, PYTHONPATH=str(CONTROL.parents[2])),
+    )
