@@ -1,0 +1,43 @@
+# `make help` says what there is. Everything that is built lies in the cache folder outside the tree
+# (DASK_GITOPS_CACHE, default ~/.cache/dask-gitops).
+PYTHON ?= python3
+TIERS ?= unit chart cluster dask
+NAME ?= local
+export PYTHONPATH := controller:.
+export PYTHONUNBUFFERED := 1
+venv = $(shell $(PYTHON) ci/venv.py)
+
+.PHONY: help demo test bench kubernetes kubernetes-down kubernetes-status images run schema format
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: ## Dask computes on workers that a values file declares. KEEP=1 leaves it running; CONTEXT=... REGISTRY=... uses your Kubernetes
+	@$(PYTHON) ci/demo $(if $(CONTEXT),--context $(CONTEXT)) $(if $(REGISTRY),--registry $(REGISTRY)) $(if $(KEEP),--keep)
+
+test: ## all tests: unit, chart, cluster (real API server), dask (real node). TIERS="unit chart" runs some
+	@python=$$($(PYTHON) ci/venv.py) && $(PYTHON) ci/kubernetes build && $$python -m pytest $(TIERS:%=tests/%)
+
+bench: ## this controller beside a raw create loop, on 1,000 pretended pods
+	@python=$$($(PYTHON) ci/venv.py) && $$python -m bench $(BENCH)
+
+kubernetes: ## a real local Kubernetes with one node, for developers
+	@$(PYTHON) ci/kubernetes up --name $(NAME)
+
+kubernetes-down: ## stop it and leave nothing behind
+	@$(PYTHON) ci/kubernetes down --name $(NAME)
+
+kubernetes-status: ## what runs, and how it is
+	@$(PYTHON) ci/kubernetes status --name $(NAME)
+
+images: ## build the controller's image and the demo's Dask image, and load them into the local node
+	@$(PYTHON) ci/kubernetes images
+
+run: ## the controller as a process with your current kubeconfig
+	@$(venv) -m dask_gitops
+
+schema: ## values.schema.json and docs/values.md from values.schema.yaml
+	@$(venv) ci/schema.py
+
+format: ## format the code
+	@$(venv) -m ruff check --fix . ; $(venv) -m ruff format .

@@ -1,0 +1,48 @@
+"""Make the virtual environment of the tests, once per content of tests/requirements.txt; print its Python.
+
+It lies in the cache folder outside the tree, so that a fresh clone finds it too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+REQUIREMENTS = Path(__file__).parent.parent / "tests" / "requirements.txt"
+
+
+def cache() -> Path:
+    """The same folder as that of the local Kubernetes' programs."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("DASK_GITOPS_CACHE") or Path(base) / "dask-gitops")
+
+
+def main() -> None:
+    version = "{}.{}.{}".format(*sys.version_info[:3])
+    content = hashlib.sha256(REQUIREMENTS.read_bytes() + version.encode()).hexdigest()[:12]
+    home = cache() / f"venv-{content}"
+    python = home / "bin" / "python"
+    if not (home / "complete").exists():
+        if sys.version_info < (3, 11):
+            sys.exit(f"error: Python 3.11 or newer is needed, this is {version}; use make PYTHON=python3.12")
+        started = time.monotonic()
+        print("virtual environment of the tests: installing tests/requirements.txt", file=sys.stderr, flush=True)
+        shutil.rmtree(home, ignore_errors=True)
+        for command in (
+            [sys.executable, "-m", "venv", home],
+            [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", REQUIREMENTS],
+        ):
+            if subprocess.run(command, stdout=sys.stderr).returncode:
+                sys.exit(f"error: {' '.join(map(str, command))} failed; is the package index reachable?")
+        (home / "complete").touch()
+        print(f"virtual environment of the tests: {time.monotonic() - started:.0f} s", file=sys.stderr)
+    print(python)
+
+
+if __name__ == "__main__":
+    main()
