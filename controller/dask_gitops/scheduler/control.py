@@ -255,10 +255,11 @@ class Control:
         waiting = [t for t in ws.processing if t not in ws.executing and t not in ws.long_running]
         for n, t in enumerate(waiting[:1000]):
             able = s.valid_workers(t)  # None: any
-            if able is None:
+            able = None if able is None else able & s.running
+            if able is None or (not able and t.loose_restrictions and not t.resource_restrictions):
                 steal.move_task_request(t, ws, order[n % len(order)])
-            elif able & s.running:
-                steal.move_task_request(t, ws, min(able & s.running, key=load))
+            elif able:
+                steal.move_task_request(t, ws, min(able, key=load))
 
     def stays_because(self, leaving, homeless=()):
         """Return why this worker cannot leave; "" if nothing is known against it."""
