@@ -147,8 +147,11 @@ class Informer(Generic[T]):
         """Take in the server's answer to our own create or patch (or delete, while terminating).
 
         Returns False when it is older than what is known: the watch was faster, or the object has
-        been deleted meanwhile. The object must match this informer's selector and namespace.
+        been deleted meanwhile. The object must match this informer's selector and namespace; the
+        answer of a scale subresource is a Scale and no such object (ValueError).
         """
+        if raw.get("kind", self.resource.kind) != self.resource.kind:
+            raise ValueError(f"a {raw['kind']} is no object of {self.resource}")
         return self._apply(raw)
 
     def forget(self, namespace: str, name: str, uid: str) -> bool:

@@ -98,8 +98,9 @@ class LeaseElector:
         """
         try:
             while True:
+                started = self._clock()
                 await self._step()
-                await asyncio.sleep(self._pause())
+                await asyncio.sleep(self._pause(started))
                 self._notice_expiry()
         finally:
             was_leading = self.is_leader()
@@ -107,11 +108,12 @@ class LeaseElector:
             if was_leading:
                 await self._release()
 
-    def _pause(self) -> float:
+    def _pause(self, started: float) -> float:
+        now = self._clock()
         if self._leading:
-            # Wake up when the lease runs out, so that on_lost is not late.
-            left = self._valid_until - self._clock()
-            return max(0.0, min(self._renew_s, left))
+            # Counted from the beginning of the last attempt: one that hung must leave time for
+            # another. And no later than the end of the lease, so that on_lost is not late.
+            return max(0.0, min(started + self._renew_s, self._valid_until) - now)
         return self._poll_s * random.uniform(0.9, 1.1)
 
     async def _step(self) -> None:

@@ -161,7 +161,6 @@ class WorkQueue(Generic[K]):
         while self._ready and len(self._running) < self._workers:
             key = next(iter(self._ready))
             since = self._ready.pop(key)
-            self._cancel_timer(key)
             task = loop.create_task(self._turn(key, since))
             self._running[key] = (task, loop.time())
         self._settle()
@@ -175,6 +174,9 @@ class WorkQueue(Generic[K]):
     async def _turn(self, key: K, since: float) -> None:
         loop = asyncio.get_running_loop()
         started = loop.time()
+        # What was asked for until now is served by this turn: nothing has been looked at yet.
+        self._again.discard(key)
+        self._cancel_timer(key)
         failure: BaseException | None = None
         try:
             await self._process(key)

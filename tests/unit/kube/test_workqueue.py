@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections import Counter
 
@@ -154,7 +155,7 @@ def test_failures_back_off_and_success_resets() -> None:
         assert queue.failing == 1
         await asyncio.sleep(2000)
         times = [when for when, _ in worker.turns]
-        pauses = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+        pauses = [later - earlier for earlier, later in itertools.pairwise(times)]
         assert len(pauses) == 10
         for number, pause in enumerate(pauses):
             full = min(60, 0.5 * 2**number)
