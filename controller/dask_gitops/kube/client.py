@@ -305,14 +305,21 @@ class KubeClient:
         started = loop.time()
         status = 0
         answered = False
+        attempt = _Attempt(None)
         try:
             headers = await self.credentials.headers()
-            async with self._session.get(
-                url,
-                headers=headers,
-                timeout=aiohttp.ClientTimeout(total=None, connect=self._timeout_s),
-                allow_redirects=False,
-            ) as response:
+            # Set for the opening only: a generator shares its caller's context between yields.
+            token = _attempt.set(attempt)
+            try:
+                response = await self._session.get(
+                    url,
+                    headers=headers,
+                    timeout=aiohttp.ClientTimeout(total=None, connect=self._timeout_s),
+                    allow_redirects=False,
+                )
+            finally:
+                _attempt.reset(token)
+            async with response:
                 status = response.status
                 if status == 401:
                     await self.credentials.headers(refresh=True)
@@ -339,7 +346,7 @@ class KubeClient:
                             raise ApiError.from_status(obj)
                         yield kind, obj
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError, KeyError) as error:
-            raise ApiUnreachable(f"watch {res}: {_words(error)}", sent=True) from error
+            raise ApiUnreachable(f"watch {res}: {_words(error)}", sent=attempt.sent) from error
         finally:
             if not answered:
                 self._report("watch", res, status, loop.time() - started)

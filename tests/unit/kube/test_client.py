@@ -1,0 +1,574 @@
+"""The client against real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+from aiohttp import web
+from dask_gitops.kube import (
+    DASKWORKERGROUPS,
+    NAMESPACES,
+    PODS,
+    ApiError,
+    ApiUnreachable,
+    Informer,
+    KubeClient,
+    LeaseElector,
+    NotLeader,
+)
+from dask_gitops.kube import client as client_module
+from dask_gitops.kube.client import _warnings
+from dask_gitops.kube.credentials import RefreshedCredentials, StaticCredentials
+
+POD = {"metadata": {"name": "a", "namespace": "ns", "uid": "u", "resourceVersion": "7"}}
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def status(code: int, reason: str = "", message: str = "", **more: Any) -> web.Response:
+    headers = more.pop("headers", None)
+    body = {"kind": "Status", "code": code, "reason": reason, "message": message, **more}
+    return web.json_response(body, status=code, headers=headers)
+
+
+class Server:
+    """Answers every request with the next of ``answers``, the last one for ever."""
+
+    def __init__(self, *answers: web.Response | Handler | dict[str, Any]) -> None:
+        self.answers = list(answers)
+        self.requests: list[web.Request] = []
+        self.bodies: list[Any] = []
+        self.url = ""
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        self.requests.append(request)
+        raw = await request.read()
+        self.bodies.append(json.loads(raw) if raw else None)
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, dict):
+            return web.json_response(answer)
+        if isinstance(answer, web.Response):
+            body = answer.body or b""
+            assert isinstance(body, bytes)
+            return web.Response(body=body, status=answer.status, headers=answer.headers)
+        return await answer(request)
+
+    async def __aenter__(self) -> Server:
+        self._server = web.Server(self.handle)  # type: ignore[arg-type]
+        self._runner = web.ServerRunner(self._server, shutdown_timeout=0.1)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        await site.start()
+        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._runner.cleanup()
+
+
+def play(
+    main: Callable[[KubeClient, Server], Awaitable[None]],
+    *answers: web.Response | Handler | dict[str, Any],
+    **options: Any,
+) -> None:
+    async def start() -> None:
+        async with Server(*answers) as server:
+            credentials = StaticCredentials(server.url, fixed={"Authorization": "Bearer t"})
+            async with KubeClient(credentials, **options) as client:
+                await main(client, server)
+
+    asyncio.run(start())
+
+
+@pytest.fixture(autouse=True)
+def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "_backoff", lambda failures: 0.01)
+
+
+async def reset(request: web.Request) -> web.StreamResponse:
+    assert request.transport is not None
+    request.transport.abort()
+    return web.Response()
+
+
+async def hang(request: web.Request) -> web.StreamResponse:
+    await asyncio.sleep(5)
+    return web.Response()
+
+
+def test_paths_and_queries() -> None:
+    async def main(client: KubeClient, server: Server) -> None:
+        await client.get(PODS, "ns", "a")
+        await client.create(PODS, "ns", POD, dry_run=True)
+        await client.patch(
+            DASKWORKERGROUPS,
+            "ns",
+            "g",
+            {"spec": {"replicas": 1}},
+            subresource="scale",
+            field_manager="me",
+        )
+        await client.patch(NAMESPACES, None, "n", [], patch_type="json")
+        await client.delete(PODS, "ns", "a", uid="u", grace_period_s=0, propagation="Background")
+        assert [f"{request.method} {request.path_qs}" for request in server.requests] == [
+            "GET /api/v1/namespaces/ns/pods/a",
+            "POST /api/v1/namespaces/ns/pods?fieldValidation=Warn&fieldManager=dask-gitops&dryRun=All",
+            "PATCH /apis/kubernetes.dask.org/v1/namespaces/ns/daskworkergroups/g/scale?fieldManager=me",
+            "PATCH /api/v1/namespaces/n?fieldManager=dask-gitops",
+            "DELETE /api/v1/namespaces/ns/pods/a",
+        ]
+        assert [request.content_type for request in server.requests[1:]] == [
+            "application/json",
+            "application/merge-patch+json",
+            "application/json-patch+json",
+            "application/json",
+        ]
+        assert server.bodies[-1] == {
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "preconditions": {"uid": "u"},
+            "gracePeriodSeconds": 0,
+            "propagationPolicy": "Background",
+        }
+        assert server.requests[0].headers["Authorization"] == "Bearer t"
+        assert server.requests[0].headers["Accept-Encoding"] == "identity"
+        with pytest.raises(ValueError, match="namespace"):
+            await client.get(PODS, None, "a")
+        with pytest.raises(ValueError, match="empty name"):
+            await client.delete(PODS, "ns", "", uid="u")
+
+    play(main, POD)
+
+
+def test_list_follows_continue_and_takes_it_at_once_after_a_410() -> None:
+    first = {"metadata": {"resourceVersion": "9", "continue": "t o+k/en"}, "items": [{"n": 1}]}
+    second = {"metadata": {"resourceVersion": "9"}, "items": [{"n": 2}]}
+
+    async def main(client: KubeClient, server: Server) -> None:
+        page = await client.list(PODS, label_selector="a in (b,c),!d", limit=1)
+        assert page == ([{"n": 1}, {"n": 2}], "9")
+        assert server.requests[1].query["continue"] == "t o+k/en"
+        assert server.requests[1].query["labelSelector"] == "a in (b,c),!d"
+        server.answers[:] = [
+            web.json_response(first),
+            status(410, "Expired"),
+            web.json_response({**second, "items": [{"n": 1}, {"n": 2}]}),
+        ]
+        assert len((await client.list(PODS, limit=1)).items) == 2
+        assert "limit" not in server.requests[-1].query
+
+    play(main, first, second)
+
+
+def test_warnings_come_back() -> None:
+    warned = web.json_response(POD, status=201)
+    warned.headers.add("Warning", '299 - "unknown field \\"spec.foo\\""')
+    warned.headers.add("Warning", '299 - "one, with comma", 299 api "two"')
+
+    async def main(client: KubeClient, server: Server) -> None:
+        created = await client.create(PODS, "ns", POD)
+        assert created.object == POD
+        assert created.warnings == ['unknown field "spec.foo"', "one, with comma", "two"]
+        assert (await client.create(PODS, "ns", POD)).warnings == []
+
+    play(main, warned, POD)
+    assert _warnings(["nonsense"]) == []
+
+
+def test_retry_after_is_waited_for_without_a_slot() -> None:
+    async def main(client: KubeClient, server: Server) -> None:
+        began = time.monotonic()
+        first = asyncio.create_task(client.create(PODS, "ns", POD))
+        await asyncio.sleep(0.2)
+        await client.create(PODS, "ns", POD)  # the only slot is free meanwhile
+        assert time.monotonic() - began < 0.9
+        await first
+        assert 1.0 <= time.monotonic() - began < 2.5
+        assert len(server.requests) == 3
+
+    busy = status(429, "TooManyRequests", headers={"Retry-After": "1"})
+    play(main, busy, POD, writes_in_flight=1)
+
+
+def test_a_wait_beyond_the_deadline_is_left_to_the_caller() -> None:
+    async def main(client: KubeClient, server: Server) -> None:
+        with pytest.raises(ApiError) as caught:
+            await client.create(PODS, "ns", POD)
+        assert caught.value.retry_after == 60
+        assert len(server.requests) == 1
+
+    play(main, status(429, headers={"Retry-After": "60"}))
+
+
+def test_reads_are_repeated_and_writes_are_not() -> None:
+    async def main(client: KubeClient, server: Server) -> None:
+        for failure in (status(500), status(503), reset):
+            server.answers[:] = [failure, failure, failure, web.json_response(POD)]
+            assert await client.get(PODS, "ns", "a") == POD
+            assert not server.answers[1:]
+            server.answers[:] = [failure, web.json_response(POD)]
+            with pytest.raises((ApiError, ApiUnreachable)) as caught:
+                await client.create(PODS, "ns", POD)
+            assert getattr(caught.value, "sent", True)
+            server.answers[:] = [failure]
+            with pytest.raises((ApiError, ApiUnreachable)):
+                await client.get(PODS, "ns", "a")
+
+    play(main, POD)
+
+
+def test_nothing_listens() -> None:
+    async def main() -> None:
+        async with Server(POD) as server:
+            url = server.url
+        async with KubeClient(StaticCredentials(url)) as client:
+            with pytest.raises(ApiUnreachable) as caught:
+                await client.create(PODS, "ns", POD)
+            assert not caught.value.sent
+            stream = client.watch(PODS, resource_version="1", timeout_s=10)
+            with pytest.raises(ApiUnreachable) as caught:
+                await anext(stream)
+            assert not caught.value.sent
+
+    asyncio.run(main())
+
+
+def test_a_write_is_repeated_when_the_connection_could_not_be_made() -> None:
+    async def main() -> None:
+        async with Server(POD) as server:
+            url = server.url
+        port = int(url.rpartition(":")[2])
+        seen = []
+        credentials = StaticCredentials(url)
+        async with KubeClient(credentials, on_request=lambda *a: seen.append(a[2])) as client:
+            creating = asyncio.create_task(client.create(PODS, "ns", POD))
+            while not seen:
+                await asyncio.sleep(0.001)
+            late = Server(POD)
+            runner = web.ServerRunner(web.Server(late.handle))  # type: ignore[arg-type]
+            await runner.setup()
+            await web.TCPSite(runner, "127.0.0.1", port).start()
+            assert (await creating).object == POD
+            assert len(late.requests) == 1
+            assert seen[0] == 0
+            assert seen[-1] == 200
+            await runner.cleanup()
+
+    asyncio.run(main())
+
+
+def test_time_outs() -> None:
+    async def main(client: KubeClient, server: Server) -> None:
+        with pytest.raises(ApiUnreachable) as caught:
+            await client.create(PODS, "ns", POD)
+        assert caught.value.sent
+        server.answers[:] = [hang, web.json_response(POD)]
+        assert await client.get(PODS, "ns", "a") == POD
+
+    play(main, hang, timeout_s=0.1)
+
+
+def test_errors_say_what_they_are() -> None:
+    async def main(client: KubeClient, server: Server) -> None:
+        async def error(answer: web.Response) -> ApiError:
+            server.answers[:] = [answer]
+            with pytest.raises(ApiError) as caught:
+                await client.create(PODS, "ns", POD)
+            return caught.value
+
+        assert (await error(status(409, "AlreadyExists"))).is_already_exists
+        assert not (await error(status(409, "AlreadyExists"))).is_conflict
+        assert (await error(status(409, "Conflict"))).is_conflict
+        assert (await error(status(404, "NotFound"))).is_not_found
+        assert (await error(status(422, "Invalid"))).is_invalid
+        assert (await error(status(410, "Expired"))).is_gone
+        quota = await error(status(403, "Forbidden", 'pods "a" is forbidden: exceeded quota: q'))
+        assert quota.is_forbidden_quota
+        assert not quota.is_namespace_terminating
+        causes = {"causes": [{"reason": "NamespaceTerminating"}]}
+        assert (await error(status(403, "Forbidden", details=causes))).is_namespace_terminating
+        plain = await error(web.Response(status=502, text="bad gateway " * 100))
+        assert plain.status == 502
+        assert str(plain).startswith("502 : bad gateway")
+        assert len(plain.message) == 500
+        late = await error(status(504, "Timeout", details={"retryAfterSeconds": 3}))
+        assert late.retry_after == 3
+        moved = await error(web.Response(status=302, headers={"Location": "http://elsewhere/"}))
+        assert moved.status == 302  # never followed: it would carry our token away
+
+    play(main, POD)
+
+
+def test_nonsense_is_no_answer() -> None:
+    async def main(client: KubeClient, server: Server) -> None:
+        for text in ("<html>", "[1]", ""):
+            server.answers[:] = [web.Response(text=text)]
+            with pytest.raises(ApiUnreachable):
+                await client.create(PODS, "ns", POD)
+
+    play(main, POD)
+
+
+def test_delete_of_what_is_gone_is_none() -> None:
+    async def main(client: KubeClient, server: Server) -> None:
+        assert await client.delete(PODS, "ns", "a", uid="u") == POD
+        server.answers[:] = [status(200)]
+        assert await client.delete(PODS, "ns", "a", uid="u") is None
+        server.answers[:] = [status(404, "NotFound")]
+        assert await client.delete(PODS, "ns", "a", uid="u") is None
+        server.answers[:] = [
+            status(
+                409,
+                "Conflict",
+                "Precondition failed: UID in precondition: u, UID in object meta: v",
+            )
+        ]
+        assert await client.delete(PODS, "ns", "a", uid="u") is None
+        server.answers[:] = [status(409, "Conflict", "something else")]
+        with pytest.raises(ApiError):
+            await client.delete(PODS, "ns", "a", uid="u")
+
+    play(main, POD)
+
+
+def test_guard_lets_nothing_out() -> None:
+    async def main(client: KubeClient, server: Server) -> None:
+        client.guard = lambda: False
+        for call in (
+            client.create(PODS, "ns", POD),
+            client.patch(PODS, "ns", "a", {}),
+            client.delete(PODS, "ns", "a", uid="u"),
+        ):
+            with pytest.raises(NotLeader):
+                await call
+        assert server.requests == []
+        await client.get(PODS, "ns", "a")
+        await client.unguarded().create(PODS, "ns", POD)
+        assert len(server.requests) == 2
+
+    play(main, POD)
+
+
+def test_guard_is_asked_again_after_every_wait() -> None:
+    async def main(client: KubeClient, server: Server) -> None:
+        leading = True
+        client.guard = lambda: leading
+        waiting = asyncio.create_task(client.create(PODS, "ns", POD))
+        await asyncio.sleep(0.3)
+        leading = False
+        with pytest.raises(NotLeader):
+            await waiting
+        assert len(server.requests) == 1
+
+    play(main, status(429, headers={"Retry-After": "1"}), POD)
+
+
+def test_guard_is_asked_before_aiohttp_repeats_a_delete() -> None:
+    """aiohttp repeats a DELETE whose kept-alive connection died, also when that took long."""
+
+    async def main(client: KubeClient, server: Server) -> None:
+        await client.get(PODS, "ns", "a")  # a connection to keep
+        leading = True
+
+        async def die(request: web.Request) -> web.StreamResponse:
+            nonlocal leading
+            leading = False
+            return await reset(request)
+
+        client.guard = lambda: leading
+        server.answers[:] = [die, web.json_response(POD)]
+        with pytest.raises(NotLeader):
+            await client.delete(PODS, "ns", "a", uid="u")
+        assert len(server.requests) == 2
+
+    play(main, POD)
+
+
+def test_writes_in_flight_are_limited_and_reads_are_not() -> None:
+    flying = most = 0
+
+    async def slow(request: web.Request) -> web.StreamResponse:
+        nonlocal flying, most
+        flying += 1
+        most = max(most, flying)
+        await asyncio.sleep(0.02)
+        flying -= 1
+        return web.json_response(POD)
+
+    async def main(client: KubeClient, server: Server) -> None:
+        nonlocal most
+        await asyncio.gather(*(client.create(PODS, "ns", POD) for _ in range(20)))
+        assert most == 4
+        most = 0
+        await asyncio.gather(*(client.get(PODS, "ns", "a") for _ in range(20)))
+        assert most > 4
+        most = 0
+        writes = [client.create(PODS, "ns", POD) for _ in range(8)]
+        await asyncio.gather(*writes, client.unguarded().create(PODS, "ns", POD))
+        assert most == 5
+
+    play(main, slow, writes_in_flight=4)
+
+
+def test_a_rotated_token_is_fetched_after_a_401() -> None:
+    async def main() -> None:
+        async def check(request: web.Request) -> web.StreamResponse:
+            good = request.headers["Authorization"] == "Bearer 2"
+            return web.json_response(POD) if good else status(401, "Unauthorized")
+
+        tokens = iter("1234")
+        async with Server(check) as server:
+            credentials = RefreshedCredentials(
+                server.url, lambda: {"Authorization": f"Bearer {next(tokens)}"}
+            )
+            async with KubeClient(credentials) as client:
+                assert (await client.create(PODS, "ns", POD)).object == POD
+                assert len(server.requests) == 2
+                server.answers[:] = [status(401, "Unauthorized")]
+                with pytest.raises(ApiError) as caught:
+                    await client.create(PODS, "ns", POD)
+                assert caught.value.status == 401
+
+    asyncio.run(main())
+
+
+def stream(*chunks: bytes, end: bool = True) -> Handler:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for chunk in chunks:
+            await response.write(chunk)
+            await asyncio.sleep(0.005)
+        if not end:
+            await asyncio.sleep(5)
+        return response
+
+    return handle
+
+
+def event(kind: str, name: str, fill: int = 0) -> bytes:
+    meta = {"name": name, "namespace": "ns", "uid": name, "resourceVersion": "8"}
+    obj = {"metadata": meta, "fill": "x" * fill}
+    return json.dumps({"type": kind, "object": obj}).encode() + b"\n"
+
+
+async def watched(client: KubeClient) -> list[tuple[str, str]]:
+    seen = []
+    watch = client.watch(PODS, "ns", label_selector="a=b", resource_version="7", timeout_s=250.5)
+    async with aclosing(watch) as events:
+        async for kind, obj in events:
+            seen.append((kind, obj["metadata"].get("name", "")))
+    return seen
+
+
+def test_watch_puts_lines_together() -> None:
+    lines = event("ADDED", "a") + event("MODIFIED", "é" * 3) + event("BOOKMARK", "")
+    big = event("ADDED", "big", fill=300_000) + event("DELETED", "a")
+    expected = [("ADDED", "a"), ("MODIFIED", "é" * 3), ("BOOKMARK", "")]
+
+    async def main(client: KubeClient, server: Server) -> None:
+        assert await watched(client) == expected
+        assert server.requests[0].query == {
+            "watch": "1",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": "7",
+            "timeoutSeconds": "250",
+            "labelSelector": "a=b",
+        }
+        for size in (1, 7, 50):
+            chunks = [lines[start : start + size] for start in range(0, len(lines), size)]
+            server.answers[:] = [stream(*chunks)]
+            if size == 1:
+                server.answers[:] = [stream(*[lines[n : n + 1] for n in range(60)], lines[60:])]
+            assert await watched(client) == expected
+        server.answers[:] = [stream(big)]
+        assert await watched(client) == [("ADDED", "big"), ("DELETED", "a")]
+        server.answers[:] = [stream(b"\n", b"\n" + lines)]
+        assert await watched(client) == expected
+
+    play(main, stream(lines))
+
+
+def test_watch_errors() -> None:
+    gone = {"kind": "Status", "code": 410, "reason": "Expired", "message": "too old"}
+    line = json.dumps({"type": "ERROR", "object": gone}).encode() + b"\n"
+
+    async def main(client: KubeClient, server: Server) -> None:
+        with pytest.raises(ApiError) as caught:
+            await watched(client)
+        assert caught.value.is_gone
+        server.answers[:] = [status(410, "Expired")]
+        with pytest.raises(ApiError) as caught:
+            await watched(client)
+        assert caught.value.is_gone
+        server.answers[:] = [stream(b"no json\n")]
+        with pytest.raises(ApiUnreachable):
+            await watched(client)
+
+        async def cut(request: web.Request) -> web.StreamResponse:
+            response = web.StreamResponse()
+            await response.prepare(request)
+            await response.write(event("ADDED", "a")[:20])
+            return await reset(request)
+
+        server.answers[:] = [cut]
+        with pytest.raises(ApiUnreachable):
+            await watched(client)
+
+    play(main, stream(line))
+
+
+def test_every_attempt_is_reported() -> None:
+    seen: list[tuple[str, str, int]] = []
+
+    async def main(client: KubeClient, server: Server) -> None:
+        await client.get(PODS, "ns", "a")
+        await watched(client)
+        server.answers[:] = [reset]
+        with pytest.raises(ApiUnreachable):
+            await client.create(PODS, "ns", POD)
+        assert seen == [
+            ("get", "pods", 500),
+            ("get", "pods", 200),
+            ("watch", "pods", 200),
+            ("create", "pods", 0),
+        ]
+
+    def note(verb: str, resource: Any, status: int, seconds: float) -> None:
+        assert seconds > 0
+        seen.append((verb, resource.plural, status))
+
+    play(main, status(500), POD, stream(event("ADDED", "a")), on_request=note)
+
+
+def test_informer_and_lease_over_real_sockets() -> None:
+    """The pieces fit together; how each behaves is tested in memory."""
+    listed = {"metadata": {"resourceVersion": "7"}, "items": [POD]}
+    lease = {"metadata": {"name": "l", "uid": "l", "resourceVersion": "1"}, "spec": {}}
+
+    async def main(client: KubeClient, server: Server) -> None:
+        informer = Informer(client, PODS, lambda raw: str(raw["metadata"]["name"]), silence_s=0.5)
+        task = asyncio.create_task(informer.run())
+        await asyncio.wait_for(informer.synced.wait(), 5)
+        while len(informer) < 2:
+            await asyncio.sleep(0.01)
+        assert informer.all() == ["a", "b"]
+        while informer.lists < 2:  # the stream is silent after that: noticed
+            await asyncio.sleep(0.05)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        server.answers[:] = [status(404, "NotFound"), web.json_response(lease)]
+        elector = LeaseElector(client, "ns", "l", "me")
+        client.guard = elector.is_leader
+        task = asyncio.create_task(elector.run())
+        while not elector.is_leader():
+            await asyncio.sleep(0.01)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    play(main, listed, stream(event("ADDED", "b"), end=False), listed, stream(end=False))
