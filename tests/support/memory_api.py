@@ -331,7 +331,7 @@ class MemoryClient:
                 "delete", res, namespace, name, effect, options=options, guarded=True
             )
         except ApiError as error:
-            if error.is_not_found or (error.is_conflict and "UID in precondition" in error.message):
+            if error.is_not_found or error.is_uid_mismatch:
                 return None
             raise
         return answer
@@ -773,15 +773,23 @@ class MemoryApi(MemoryClient):
             patched = json_patch(before, body)
         else:
             raise NotImplementedError(f"{patch_type} patches")
-        for field_name, status in (("uid", 409), ("resourceVersion", 409), ("name", 400)):
-            want, have = patched["metadata"].get(field_name), obj["metadata"][field_name]
-            if want != have:
-                raise ApiError(
-                    status,
-                    "Conflict" if status == 409 else "BadRequest",
-                    f'Operation cannot be fulfilled on {res} "{name}": {field_name} {want} '
-                    f"is not {have}; please apply your changes to the latest version",
-                )
+        want, have = patched["metadata"], obj["metadata"]
+        if want.get("resourceVersion") not in (None, have["resourceVersion"]):
+            raise ApiError(
+                409,
+                "Conflict",
+                f'Operation cannot be fulfilled on {res} "{name}": the object has been modified; '
+                "please apply your changes to the latest version and try again",
+            )
+        if want.get("uid") not in (None, have["uid"]):
+            raise ApiError(
+                422,
+                "Invalid",
+                f'{res.kind} "{name}" is invalid: metadata.uid: Invalid value: '
+                f'"{want["uid"]}": field is immutable',
+            )
+        if want.get("name") != have["name"]:
+            raise ApiError(400, "BadRequest", "the name of the object does not match the URL")
         if subresource == "scale":
             new = _clone(obj)
             replicas = patched["spec"]["replicas"]

@@ -376,8 +376,9 @@ class KubeClient:
         field_manager: str = "dask-gitops",
         patch_type: str = "merge",
     ) -> JSON:
-        """Change an object; put ``metadata.uid`` and ``metadata.resourceVersion`` into a merge
-        patch to have it refused (409, ``is_conflict``) when the object is not the expected one."""
+        """Change an object. Put ``metadata.resourceVersion`` into a merge patch to have it refused
+        when the object has changed since (``is_conflict``), and ``metadata.uid`` when it is another
+        one of the same name (``is_uid_mismatch``)."""
         query = {"fieldManager": field_manager}
         if patch_type == "apply":
             query["force"] = "true"
@@ -421,7 +422,7 @@ class KubeClient:
                 "delete", "DELETE", res, res.path(namespace, name), body=options
             )
         except ApiError as error:
-            if error.is_not_found or (error.is_conflict and "UID in precondition" in error.message):
+            if error.is_not_found or error.is_uid_mismatch:
                 return None
             raise
         return None if answer.get("kind") == "Status" else answer

@@ -90,6 +90,16 @@ class ApiError(KubeError):
         return self.status == 409 and self.reason != "AlreadyExists"
 
     @property
+    def is_uid_mismatch(self) -> bool:
+        """The object of that name is another one than ``metadata.uid`` or the precondition says.
+
+        Servers have two wordings for a delete (409), and call it 422 in a patch.
+        """
+        if self.status == 409:
+            return "UID" in self.message and "precondition" in self.message.lower()
+        return self.status == 422 and "metadata.uid: Invalid value" in self.message
+
+    @property
     def is_gone(self) -> bool:
         """A resourceVersion or continue token is too old: list anew."""
         return self.status == 410 or self.reason in ("Expired", "Gone")

@@ -221,7 +221,7 @@ async def test_an_endless_error_is_retried_slowly_and_logged_once(world: World) 
     fault = world.api.fault("list", times=None, error=ApiError(403, "Forbidden", "no rights"))
     records: list[logging.LogRecord] = []
     handler = logging.Handler()
-    handler.emit = records.append  # type: ignore[method-assign]
+    handler.emit = records.append  # type: ignore[method-assign, assignment]
     informer_module.log.addHandler(handler)
     task = asyncio.create_task(world.informer.run())
     await asyncio.sleep(3600)

@@ -143,8 +143,11 @@ def test_patch_preconditions_and_immutable_pod_spec() -> None:
     async def main() -> None:
         api = MemoryApi()
         stored = api.put(PODS, pod())
-        for meta in ({"uid": "other"}, {"resourceVersion": "1"}):
-            assert (await refused(api.patch(PODS, "ns", "a", {"metadata": meta}))).is_conflict
+        error = await refused(api.patch(PODS, "ns", "a", {"metadata": {"uid": "other"}}))
+        assert (error.status, error.is_uid_mismatch) == (422, True)
+        stale = {"uid": "other", "resourceVersion": "1"}
+        error = await refused(api.patch(PODS, "ns", "a", {"metadata": stale}))
+        assert (error.is_conflict, error.is_uid_mismatch) == (True, False)
         good = {"uid": stored["metadata"]["uid"], "labels": {"x": "1", "y": None}}
         assert (await api.patch(PODS, "ns", "a", {"metadata": good}))["metadata"]["labels"] == {
             "x": "1"
