@@ -115,7 +115,11 @@ def to_table(chart: Schema, controller: Schema) -> str:
                 "Below `clusters.<name>.workerGroups.<key>`, beside the keys of a worker.",
                 rows({"properties": group}, chart, "", frozenset({"image"})),
             ),
-            section("The controller", "Below `controller`.", rows(controller, controller, "", frozenset())),
+            section(
+                "The controller",
+                "Below `controller`.",
+                rows(controller, controller, "", frozenset()),
+            ),
         ]
     )
 
@@ -123,7 +127,10 @@ def to_table(chart: Schema, controller: Schema) -> str:
 def outputs() -> dict[Path, str]:
     """Every file that this program writes, with its text."""
     schemas = [load(path) for path in SCHEMAS]
-    files = {path.with_suffix(".json"): to_json(schema) for path, schema in zip(SCHEMAS, schemas, strict=True)}
+    files = {
+        path.with_suffix(".json"): to_json(schema)
+        for path, schema in zip(SCHEMAS, schemas, strict=True)
+    }
     files[TABLE] = to_table(*schemas)
     return files
 
@@ -131,7 +138,9 @@ def outputs() -> dict[Path, str]:
 def main(argv: list[str] | None = None) -> int:
     """Write, or check."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--check", action="store_true", help="write nothing, fail when a file is not current")
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing, fail when a file is not current"
+    )
     check = parser.parse_args(argv).check
     stale = 0
     for path, text in outputs().items():

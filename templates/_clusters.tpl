@@ -4,7 +4,8 @@ dask.clusters: puts into .out what the values declare, merged and checked.
   $out.clusters: name -> {values, podTemplates: {scheduler, worker}}
   $out.groups:   name -> {cluster, values, image, podTemplates: {worker}}
 A cluster is laid over `defaults`, a group over `defaults.worker` and the cluster's labels and annotations. podTemplates are kept apart, lowest first:
-they are laid over the finished Pod one after the other, so that their lists merge by name.
+they are laid over the finished Pod one after the other, so that their lists merge by name. Where null took
+podTemplate (or all of scheduler or worker) away, there is none.
 */}}
 {{- define "dask.clusters" -}}
 {{- $clusters := dict -}}
@@ -17,11 +18,13 @@ they are laid over the finished Pod one after the other, so that their lists mer
   {{- include "dask.merge" (dict "into" $values "from" $defaults) -}}
   {{- include "dask.merge" (dict "into" $values "from" $declared) -}}
   {{- if ne (toString (get $values "enabled")) "false" -}}
-    {{- $_ := set $clusters $name (dict
-      "values" $values
-      "podTemplates" (dict
-        "scheduler" (list (dig "scheduler" "podTemplate" dict $defaults) (dig "scheduler" "podTemplate" dict $declared))
-        "worker" (list (dig "worker" "podTemplate" dict $defaults) (dig "worker" "podTemplate" dict $declared)))) -}}
+    {{- $podTemplates := dict -}}
+    {{- range $part := list "scheduler" "worker" -}}
+      {{- $low := (get $defaults $part | default dict).podTemplate -}}
+      {{- $high := (get $declared $part | default dict).podTemplate -}}
+      {{- $_ := set $podTemplates $part (ternary (list $low $high) list (hasKey (get $values $part | default dict) "podTemplate")) -}}
+    {{- end -}}
+    {{- $_ := set $clusters $name (dict "values" $values "podTemplates" $podTemplates) -}}
     {{- include "dask.checkClusterName" $name -}}
     {{- include "dask.claim" (dict "seen" $seen "group" (printf "%s-default" $name) "path" (printf "clusters.%s" $name)) -}}
     {{- range $key, $group := $declared.workerGroups -}}
@@ -39,7 +42,7 @@ they are laid over the finished Pod one after the other, so that their lists mer
           "cluster" $name
           "values" $groupValues
           "pullPolicy" (dig "image" "pullPolicy" "" $groupValues | default (dig "image" "pullPolicy" "" $values))
-          "podTemplates" (dict "worker" (list (dig "worker" "podTemplate" dict $defaults) (dig "podTemplate" dict $group)))) -}}
+          "podTemplates" (dict "worker" (ternary (list ($defaults.worker | default dict).podTemplate $group.podTemplate) list (hasKey $groupValues "podTemplate")))) -}}
       {{- end -}}
     {{- end -}}
   {{- end -}}
