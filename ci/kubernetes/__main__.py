@@ -99,22 +99,19 @@ def logs(options: argparse.Namespace) -> int:
 
 def image(options: argparse.Namespace) -> None:
     """Build the images, and bring them to where they are wanted."""
-    names = options.images or list(images.IMAGES)
+    target: images.Target
     if options.load:
-        target = images.Kind(options.load[1]) if options.load[0] == "kind" else None
-        if target is None:
+        if options.load[0] != "kind":
             raise Problem(f"--load knows kind only, not {options.load[0]}")
-        built = images.deliver(names, target)
+        target = images.Kind(options.load[1])
     elif options.push:
-        built = images.deliver(names, images.Registry(options.push))
+        target = images.Registry(options.push)
     elif options.build_only:
-        built = images.deliver(names, images.Nowhere())
+        target = images.Nowhere()
     else:
-        built = images.deliver(names, images.Node(need(options.name)))
-    if options.json:
-        print(json.dumps(built, indent=2))
-    else:
-        print("\n".join(built.values()))
+        target = images.Node(need(options.name))
+    built = images.deliver(options.images or list(images.IMAGES), target)
+    print(images.describe(built, options.json))
 
 
 def parser() -> argparse.ArgumentParser:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -37,7 +38,8 @@ def prepare(instance: Instance) -> None:
                 f"network interface {link} exists and is not ours: another Kubernetes node on "
                 f"this machine? If it is a leftover: ip link delete {link}"
             )
-    run(["modprobe", "br_netfilter"], check=False)  # may be built in
+    if shutil.which("modprobe"):
+        run(["modprobe", "br_netfilter"], check=False)  # may be built in
     cleanup.remember(instance.folder)
     run(["ip", "link", "add", ADDRESS_LINK, "type", "bridge"])
     run(["ip", "address", "add", f"{NODE_ADDRESS}/32", "dev", ADDRESS_LINK])

