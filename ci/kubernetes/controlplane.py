@@ -176,6 +176,8 @@ def controller_manager(instance: Instance) -> Component:
         f"--cluster-signing-key-file={keys.key('ca')}",
         "--kube-api-qps=400",
         "--kube-api-burst=800",
+        # On a machine that is busy for a minute, late heartbeats are no reason to give a node up.
+        "--node-monitor-grace-period=5m",
     )
     health = f"https://127.0.0.1:{port}/healthz"
     return Component("controller-manager", command, port, health)
