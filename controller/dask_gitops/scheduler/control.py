@@ -241,7 +241,11 @@ class Control:
             self.tell(leaving.ws, DRAINING)
 
     def offer_tasks(self, leaving):
-        """Let others take what has not started. The worker confirms each: nothing runs twice."""
+        """Let others take what has not started. The worker confirms each: nothing runs twice.
+
+        Once a second, as tasks that were on their way when the drain began arrive later. With
+        stealing absent they wait until the worker is removed, which sends them elsewhere.
+        """
         s, ws, now = self.s, leaving.ws, time.time()
         steal = s.extensions.get("stealing")
         if not steal or not s.running or now < leaving.asked + 1:
@@ -315,13 +319,13 @@ class Control:
     def move_keys(self):
         """Have the memory manager empty the workers whose tasks are done.
 
-        Returns the tasks whose results no worker can take; asked anew after a second at most.
+        Returns the tasks whose results no worker can take; asked anew after two seconds at most.
         """
         ready = [v.ws for v in self.leaving.values() if v.interrupt or not v.running()]
         ids, now = [ws.server_id for ws in ready], time.time()
         if not any(lost_with(ws) for ws in ready):
             return ()
-        if ids == self.moved[0] and now < self.moved[1] + 1:
+        if ids == self.moved[0] and now < self.moved[1] + 2:
             return ()
         if self.amm is None:
             self.amm = ActiveMemoryManagerExtension(
