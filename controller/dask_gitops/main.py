@@ -14,8 +14,7 @@ import logging
 import secrets
 import sys
 import time
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import aiohttp
 import kopf
@@ -24,15 +23,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from dask_gitops import __version__
 from dask_gitops.kube import (
-    DASKAUTOSCALERS,
-    DASKCLUSTERS,
-    DASKJOBS,
-    DASKWORKERGROUPS,
-    PODS,
-    SERVICES,
     Credentials,
     CredentialsError,
-    Informer,
     KubeClient,
     KubeError,
     LeaseElector,
@@ -41,14 +33,11 @@ from dask_gitops.kube import (
     load,
 )
 from dask_gitops.metrics import Metrics
-from dask_gitops.reconcile.wiring import RECONCILERS, Wiring
-from dask_gitops.reconcile.world import GROUP_INDEXERS, POD_INDEXERS, Key, Store, Stores, World
-from dask_gitops.resources import labels
-from dask_gitops.resources.observed import CustomResource, Pod, Service
+from dask_gitops.reconcile.wiring import RECONCILERS, build_stores
+from dask_gitops.reconcile.world import Key, World
 from dask_gitops.scheduler.client import SchedulerClient
 from dask_gitops.settings import Settings, SettingsError
 
-T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 PLUGINS = "dask_operator_plugin"  # entry point group, as the existing operator has it
@@ -85,27 +74,12 @@ class Controller:
         self.queue: WorkQueue[Key] = WorkQueue(
             self._reconcile, on_turn=self._count_turn, quiet=(KubeError,)
         )
-        self.informers: list[Informer[Any]] = []
-        wiring = Wiring(lambda: self.world.stores, self.queue.put_after)
+        stores = build_stores(self.api, settings.namespaces, self.queue.put_after)
+        self.informers = stores.informers
         self.world = World(
             api=self.api,
             schedulers=SchedulerClient(self._session),
-            stores=Stores(
-                clusters=self._store(DASKCLUSTERS, CustomResource.of, wiring.cluster_changed),
-                groups=self._store(
-                    DASKWORKERGROUPS, CustomResource.of, wiring.group_changed, GROUP_INDEXERS
-                ),
-                autoscalers=self._store(
-                    DASKAUTOSCALERS, CustomResource.of, wiring.resource_changed
-                ),
-                jobs=self._store(DASKJOBS, CustomResource.of, wiring.resource_changed),
-                pods=self._store(
-                    PODS, Pod.of, wiring.pod_changed, POD_INDEXERS, labels.PODS_SELECTOR
-                ),
-                services=self._store(
-                    SERVICES, Service.of, wiring.service_changed, selector=labels.SERVICES_SELECTOR
-                ),
-            ),
+            stores=stores,
             settings=settings,
             metrics=self.metrics,
             again=self.queue.put_after,
@@ -148,30 +122,6 @@ class Controller:
     @property
     def synced(self) -> bool:
         return all(informer.synced.is_set() for informer in self.informers)
-
-    def _store(
-        self,
-        resource: Resource,
-        convert: Callable[[dict[str, Any]], T],
-        on_change: Callable[[T | None, T | None], None],
-        indexers: Any = None,
-        selector: str | None = None,
-    ) -> Store[T]:
-        scopes: tuple[str | None, ...] = self.settings.namespaces or (None,)
-        found = {
-            scope: Informer(
-                self.api,
-                resource,
-                convert,
-                namespace=scope,
-                label_selector=selector,
-                on_change=on_change,
-                indexers=indexers,
-            )
-            for scope in scopes
-        }
-        self.informers += found.values()
-        return Store(found)
 
     def _spawn(self, work: Any, name: str, *, may_end: bool = False) -> None:
         task = asyncio.get_running_loop().create_task(work, name=name)

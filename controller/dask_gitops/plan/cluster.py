@@ -13,10 +13,11 @@ from dask_gitops.plan.workergroup import (
     GroupState,
     first_problem,
     is_up,
+    may_be_replaced_in,
     unready,
 )
 from dask_gitops.resources import groups, labels, names, pods, services
-from dask_gitops.resources.observed import CustomResource, Pod, Problem, Service
+from dask_gitops.resources.observed import CustomResource, Meta, Pod, Problem, Service
 from dask_gitops.resources.pods import ControlApi
 from dask_gitops.resources.revision import revision
 
@@ -26,6 +27,7 @@ LOST_NODE_S = (
     60  # past the end of its grace period, a pod that is still there is on a node that is lost
 )
 PREDECESSOR_S = 1  # how often to look whether an older cluster's object of the same name is gone
+_REFUSALS = ("Forbidden", "Invalid", "NameTaken", "NamespaceTerminating", "QuotaExceeded")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,8 @@ def _scheduler(
 ) -> None:
     for pod in state.schedulers:
         if pod.meta.deleting is not None:
+            if pod.meta.owner_uid is None:
+                continue  # not of our making
             # Judged from the pod alone: whoever could confirm its end is away.
             overdue = pod.meta.deleting + LOST_NODE_S
             if now >= overdue:
@@ -120,6 +124,10 @@ def _scheduler(
             else:
                 draft.look_again(overdue - now)
         elif pod.finished and state.owns(pod):
+            wait = may_be_replaced_in(pod, now)
+            if wait > 0:
+                draft.look_again(wait)
+                continue
             why = pod.problem.message if pod.problem else f"{pod.meta.name} ended"
             draft.add(
                 Delete("Pod", pod.meta),
@@ -146,9 +154,12 @@ def _groups(state: ClusterState, draft: Draft, reserved: tuple[str, ...]) -> Non
     cluster = state.cluster
     wanted = {g["metadata"]["name"]: g for g in groups.declared_groups(cluster, reserved=reserved)}
     existing = {g.name: g.group for g in state.groups if g.group is not None}
+    ending = {g.name for g in state.groups if g.group is None}  # their names are still taken
     for name, want in wanted.items():
         group = existing.get(name)
-        if group is None:
+        if name in ending:
+            draft.look_again(PREDECESSOR_S)
+        elif group is None:
             draft.add(Create("DaskWorkerGroup", (want,)))
         elif group.meta.owner_uid == cluster.meta.uid and group.meta.deleting is None:
             body = groups.group_patch(want, group)
@@ -214,11 +225,57 @@ def was_ready(state: ClusterState) -> bool:
 
 
 def latch(state: ClusterState) -> Patch | None:
-    """Remember on the scheduler pod that all was up once for what the user says now."""
-    if state.scheduler is None or not is_complete(state) or was_ready(state):
+    """Remember on the scheduler pod that all was up once for what the user says now; forget groups that are gone."""
+    if state.scheduler is None:
         return None
-    body = {"metadata": {"annotations": {labels.WAS_READY: ready_revision(state.cluster)}}}
-    return Patch("Pod", state.scheduler.meta, body)
+    groups_there = {labels.GROUP_WAS_READY + g.name for g in state.groups if g.group is not None}
+    annotations: JSON = {
+        key: None
+        for key in state.scheduler.meta.annotations
+        if key.startswith(labels.GROUP_WAS_READY) and key not in groups_there
+    }
+    if is_complete(state) and not was_ready(state):
+        annotations[labels.WAS_READY] = ready_revision(state.cluster)
+    if not annotations:
+        return None
+    return Patch("Pod", state.scheduler.meta, {"metadata": {"annotations": annotations}})
+
+
+def names_taken(state: ClusterState) -> list[Problem]:
+    """What stands where our objects should be, and is nobody's whom garbage collection would take."""
+    cluster = state.cluster
+    ours = {g["metadata"]["name"] for g in groups.declared_groups(cluster)}
+    things: list[tuple[str, Meta]] = [("Pod", p.meta) for p in state.schedulers]
+    if state.service is not None:
+        things.append(("Service", state.service.meta))
+    things += [
+        ("DaskWorkerGroup", g.group.meta)
+        for g in state.groups
+        if g.name in ours and g.group is not None and g.group.meta.owner_uid is not None
+    ]
+    return [
+        Problem(
+            "NameTaken",
+            f"{kind} {meta.name} belongs to something else",
+            max(cluster.meta.created, meta.created),
+        )
+        for kind, meta in things
+        if meta.owner_uid != cluster.meta.uid and meta.deleting is None
+    ]
+
+
+def groups_refused(state: ClusterState, now: float) -> list[Problem]:
+    """What the API server refuses to the groups: there are no pods that could tell."""
+    found = []
+    for group in (g.group for g in state.groups if g.group is not None):
+        conditions = {c.get("type"): c for c in group.status.get("conditions") or ()}
+        ready = conditions.get(words.READY, {})
+        current = ready.get("observedGeneration") == group.meta.generation
+        if current and ready.get("status") == "False" and ready.get("reason") in _REFUSALS:
+            refused = conditions.get(words.STALLED, {}).get("status") == "True"
+            message = f"worker group {group.meta.name}: {ready.get('message', '')}"
+            found.append(Problem(ready["reason"], message, now, refused=refused))
+    return found
 
 
 def cluster_status(
@@ -231,6 +288,7 @@ def cluster_status(
     cluster, scheduler = state.cluster, state.scheduler
     deadline = cluster.spec.get("progressDeadlineSeconds")
     deadline = PROGRESS_DEADLINE_S if deadline is None else float(deadline)
+    problems = [*problems, *names_taken(state)]
     live = [p for g in state.groups for p in g.live]
     desired, ready = sum(g.want for g in state.groups), sum(p.ready for p in live)
     count = f"{ready} of {words.workers(desired)} ready"
@@ -250,7 +308,7 @@ def cluster_status(
         )
     else:
         phase = "Running"
-        problem = first_problem(live, problems)
+        problem = first_problem(live, [*problems, *groups_refused(state, now)])
         if is_complete(state) or was_ready(state):
             found = words.ready("ClusterReady", f"scheduler ready, {count}")
             problem = None

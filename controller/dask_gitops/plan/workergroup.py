@@ -24,6 +24,7 @@ REGISTRATION_S = (
     5  # a marked pod that the scheduler does not know after this time will not be known any more
 )
 RETRY_HELD_S = 10  # how often a scale-down that cannot go on is tried again
+REPLACE_S = 30  # a pod that ends at once is replaced this long after its creation, not in a circle
 PROGRESS_DEADLINE_S = 600  # from here on a problem needs a person
 
 
@@ -116,8 +117,14 @@ def plan_group(
     draft = Draft()
     if state.cluster is None:
         return draft.done()  # garbage collection takes the pods of a deleted cluster
+    fresh = 0  # ended right after their start: they hold their places for a moment
     for pod in state.pods:
         if pod.finished and pod.meta.deleting is None:
+            wait = may_be_replaced_in(pod, now)
+            if wait > 0 and fresh < state.want - len(state.staying):
+                fresh += 1
+                draft.look_again(wait)
+                continue
             draft.add(Delete("Pod", pod.meta))
             if pod.phase == "Failed" and pod.retiring is None:
                 why = pod.problem.message if pod.problem else pod.meta.name
@@ -125,7 +132,7 @@ def plan_group(
     if state.group is not None and state.declared is None:
         body = {"spec": {"replicas": state.want}}
         draft.add(Patch("DaskWorkerGroup", state.group.meta, body, subresource="scale"))
-    surplus = len(state.staying) - state.want
+    surplus = len(state.staying) + fresh - state.want
     if surplus < 0:
         _grow(state, workers, -surplus, now, draft, default_image=default_image, reserved=reserved)
     elif surplus > 0:
@@ -133,6 +140,11 @@ def plan_group(
     if state.leaving:
         _retire(state, workers, now, draft, silence, keep=max(0, -surplus))
     return draft.done()
+
+
+def may_be_replaced_in(pod: Pod, now: float) -> float:
+    """Seconds until a pod that ended may get a successor: at once, unless it hardly lived. Nobody else backs off."""
+    return 0.0 if pod.retiring is not None else pod.meta.created + REPLACE_S - now
 
 
 def _grow(
@@ -365,7 +377,7 @@ def is_up(state: GroupState) -> bool:
 
 def latch(state: GroupState) -> Patch | None:
     """Remember on the scheduler pod that the group was up once, so that an eviction does not clear Ready."""
-    if state.scheduler is None or not is_up(state) or was_ready(state):
+    if state.group is None or state.scheduler is None or not is_up(state) or was_ready(state):
         return None
     key = labels.GROUP_WAS_READY + state.name
     return Patch(
@@ -413,7 +425,7 @@ def group_status(
         current = pods.worker_revision(state.cluster, group)
         updated = sum(p.meta.annotations.get(labels.REVISION) == current for p in live)
         scheduler_down = state.scheduler is None or not state.scheduler.ready
-        problem = first_problem(live, problems)
+        problem = first_problem([*live, *(p for p in state.pods if p.finished)], problems)
         count = f"{len(ready)} of {words.workers(state.want)} ready"
         if len(live) > state.want:
             count += f", {len(live) - state.want} on the way out"
@@ -423,8 +435,9 @@ def group_status(
             found = words.ready("WorkersReady", count)
         else:
             found = unready(count, problem, now, deadline=_deadline(state.cluster))
-            if problem and not problem.refused:
-                again = max(1.0, problem.since + _deadline(state.cluster) - now)
+            left = problem.since + _deadline(state.cluster) - now if problem else 0.0
+            if left >= 0 and problem and not problem.refused:
+                again = left + 1
     if held:
         found.append(words.Condition(words.SCALE_DOWN_HELD, True, "NothingIsDiscarded", held))
     warning = _known_warning(state)

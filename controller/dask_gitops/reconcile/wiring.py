@@ -4,13 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from typing import Any, TypeVar
 
+from dask_gitops.kube.client import Api
+from dask_gitops.kube.informer import Informer
+from dask_gitops.kube.resource import (
+    DASKAUTOSCALERS,
+    DASKCLUSTERS,
+    DASKJOBS,
+    DASKWORKERGROUPS,
+    PODS,
+    SERVICES,
+    Resource,
+)
 from dask_gitops.reconcile.cluster import reconcile_cluster
 from dask_gitops.reconcile.unsupported import reconcile_unsupported
 from dask_gitops.reconcile.workergroup import reconcile_group
-from dask_gitops.reconcile.world import Key, Stores, World
+from dask_gitops.reconcile.world import (
+    GROUP_INDEXERS,
+    POD_INDEXERS,
+    Key,
+    Store,
+    Stores,
+    World,
+)
 from dask_gitops.resources import labels
 from dask_gitops.resources.observed import CustomResource, Pod, Service
+
+T = TypeVar("T")
 
 # A thousand pods that start are not a thousand reasons to look: news of workers is gathered this long (seconds).
 GATHER_S = 0.25
@@ -78,3 +99,49 @@ def _key(old: CustomResource | None, new: CustomResource | None) -> Key:
     resource = new or old
     assert resource is not None
     return Key(resource.kind, resource.meta.namespace, resource.meta.name)
+
+
+def build_stores(
+    api: Api, namespaces: tuple[str, ...], put: Callable[[Key, float], None]
+) -> Stores:
+    """The caches, filled by informers that nobody runs yet, wired to the queue.
+
+    :param namespaces: the namespaces to serve; empty: all.
+    :param put: key, seconds from now.
+    """
+    wiring = Wiring(lambda: stores, put)
+
+    def store(
+        resource: Resource,
+        convert: Callable[[dict[str, Any]], T],
+        on_change: Callable[[T | None, T | None], None],
+        indexers: Any = None,
+        selector: str | None = None,
+    ) -> Store[T]:
+        scopes: tuple[str | None, ...] = namespaces or (None,)
+        return Store(
+            {
+                scope: Informer(
+                    api,
+                    resource,
+                    convert,
+                    namespace=scope,
+                    label_selector=selector,
+                    on_change=on_change,
+                    indexers=indexers,
+                )
+                for scope in scopes
+            }
+        )
+
+    stores = Stores(
+        clusters=store(DASKCLUSTERS, CustomResource.of, wiring.cluster_changed),
+        groups=store(DASKWORKERGROUPS, CustomResource.of, wiring.group_changed, GROUP_INDEXERS),
+        autoscalers=store(DASKAUTOSCALERS, CustomResource.of, wiring.resource_changed),
+        jobs=store(DASKJOBS, CustomResource.of, wiring.resource_changed),
+        pods=store(PODS, Pod.of, wiring.pod_changed, POD_INDEXERS, labels.PODS_SELECTOR),
+        services=store(
+            SERVICES, Service.of, wiring.service_changed, selector=labels.SERVICES_SELECTOR
+        ),
+    )
+    return stores

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from dask_gitops.plan import workergroup as plan
 from dask_gitops.plan.workergroup import GroupState, Worker
 from dask_gitops.reconcile.world import Key, World, retry_after
-from dask_gitops.resources import labels
 from dask_gitops.scheduler.client import SchedulerUnavailable
 
 
 async def reconcile_group(world: World, key: Key) -> None:
     """Create, drain and remove workers; then the status. Also for a group that is gone while its pods are not."""
-    cluster_name = _cluster_of(world, key)
-    if cluster_name is None:
-        return
+    for cluster_name in _clusters_of(world, key):
+        await _reconcile_in(world, key, cluster_name)
 
+
+async def _reconcile_in(world: World, key: Key, cluster_name: str) -> None:
     def observe(*, neighbours: bool = False) -> GroupState:
-        return world.group_state(key.namespace, key.name, cluster_name, neighbours=neighbours)
+        state = world.group_state(key.namespace, key.name, cluster_name, neighbours=neighbours)
+        if state.group is not None and state.group.spec.get("cluster", "") != cluster_name:
+            return replace(state, group=None)  # it was made anew for another cluster
+        return state
 
     state = observe()
     workers: list[Worker] | None = None
@@ -50,16 +55,19 @@ async def reconcile_group(world: World, key: Key) -> None:
         held = "; ".join(([steps.held] if steps.held else []) + done.held) or None
         status, again = plan.group_status(state, world.clock(), problems=done.problems, held=held)
         await world.write_status(state.group, status)
-    held_again = plan.RETRY_HELD_S if done.held else None
-    for seconds in (steps.again, again, held_again, retry_after(done.problems)):
+    soon = steps.again
+    if done.held:  # a worker that cannot leave is not asked every second
+        soon = steps.again if done.draining else plan.RETRY_HELD_S
+    for seconds in (soon, again, retry_after(done.problems)):
         if seconds is not None:
             world.again(key, seconds)
 
 
-def _cluster_of(world: World, key: Key) -> str | None:
-    """The cluster that the group names; for a removed group, the cluster that its pods name."""
+def _clusters_of(world: World, key: Key) -> list[str]:
+    """The cluster that the group names, and those that pods of a removed group of this name are left in."""
+    pods = world.stores.pods.by_index("group-name", key.namespace, key.name)
+    found = {p.cluster for p in pods if p.cluster}
     group = world.stores.groups.get(key.namespace, key.name)
     if group is not None:
-        return str(group.spec.get("cluster", ""))
-    pods = world.stores.pods.by_index("group-name", key.namespace, key.name)
-    return next((p.meta.labels[labels.CLUSTER] for p in pods if p.cluster), None)
+        found.add(str(group.spec.get("cluster", "")))
+    return sorted(found)

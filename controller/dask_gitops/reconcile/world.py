@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import time
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
@@ -28,7 +29,7 @@ from dask_gitops.plan.actions import Action, Create, Delete, Emit, Patch, Retire
 from dask_gitops.plan.cluster import ClusterState
 from dask_gitops.plan.workergroup import GroupState, Worker
 from dask_gitops.resources import labels, names
-from dask_gitops.resources.observed import CustomResource, Pod, Problem, Service
+from dask_gitops.resources.observed import CustomResource, Meta, Pod, Problem, Service
 from dask_gitops.resources.pods import ControlApi
 from dask_gitops.resources.revision import merge_patch
 from dask_gitops.scheduler.client import Outcome, SchedulerUnavailable, State, base_url
@@ -114,6 +115,18 @@ class Stores:
         }
         return stores[kind]
 
+    @property
+    def informers(self) -> list[Informer[Any]]:
+        stores: tuple[Store[Any], ...] = (
+            self.clusters,
+            self.groups,
+            self.autoscalers,
+            self.jobs,
+            self.pods,
+            self.services,
+        )
+        return [informer for store in stores for informer in store.informers.values()]
+
 
 POD_INDEXERS: Mapping[str, Callable[[Pod], Iterable[Hashable]]] = {
     "cluster": lambda p: [(p.meta.namespace, p.cluster, p.component)],
@@ -154,6 +167,7 @@ class Outcomes:
 
     problems: list[Problem] = field(default_factory=list)
     held: list[str] = field(default_factory=list)
+    draining: bool = False  # workers are on their way out: worth looking again soon
 
 
 @dataclass(slots=True)
@@ -253,54 +267,62 @@ class World:
         :param subject: the custom resource that Events are about.
         """
         out = Outcomes()
-        for action in actions:
-            if isinstance(action, Create):
-                problem = await self._create(action, subject)
-                if problem is not None:
-                    out.problems.append(problem)
-                    break
-            elif isinstance(action, Delete):
-                await self._delete(action)
-            elif isinstance(action, Patch):
-                await self.patch(action)
-            elif isinstance(action, Emit):
-                await self._emit(action, subject)
-            elif scheduler is not None:
-                try:
-                    if isinstance(action, Retire):
-                        out.held += await self._retire(action, subject, scheduler)
-                    else:
-                        await self._undrain(action, scheduler)
-                except SchedulerUnavailable as error:
-                    out.held.append(f"the scheduler {error.reason}")
+        for _, group in itertools.groupby(actions, type):
+            some = list(group)
+            try:
+                await self._carry_out(some, subject, scheduler, out)
+            except ApiError as error:
+                problem = self._refusal(error, subject)
+                if problem is None:
+                    raise
+                out.problems.append(problem)
+                break
         if not out.problems:
             self._refused = {
                 k: since for k, since in self._refused.items() if k[0] != subject.meta.uid
             }
         return out
 
-    async def _create(self, action: Create, subject: CustomResource) -> Problem | None:
+    async def _carry_out(
+        self,
+        some: Sequence[Action],  # all of one type
+        subject: CustomResource,
+        scheduler: Pod | None,
+        out: Outcomes,
+    ) -> None:
+        if isinstance(some[0], Delete | Patch):
+            # A thousand one after the other would take minutes; the client limits how many are on their way.
+            await _all(
+                self._delete(a) if isinstance(a, Delete) else self.patch(a)
+                for a in some
+                if isinstance(a, Delete | Patch)
+            )
+            return
+        for action in some:
+            if isinstance(action, Create):
+                await self._create(action)
+            elif isinstance(action, Emit):
+                await self._emit(action, subject)
+            elif scheduler is not None:
+                try:
+                    if isinstance(action, Retire):
+                        await self._retire(action, subject, scheduler, out)
+                    elif isinstance(action, Undrain):
+                        await self._undrain(action, scheduler)
+                except SchedulerUnavailable as error:
+                    out.held.append(f"the scheduler {error.reason}")
+
+    async def _create(self, action: Create) -> None:
         """Slow start: 1, 2, 4 ... at once, so that a quota's refusal costs a few requests only."""
         todo, size = list(action.manifests), 1
         while todo:
             batch, todo = todo[:size], todo[size:]
-            answers = await asyncio.gather(
-                *(self._create_one(action.kind, manifest) for manifest in batch),
-                return_exceptions=True,
-            )
-            for error in answers:
-                if isinstance(error, ApiError):
-                    problem = self._refusal(error, subject)
-                    if problem is not None:
-                        return problem
-                if isinstance(error, BaseException):
-                    raise error
-            warnings = [a for a in answers if isinstance(a, str)]
+            answers = await _all(self._create_one(action.kind, manifest) for manifest in batch)
+            warnings = [a for a in answers if a is not None]
             if warnings:
                 for manifest in todo:
                     manifest["metadata"]["annotations"][labels.SPEC_WARNING] = warnings[0]
             size *= 2
-        return None
 
     async def _create_one(self, kind: str, manifest: JSON) -> str | None:
         """:return: what the API server warned of, if that is not on the object already."""
@@ -342,7 +364,7 @@ class World:
             return Problem(
                 "NameTaken", f"{error.message}; it belongs to something else", since("NameTaken")
             )
-        if error.is_invalid:
+        if error.status in (400, 413, 422):  # 400: a value of the wrong type, an admission webhook
             return Problem("Invalid", error.message, now, refused=True)
         if error.is_forbidden_quota:
             return Problem("QuotaExceeded", error.message, since("QuotaExceeded"))
@@ -362,7 +384,8 @@ class World:
             uid=meta.uid,
             grace_period_s=0 if action.force else None,
         )
-        if answer is None:
+        rest = {} if answer is None else answer["metadata"]
+        if answer is None or not (rest.get("deletionGracePeriodSeconds") or rest.get("finalizers")):
             store.forget(meta.namespace, meta.name, meta.uid)
         else:
             store.observe(answer)
@@ -386,16 +409,30 @@ class World:
             )
         except ApiError as error:
             if error.is_not_found:
+                store.forget(meta.namespace, meta.name, meta.uid)
                 return
+            if error.is_conflict:
+                await self._refresh(action.kind, meta)
             raise
-        if action.subresource != "scale":
+        if action.subresource == "scale":
+            await self._refresh(action.kind, meta)  # the answer is a Scale, not the object
+        else:
             store.observe(answer)
 
-    async def _retire(self, action: Retire, subject: CustomResource, scheduler: Pod) -> list[str]:
-        """Ask, then delete the pods whose workers are all retired.
+    async def _refresh(self, kind: str, meta: Meta) -> None:
+        """Look at an object itself: the cache may be behind for long, and is not to be asked in a circle."""
+        store = self.stores.of(kind)
+        try:
+            store.observe(await self.api.get(RESOURCES[kind], meta.namespace, meta.name))
+        except ApiError as error:
+            if not error.is_not_found:
+                raise
+            store.forget(meta.namespace, meta.name, meta.uid)
 
-        :return: why the others stay, in words.
-        """
+    async def _retire(
+        self, action: Retire, subject: CustomResource, scheduler: Pod, out: Outcomes
+    ) -> None:
+        """Ask, then delete the pods whose workers are all retired."""
         url, token = self._address(scheduler)
         outcomes = await self.schedulers.retire(
             url,
@@ -408,13 +445,13 @@ class World:
         for outcome in outcomes.values():
             if outcome.state != "draining":
                 self.metrics.retired.labels(outcome.state).inc()
+            out.draining |= outcome.state != "refused"
         workers = {
             pod.meta.uid: [outcomes[i] for i in ids]
             for pod, ids in zip(action.pods, action.ids_by_pod, strict=True)
         }
         retired = [p for p in action.pods if all(o.state == "retired" for o in workers[p.meta.uid])]
-        for pod in retired:
-            await self._delete(Delete("Pod", pod.meta))
+        await _all(self._delete(Delete("Pod", pod.meta)) for pod in retired)
         if retired:
             how = (
                 "; results without a place were discarded"
@@ -425,7 +462,7 @@ class World:
                 Emit("ScaledDown", f"retired {', '.join(p.meta.name for p in retired)}{how}"),
                 subject,
             )
-        return [
+        out.held += [
             f"{pod.meta.name}: {o.message}"
             for pod in action.pods
             for o in workers[pod.meta.uid]
@@ -435,10 +472,8 @@ class World:
     async def _undrain(self, action: Undrain, scheduler: Pod) -> None:
         url, token = self._address(scheduler)
         await self.schedulers.undrain(url, token, action.ids)
-        for pod in action.pods:
-            await self.patch(
-                Patch("Pod", pod.meta, {"metadata": {"annotations": {labels.RETIRING: None}}})
-            )
+        body = {"metadata": {"annotations": {labels.RETIRING: None}}}
+        await _all(self.patch(Patch("Pod", pod.meta, body)) for pod in action.pods)
 
     async def _emit(self, action: Emit, subject: CustomResource) -> None:
         """An Event that cannot be written is no reason to stop working."""
@@ -483,9 +518,22 @@ class World:
             )
         except ApiError as error:
             if error.is_conflict:  # somebody changed it meanwhile: judge again
+                await self._refresh(resource.kind, meta)
                 self.again(Key(resource.kind, meta.namespace, meta.name), 0.1)
                 return
             if error.is_not_found:
+                store.forget(meta.namespace, meta.name, meta.uid)
                 return
             raise
         store.observe(answer)
+
+
+async def _all(work: Iterable[Awaitable[T]]) -> list[T]:
+    """Do all of it side by side, to the end; then raise what went wrong first, if something did."""
+    answers = await asyncio.gather(*work, return_exceptions=True)
+    good = []
+    for answer in answers:
+        if isinstance(answer, BaseException):
+            raise answer
+        good.append(answer)
+    return good

@@ -14,10 +14,13 @@ _MODULES = {
     "dask-scheduler": ["python", "-m", "distributed.cli.dask_scheduler"],
     "dask-worker": ["python", "-m", "distributed.cli.dask_worker"],
 }
-# In a shell text: the word where a command may stand, i.e. at the start or after a separator or a word like exec.
+# In a shell text: the word where a command may stand, i.e. at the start, after a separator, after a word like exec,
+# behind variables that are set for it.
 _IN_SHELL = re.compile(
-    r"(^|[\n;&|({]\s*|\b(?:exec|nohup|then|do|else|time)\s+)(?:\S*/)?(dask-scheduler|dask-worker)(?=\s|$)"
+    r"((?:^|[\n;&|({]|\b(?:exec|nohup|then|do|else|time)\s|\s--\s)\s*(?:\w+=\S*\s+)*)"
+    r"(?:[^\s;&|(){}]*/)?(dask-scheduler|dask-worker)(?=[\s;&|)]|$)"
 )
+_SHELL_OPTION = re.compile(r"-[a-z]*c")  # bash -c, sh -ec, bash -lc
 
 
 def _program(word: str) -> str:
@@ -34,14 +37,16 @@ def modernised(container: JSON) -> JSON:
         new: list[Any] = []
         done = False
         for index, word in enumerate(words):
-            before = words[index - 1] if index else ""
+            before = str(words[index - 1]) if index else ""
             if not isinstance(word, str) or done:
                 new.append(word)
-            elif _program(word) in _MODULES and not str(before).startswith("--"):
+            elif _SHELL_OPTION.fullmatch(before) or any(c.isspace() for c in word):
+                new.append(_IN_SHELL.sub(lambda m: m[1] + " ".join(_MODULES[m[2]]), word))
+            elif _program(word) in _MODULES and (before == "--" or before[:2] != "--"):
                 new += _MODULES[_program(word)]
                 done = True  # a later one is an argument, such as a name
             else:
-                new.append(_IN_SHELL.sub(lambda m: m[1] + " ".join(_MODULES[m[2]]), word))
+                new.append(word)
         out[field] = new
     return out
 

@@ -58,14 +58,16 @@ def group_patch(want: JSON, group: CustomResource) -> JSON:
 
     :param want: one of :func:`declared_groups`.
     """
-    want = copy.deepcopy(want)
-    replicas = want["spec"]["worker"].pop("replicas", None)
+    replicas = want["spec"]["worker"].get("replicas")
+    means = {**want["spec"], "worker": without(want["spec"]["worker"], "replicas")}
     have = {**group.spec, "worker": without(group.spec.get("worker") or {}, "replicas")}
     # Compared by meaning, patched in the user's spelling: nulls and other spellings of a quantity change nothing.
-    same = canonical(have) == canonical(want["spec"])
-    spec: JSON = {} if same else merge_patch(have, without_nulls(want["spec"]))
+    same = have == means or canonical(have) == canonical(means)
+    spec: JSON = {} if same else merge_patch(have, without_nulls(means))
     annotations = _missing(want["metadata"]["annotations"], group.meta.annotations)
-    if labels.CLUSTER_REPLICAS in annotations and replicas is not None:
+    # Without any note of a last copy the group comes from another operator: its number may have been scaled.
+    noted = labels.CLUSTER_REPLICAS in group.meta.annotations
+    if noted and labels.CLUSTER_REPLICAS in annotations and replicas is not None:
         spec.setdefault("worker", {})["replicas"] = replicas
     metadata = {
         "labels": _missing(want["metadata"]["labels"], group.meta.labels),

@@ -13,6 +13,7 @@ JSON = dict[str, Any]
 
 # Words that stand for "no container started yet" but are no problem in themselves.
 _STARTING = {"ContainerCreating", "PodInitializing"}
+_ONE_WORD = {"ErrImagePull": "ImagePullBackOff"}  # the kubelet goes to and fro between these
 
 
 def parse_time(text: str | None) -> float | None:
@@ -135,8 +136,11 @@ class Pod:
 
     @property
     def retiring(self) -> float | None:
-        """Since when it is leaving, or None."""
-        return parse_time(self.meta.annotations.get(labels.RETIRING))
+        """Since when it is leaving, or None; what is no time was not written by us."""
+        try:
+            return parse_time(self.meta.annotations.get(labels.RETIRING))
+        except ValueError:
+            return None
 
     @classmethod
     def of(cls, raw: JSON) -> Pod:
@@ -173,7 +177,7 @@ class Pod:
             ),
             restarts=sum(s.get("restartCount", 0) for s in states),
             last_exit=_last_exit(states),
-            problem=_problem(meta, status, scheduled, states),
+            problem=_problem(meta, status, conditions, states),
         )
 
 
@@ -196,9 +200,14 @@ def _last_exit(states: list[JSON]) -> str | None:
     return _exit_words(max(ends, key=lambda t: t.get("finishedAt") or "")) if ends else None
 
 
-def _problem(meta: Meta, status: JSON, scheduled: JSON, states: list[JSON]) -> Problem | None:
+def _problem(
+    meta: Meta, status: JSON, conditions: Mapping[str, JSON], states: list[JSON]
+) -> Problem | None:
     """The first thing that keeps a pod from running, in the words of whoever refuses it."""
-    name = meta.name
+    name, scheduled, ready = meta.name, conditions.get("PodScheduled", {}), conditions.get("Ready")
+    # A pod that was ready for days has its problem since it is not.
+    changed = parse_time((ready or {}).get("lastTransitionTime")) or 0.0
+    since_unready = max(meta.created, changed)
     if scheduled.get("status") == "False":
         since = parse_time(scheduled.get("lastTransitionTime")) or meta.created
         return Problem(
@@ -216,17 +225,20 @@ def _problem(meta: Meta, status: JSON, scheduled: JSON, states: list[JSON]) -> P
             "",
         )
         return Problem(
-            status.get("reason") or "PodFailed", f"{name}: {words or 'failed'}", meta.created
+            status.get("reason") or "PodFailed", f"{name}: {words or 'failed'}", since_unready
         )
     for container in (status.get("initContainerStatuses") or []) + states:
-        waiting = (container.get("state") or {}).get("waiting")
-        if waiting and waiting.get("reason") not in _STARTING | {None}:
-            words = waiting.get("message") or ""
-            if waiting["reason"] == "CrashLoopBackOff" and "terminated" in (
-                container.get("lastState") or {}
-            ):
-                words = "last exit: " + _exit_words(container["lastState"]["terminated"])
-            if container.get("image") and container["image"] not in words:
-                words = f"image {container['image']}: {words}"
-            return Problem(waiting["reason"], f"{name}: {words}", meta.created)
+        state = container.get("state") or {}
+        reason = (state.get("waiting") or {}).get("reason")
+        words = (state.get("waiting") or {}).get("message") or ""
+        # The last end, also in the moments between two back-offs in which the container runs: one story, told once.
+        end = state.get("terminated") or (container.get("lastState") or {}).get("terminated")
+        restarts = container.get("restartCount", 0) >= 2 and not container.get("ready")
+        if end and end.get("exitCode") and (reason == "CrashLoopBackOff" or restarts):
+            reason, words = "CrashLoopBackOff", "last exit: " + _exit_words(end)
+        if reason is None or reason in _STARTING:
+            continue
+        if container.get("image") and container["image"] not in words:
+            words = f"image {container['image']}: {words}"
+        return Problem(_ONE_WORD.get(reason, reason), f"{name}: {words}", since_unready)
     return None

@@ -209,17 +209,23 @@ def _pod(
 
 
 def _pod_spec(declared: JSON | None) -> JSON:
-    spec = copy.deepcopy(declared or {})
+    spec = {key: copy.deepcopy(v) for key, v in (declared or {}).items() if v is not None}
     spec.setdefault(
         "enableServiceLinks", False
     )  # a Service called like a Dask setting would set it
     tolerations = spec.get("tolerations") or []
-    known = {t.get("key") for t in tolerations}
-    spec["tolerations"] = tolerations + [
-        {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 60}
-        for key in _UNREACHABLE
-        if key not in known
-    ]
+    known = {t.get("key") for t in tolerations if t.get("effect") in (None, "", "NoExecute")}
+    if not known & {
+        None,
+        "",
+    }:  # without a key it tolerates everything, for as long as the user says
+        tolerations += [
+            {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 60}
+            for key in _UNREACHABLE
+            if key not in known
+        ]
+    if tolerations:
+        spec["tolerations"] = tolerations
     return spec
 
 
@@ -263,10 +269,14 @@ def _inject_control_api(container: JSON, control: ControlApi, token: str) -> Non
         if e.get("name") not in (control.token_env, control.source_env)
     ]
     field = "args" if container.get("args") else "command"
-    words = container.get(field) or []
+    words = [*(container.get("command") or []), *(container.get("args") or [])]
     own = next((e for e in env if e.get("name") == _PRELOAD_ENV), None)
-    if option(words, "--preload") is not None or (own and own.get("valueFrom")):
-        container[field] = [*words, "--preload", control.preload]
+    if option(words, "--preload") is not None:
+        container[field] = [*container[field], "--preload", control.preload]
+    elif own and own.get("valueFrom"):
+        # Its value is not known here; the kubelet puts it in.
+        both = ["--preload", f"$({_PRELOAD_ENV})", "--preload", control.preload]
+        container[field] = [*container[field], *both]
     elif own:
         own["value"] = _preload_list(own.get("value") or "", control.preload)
     else:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 _SUFFIXES = {
@@ -18,6 +18,7 @@ _SUFFIXES = {
     "Ki": Decimal(2) ** 10, "Mi": Decimal(2) ** 20, "Gi": Decimal(2) ** 30, "Ti": Decimal(2) ** 40,
     "Pi": Decimal(2) ** 50, "Ei": Decimal(2) ** 60,
 }  # fmt: skip
+_SELECTORS = ("labelSelector", "namespaceSelector")  # {} selects all, absent selects none
 _QUANTITIES = ("requests", "limits", "overhead", "capacity")  # maps whose values are quantities
 
 
@@ -27,18 +28,24 @@ def quantity(value: object) -> object:
     number = text.rstrip("EGKMPTikmnu")
     try:
         amount = Decimal(number) * _SUFFIXES[text[len(number) :]]
-    except (InvalidOperation, KeyError):
+    except (ArithmeticError, KeyError):
         return value
+    if not amount.is_finite() or abs(amount.adjusted()) > 40:
+        return value  # no amount of anything, and too long to be written out
     return format(amount.normalize(), "f")
 
 
 def canonical(value: Any, key: str = "") -> Any:
-    """Nulls, empty maps and empty lists dropped, quantities normalised; shape otherwise as it is."""
+    """Nulls, empty maps (but selectors) and empty lists dropped, quantities normalised; shape otherwise as it is."""
     if isinstance(value, dict):
         if key in _QUANTITIES:
             return {k: quantity(v) for k, v in value.items() if v is not None}
         items = {k: canonical(v, k) for k, v in value.items()}
-        return {k: v for k, v in items.items() if v is not None and v != {} and v != []}
+        return {
+            k: v
+            for k, v in items.items()
+            if v is not None and v != [] and (v != {} or k in _SELECTORS)
+        }
     if isinstance(value, list):
         return [canonical(v) for v in value]
     return quantity(value) if key == "sizeLimit" and value is not None else value

@@ -6,11 +6,12 @@ import copy
 from typing import Any
 
 from dask_gitops.resources import labels, names
-from dask_gitops.resources.observed import CustomResource
+from dask_gitops.resources.observed import CustomResource, main_container
 from dask_gitops.resources.pods import owner_reference
 from dask_gitops.resources.revision import revision
 
 JSON = dict[str, Any]
+_PORTS = {"tcp-comm": names.COMM_PORT, "http-dashboard": names.DASHBOARD_PORT}
 
 
 def scheduler_service(cluster: CustomResource, *, reserved: tuple[str, ...] = ()) -> JSON:
@@ -25,17 +26,12 @@ def scheduler_service(cluster: CustomResource, *, reserved: tuple[str, ...] = ()
         "ports",
         [
             {
-                "name": "tcp-comm",
+                "name": name,
                 "protocol": "TCP",
-                "port": names.COMM_PORT,
-                "targetPort": "tcp-comm",
-            },
-            {
-                "name": "http-dashboard",
-                "protocol": "TCP",
-                "port": names.DASHBOARD_PORT,
-                "targetPort": "http-dashboard",
-            },
+                "port": port,
+                "targetPort": _target(cluster, name, port),
+            }
+            for name, port in _PORTS.items()
         ],
     )
     return {
@@ -56,6 +52,16 @@ def scheduler_service(cluster: CustomResource, *, reserved: tuple[str, ...] = ()
         },
         "spec": spec,
     }
+
+
+def _target(cluster: CustomResource, name: str, port: int) -> str | int:
+    """The port's name in the scheduler Pod; its number where the user gave that number another name."""
+    declared = (cluster.spec.get("scheduler") or {}).get("spec") or {}
+    main = main_container(declared.get("containers") or [], labels.SCHEDULER)
+    users = main.get("ports") or []
+    if any(p.get("name") == name for p in users):
+        return name
+    return port if any(p.get("containerPort") == port for p in users) else name
 
 
 def service_revision(cluster: CustomResource) -> str:

@@ -1,0 +1,397 @@
+"""A whole controller against the API server in memory: informers, queue and World, wired as `main.Controller` does.
+
+    async def main(h: Harness) -> None:
+        h.cluster("demo", worker={"replicas": 3})
+        h.start()
+        await h.settle()
+        assert len(h.workers("demo-default")) == 3
+
+    play(main)
+
+`FakeSchedulers` plays the Dask schedulers: every worker pod that runs is registered, keys live on workers, and whatever
+is lost with a pod that was not retired is written down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+from dask_gitops.kube.errors import ApiUnreachable, KubeError
+from dask_gitops.kube.resource import (
+    DASKCLUSTERS,
+    DASKWORKERGROUPS,
+    EVENTS,
+    PODS,
+    SERVICES,
+    Resource,
+)
+from dask_gitops.kube.workqueue import WorkQueue
+from dask_gitops.metrics import Metrics
+from dask_gitops.reconcile.wiring import RECONCILERS, build_stores
+from dask_gitops.reconcile.world import Key, World
+from dask_gitops.resources import labels
+from dask_gitops.resources.pods import ControlApi
+from dask_gitops.scheduler.client import Outcome, SchedulerUnavailable, State, WorkerRow
+from dask_gitops.settings import Settings
+
+from tests.support import virtual_time
+from tests.support.memory_api import Kubelet, MemoryApi, MemoryClient
+
+JSON = dict[str, Any]
+NS = "default"
+CONTROL = ControlApi("import os; preload", "CONTROL_SOURCE", "source", "SCHEDULER_CONTROL_TOKEN")
+
+
+class FakeSchedulers:
+    """All schedulers of a `MemoryApi`, with workers, keys and the control API's answers.
+
+    :ivar keys: worker id -> the keys that only it holds.
+    :ivar running: worker ids on which a task runs that does not end.
+    :ivar lost: keys of workers whose pods went without being retired.
+    :ivar silent: why no scheduler answers, if so.
+    """
+
+    def __init__(self, api: MemoryApi) -> None:
+        self.api = api
+        self.keys: dict[str, set[str]] = {}
+        self.running: set[str] = set()
+        self.retired: set[str] = set()
+        self.leaving: set[str] = set()
+        self.lost: set[str] = set()
+        self.discarded: set[str] = set()
+        self.silent: str | None = None
+        self.calls: list[tuple[str, tuple[str, ...]]] = []
+
+    def workers(self) -> dict[str, JSON]:
+        """Worker id -> its pod, for all that are connected now."""
+        found = {}
+        for pod in self.api._objects(PODS, None):  # read only, so no copies
+            if (pod["metadata"].get("labels") or {}).get(labels.COMPONENT) != labels.WORKER:
+                continue
+            statuses = pod["status"].get("containerStatuses") or []
+            worker = f"{pod['metadata']['uid']}/{sum(s['restartCount'] for s in statuses)}"
+            if any("running" in s["state"] for s in statuses) and worker not in self.retired:
+                found[worker] = pod
+        for worker in list(self.keys):
+            if worker not in found and worker not in self.retired:
+                self.lost |= self.keys.pop(worker)
+        self.leaving &= found.keys()
+        return found
+
+    def scatter(self, per_worker: int = 2) -> set[str]:
+        """Give each worker keys that only it holds."""
+        for worker in self.workers():
+            held = self.keys.setdefault(worker, set())
+            held |= {f"{worker}#{n}" for n in range(per_worker)}
+        return self.all_keys()
+
+    def all_keys(self) -> set[str]:
+        return set().union(*self.keys.values()) if self.keys else set()
+
+    async def _call(self, what: str, ids: Iterable[str] = ()) -> dict[str, JSON]:
+        self.calls.append((what, tuple(ids)))
+        await asyncio.sleep(0)
+        if self.silent is not None:
+            raise SchedulerUnavailable(self.silent)
+        return self.workers()
+
+    async def state(self, base_url: str, token: str) -> State:
+        pods = await self._call("state")
+        rows = tuple(
+            WorkerRow(
+                id=worker,
+                address=f"tcp://{pod['status']['podIP']}:4000",
+                host=pod["status"]["podIP"],
+                name=pod["metadata"]["name"],
+                status="closing_gracefully" if worker in self.leaving else "running",
+                processing=int(worker in self.running),
+                running=int(worker in self.running),
+                long_running=0,
+                keys=len(self.keys.get(worker, ())),
+                unique_keys=len(self.keys.get(worker, ())),
+                bytes=8 * len(self.keys.get(worker, ())),
+                unique_bytes=8 * len(self.keys.get(worker, ())),
+                actors=0,
+                nthreads=1,
+                resources={},
+                last_seen_age=0.1,
+                leaving=worker in self.leaving,
+                refused=None,
+            )
+            for worker, pod in pods.items()
+        )
+        return State("scheduler", "2026.8.0", 0.0, None, 0, {}, rows)
+
+    async def retire(
+        self,
+        base_url: str,
+        token: str,
+        ids: Iterable[str],
+        wait_s: float = 0.0,
+        interrupt: bool = False,
+        discard: bool = False,
+    ) -> dict[str, Outcome]:
+        ids = list(ids)
+        pods = await self._call("retire", ids)
+        self.leaving |= set(ids) & pods.keys()
+        out = {}
+        for worker in ids:
+            stay = sorted(pods.keys() - self.leaving)
+            if worker in self.retired:
+                out[worker] = Outcome("retired", "")
+            elif worker not in pods:
+                out[worker] = Outcome("gone", "")
+            elif worker in self.running and not interrupt:
+                out[worker] = Outcome("draining", "1 task running")
+            elif self.keys.get(worker) and not stay and not discard:
+                self.leaving.discard(worker)
+                out[worker] = Outcome("refused", "no worker can take its 2 keys")
+            else:
+                held = self.keys.pop(worker, set())
+                if stay:
+                    self.keys.setdefault(stay[0], set()).update(held)
+                else:
+                    self.discarded |= held
+                self.retired.add(worker)
+                self.leaving.discard(worker)
+                out[worker] = Outcome("retired", "")
+        if any(o.state == "draining" for o in out.values()):
+            await asyncio.sleep(wait_s)
+        return out
+
+    async def undrain(self, base_url: str, token: str, ids: Iterable[str]) -> dict[str, str]:
+        ids = list(ids)
+        pods = await self._call("undrain", ids)
+        self.leaving -= set(ids)
+        return {i: "running" if i in pods else "gone" for i in ids}
+
+
+class _Wire(MemoryClient):
+    """The controller's client: counts answers, so that a process can be killed right after the n-th."""
+
+    def __init__(self, harness: Harness) -> None:
+        super().__init__(harness.api, "controller")
+        self.harness = harness
+
+    async def _request(self, *args: Any, **kwargs: Any) -> Any:
+        answer = await super()._request(*args, **kwargs)
+        self.harness.answers += 1
+        if self.harness.answers == self.harness.kill_at:
+            self.harness.kill()
+            self.harness.start()
+            await asyncio.sleep(0)  # the cancellation arrives here
+        return answer
+
+
+class Harness:
+    """:param api: the world to begin with; default: an empty one."""
+
+    def __init__(self, api: MemoryApi | None = None, **settings: Any) -> None:
+        self.api = api or MemoryApi(auto_gc=True)
+        self.kubelet = Kubelet(self.api)
+        self.schedulers = FakeSchedulers(self.api)
+        self.settings = Settings(dask_image="dask:1", **settings)
+        self.tasks: list[asyncio.Task[Any]] = []
+        self.errors: list[BaseException] = []
+        self.turns: list[Key] = []
+        self.answers = 0
+        self.kill_at: int | None = None
+        self.kills = 0
+
+    # ---- the process
+
+    def start(self) -> None:
+        """A new process: empty caches, empty queue."""
+        metrics = Metrics()
+        self.queue: WorkQueue[Key] = WorkQueue(
+            self._reconcile, on_turn=self._turned, quiet=(KubeError,)
+        )
+        wire = _Wire(self)
+        stores = build_stores(wire, self.settings.namespaces, self.queue.put_after)
+        self.world = World(
+            api=wire,
+            schedulers=self.schedulers,
+            stores=stores,
+            settings=self.settings,
+            metrics=metrics,
+            again=self.queue.put_after,
+            clock=lambda: self.api.now().timestamp(),
+            control=CONTROL,
+        )
+        self.informers = stores.informers
+        loop = asyncio.get_running_loop()
+        self.tasks = [loop.create_task(informer.run()) for informer in self.informers]
+        self.tasks.append(loop.create_task(self._begin()))
+
+    def kill(self) -> None:
+        """The process ends where it stands (SIGKILL)."""
+        self.kills += 1
+        queue = self.queue
+        queue._stopped = True
+        for key in list(queue._timers):
+            queue._cancel_timer(key)
+        for task in [*self.tasks, *(task for task, _ in queue._running.values())]:
+            task.cancel()
+
+    async def _begin(self) -> None:
+        for informer in self.informers:
+            await informer.synced.wait()
+        self.queue.start()
+
+    async def _reconcile(self, key: Key) -> None:
+        await RECONCILERS[key.kind](self.world, key)
+
+    def _turned(self, key: Key, waited: float, ran: float, error: BaseException | None) -> None:
+        self.turns.append(key)
+        if error is not None:
+            self.errors.append(error)
+
+    @property
+    def bugs(self) -> list[BaseException]:
+        """What reconciles raised that the API server did not say."""
+        return [e for e in self.errors if not isinstance(e, (KubeError, asyncio.CancelledError))]
+
+    # ---- time
+
+    async def settle(self, quiet_s: float = 45, limit_s: float = 900) -> None:
+        """Play the nodes until nothing in the world changes for ``quiet_s`` virtual seconds."""
+        await self.pass_time(limit_s, quiet_s=quiet_s)
+        assert not self.bugs, self.bugs
+
+    async def pass_time(self, seconds: float, *, quiet_s: float | None = None) -> None:
+        """Play the nodes for so long, or until all is quiet."""
+        now = asyncio.get_running_loop().time
+        end, seen, pods, since = now() + seconds, 0, -1, now()
+        while now() < end:
+            if seen != self.api.version:
+                seen, since = self.api.version, now()
+            elif quiet_s is not None and now() - since >= quiet_s:
+                return
+            if pods != len(self.api._history.get(PODS, ())):
+                pods = len(self.api._history.get(PODS, ()))
+                self.schedulers.workers()
+                self.kubelet.tick()
+                self.schedulers.workers()
+            await asyncio.sleep(0.5 if now() - since < 5 else 2.5)
+        assert quiet_s is None, "the world never comes to rest"
+
+    # ---- the world
+
+    def cluster(self, name: str = "demo", *, meta: JSON | None = None, **spec: Any) -> JSON:
+        return self.api.put(
+            DASKCLUSTERS,
+            {"metadata": {"name": name, "namespace": NS, **(meta or {})}, "spec": spec},
+        )
+
+    def group(self, name: str, cluster: str = "demo", **spec: Any) -> JSON:
+        return self.api.put(
+            DASKWORKERGROUPS,
+            {
+                "metadata": {"name": name, "namespace": NS},
+                "spec": {"cluster": cluster, **spec},
+            },
+        )
+
+    def edit(self, res: Resource, name: str, spec: JSON) -> None:
+        self.api.edit(res, NS, name, {"spec": spec})
+
+    def find(self, res: Resource, name: str) -> JSON:
+        found = self.api.find(res, NS, name)
+        assert found is not None, f"there is no {res} {name}"
+        return found
+
+    def delete_pod(self, name: str) -> None:
+        """As ``kubectl delete pod`` does."""
+        self.api._delete(PODS, self.api._must(PODS, NS, name), None, None)
+
+    def workers(self, group: str = "demo-default") -> list[str]:
+        """Names of the group's pods."""
+        return self.api.names(PODS, NS, f"{labels.GROUP}={group}")
+
+    def condition(self, res: Resource, name: str, kind: str) -> tuple[str, str, str]:
+        """(status, reason, message) of a condition; three empty texts if it is not there."""
+        for c in self.find(res, name)["status"].get("conditions") or []:
+            if c["type"] == kind:
+                return c["status"], c["reason"], c["message"]
+        return "", "", ""
+
+    def events(self) -> list[str]:
+        """Reasons of the Events so far, in order."""
+        return [r.body["reason"] for r in self.api.requests("create", EVENTS) if r.status == 201]
+
+    def created(self, res: Resource = PODS) -> list[str]:
+        """Names of the objects that the controller created, also where it did not hear of it."""
+        return [
+            str(r.name) for r in self.api.requests("create", res) if str(r.status).startswith("201")
+        ]
+
+    def picture(self) -> JSON:
+        """The world as users see it, without times, versions, Events and the names of workers."""
+        out = {}
+        number = Counter[str]()
+        for res in (DASKCLUSTERS, DASKWORKERGROUPS, PODS, SERVICES):
+            for obj in self.api.items(res):
+                meta = obj["metadata"]
+                status = obj.get("status") or {}
+                if res == PODS:
+                    status = {"phase": status.get("phase")}
+                for condition in status.get("conditions") or ():
+                    condition.pop("lastTransitionTime")
+                for container in obj["spec"].get("containers") or ():
+                    for env in container.get("env") or ():
+                        if env["name"] == CONTROL.token_env:
+                            env["value"] = "secret"
+                obj["spec"].pop("clusterIP", None)
+                name = meta["name"]
+                if group := (meta.get("labels") or {}).get(labels.GROUP):
+                    # A serial is skipped when its create failed and that of a later one did not.
+                    number[group] += 1
+                    name = f"{group} worker {number[group]}"
+                    obj = json.loads(json.dumps(obj).replace(meta["name"], name))
+                    meta["labels"].pop(labels.SERIAL)
+                out[f"{res} {name}"] = {
+                    "labels": meta.get("labels"),
+                    "annotations": meta.get("annotations"),
+                    "owners": [o["name"] for o in meta.get("ownerReferences") or ()],
+                    "deleting": "deletionTimestamp" in meta,
+                    "spec": obj["spec"],
+                    "status": status,
+                }
+        return out
+
+    def copy_of_world(self) -> MemoryApi:
+        """An API server of its own with the same objects and nothing in its log."""
+        api = MemoryApi(auto_gc=True)
+        api.version, store = self.api.snapshot()
+        api._store = store
+        api._compacted = dict.fromkeys(store, api.version - 1)
+        api._uids = itertools.count(100_000)
+        return api
+
+
+def play(
+    main: Callable[[Harness], Awaitable[Any]], harness: Callable[[], Harness] = Harness
+) -> Harness:
+    """Run ``main`` with a new harness under a virtual clock; the harness may be looked at afterwards."""
+
+    async def story() -> Harness:
+        h = harness()
+        try:
+            await main(h)
+        finally:
+            if h.tasks:
+                h.kill()
+            await asyncio.sleep(0)
+        return h
+
+    logging.getLogger("dask_gitops").setLevel(logging.CRITICAL)
+    return virtual_time.run(story(), limit_s=1e6)
+
+
+__all__ = ["CONTROL", "NS", "ApiUnreachable", "FakeSchedulers", "Harness", "play"]
