@@ -48,9 +48,9 @@ def call(answer, what=lambda client, url: client.state(url, TOKEN), timeout_s=20
 
     async def main():
         server = web.Server(answer)
-        runner = web.ServerRunner(server)
+        runner = web.ServerRunner(server, shutdown_timeout=0.1)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0, shutdown_timeout=0.1)
+        site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
         port = site._server.sockets[0].getsockname()[1]
         try:
