@@ -41,10 +41,10 @@ What the controller may do in the namespaces it serves: exactly the calls it mak
 - apiGroups: [kubernetes.dask.org]
   resources: [daskclusters, daskworkergroups, daskautoscalers, daskjobs]
   verbs: [get, list, watch]
-# The default group of a cluster is the controller's own object.
+# The groups that a cluster declares itself are the controller's own objects.
 - apiGroups: [kubernetes.dask.org]
   resources: [daskworkergroups]
-  verbs: [create, patch]
+  verbs: [create, patch, delete]
 - apiGroups: [kubernetes.dask.org]
   resources: [daskworkergroups/scale]
   verbs: [get, patch]

@@ -1,0 +1,120 @@
+"""The cluster tier: a real etcd, kube-apiserver and controller-manager, pretended nodes, the controller as a process.
+
+The fixtures of pytest-helm-charts (`kube_cluster`, `chart_path`, `random_namespace`) work on that API server.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pytest_helm_charts.clusters import Cluster
+
+from tests.support.controller_process import ControllerProcess, service_account_kubeconfig
+from tests.support.fake_scheduler import FakeSchedulers
+from tests.support.kubernetes import Audit, Kubectl, run
+
+NAME = "test"
+SYSTEM = "dask-system"  # where the chart is installed
+ACCOUNT = "dask-gitops-controller"
+
+
+def local_kubernetes(*words: str) -> str:
+    """Output of the local Kubernetes tool; what it says while it works goes to the terminal."""
+    command = [sys.executable, "ci/kubernetes", *words]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        pytest.exit(
+            f"the cluster tier cannot run: {' '.join(command)} failed, see above", returncode=1
+        )
+    return done.stdout.strip()
+
+
+@pytest.fixture(scope="session")
+def kubeconfig() -> Iterator[str]:
+    """A fresh control plane with pretended nodes, gone at the end."""
+    local_kubernetes("down", "--name", NAME)
+    # Pretended pods get loopback addresses, so that one local process can answer as all schedulers.
+    yield local_kubernetes(
+        "up", "--name", NAME, "--kwok-nodes", "5", "--kwok-cidr", "127.64.0.0/12"
+    ).splitlines()[-1]
+    local_kubernetes("down", "--name", NAME)
+
+
+@pytest.fixture(scope="module")
+def kube_config(kubeconfig: str) -> str:
+    """Where pytest-helm-charts finds its cluster."""
+    return kubeconfig
+
+
+@pytest.fixture(scope="session")
+def audit_path(kubeconfig: str) -> Path:
+    return Path(kubeconfig).parent / "audit.log"
+
+
+@pytest.fixture
+def audit(audit_path: Path) -> Audit:
+    """The audit log from the start of the test on."""
+    return Audit.now(audit_path)
+
+
+@pytest.fixture(scope="session")
+def system(kubeconfig: str, root: Path) -> Kubectl:
+    """The chart's CRDs and RBAC, installed by helm; the Deployment has no pods, the tests run the controller."""
+    admin = Kubectl(kubeconfig, SYSTEM)
+    run(
+        "helm", "--kubeconfig", kubeconfig, "upgrade", "--install", "dask-gitops", root,
+        "-n", SYSTEM, "--create-namespace", "--set", "controller.replicas=0", "--wait", "--timeout", "60s",
+    )  # fmt: skip
+    return admin
+
+
+@pytest.fixture(scope="session")
+def account_kubeconfig(system: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Speaks with the rights that the chart gives the controller, and no others."""
+    return service_account_kubeconfig(
+        system, ACCOUNT, tmp_path_factory.mktemp("account") / "kubeconfig"
+    )
+
+
+@pytest.fixture(scope="session")
+def schedulers(kubeconfig: str) -> Iterator[FakeSchedulers]:
+    """One process that answers as the scheduler of every cluster."""
+    fake = FakeSchedulers(kubeconfig)
+    fake.start()
+    yield fake
+    fake.stop()
+
+
+@pytest.fixture(scope="session")
+def controller(
+    account_kubeconfig: str, schedulers: FakeSchedulers, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ControllerProcess]:
+    """The controller with its Lease, as the chart's ServiceAccount. Tests that kill it start it again."""
+    env = {"DASK_GITOPS_LEASE_NAMESPACE": SYSTEM, "DASK_GITOPS_LEASE_NAME": ACCOUNT}
+    process = ControllerProcess(
+        account_kubeconfig, tmp_path_factory.mktemp("controller") / "log", env
+    )
+    process.start()
+    yield process
+    process.stop()
+
+
+@pytest.fixture
+def kubectl(
+    kube_cluster: Cluster, kubeconfig: str, request: pytest.FixtureRequest
+) -> Iterator[Kubectl]:
+    """kubectl in a namespace of the test's own."""
+    assert kube_cluster.kube_client is not None
+    name = f"t-{uuid.uuid4().hex[:8]}"
+    here = Kubectl(kubeconfig, name)
+    here("create", "namespace", name)
+    yield here
+    if request.session.testsfailed:
+        for kind in ("daskclusters,daskworkergroups,pods,services", "events"):
+            print(here("get", kind, "-o", "wide"))
+    here("delete", "namespace", name, "--wait=false")

@@ -1,0 +1,84 @@
+"""What all tiers share: the tools on PATH, counts per tier, and no test that silently did not run.
+
+A tier is a folder of tests/. The last line says how many tests of each ran, and how long all of it took.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+TIERS = ("unit", "chart", "cluster", "dask")
+_started = time.monotonic()
+_counts: dict[str, Counter[str]] = {}
+_lines: list[str] = []
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """kubectl, helm and helm3 of the project's own cache come first on PATH."""
+    command = [
+        sys.executable,
+        "ci/kubernetes",
+        "build",
+        "--no-packages",
+        "--only",
+        "kubectl,helm,helm3",
+    ]
+    found = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    if found.returncode:
+        raise pytest.UsageError(f"{' '.join(command)} failed, see above")
+    os.environ["PATH"] = found.stdout.strip() + os.pathsep + os.environ["PATH"]
+
+
+def _tier(nodeid: str) -> str:
+    return nodeid.split("/")[1] if nodeid.startswith("tests/") else "other"
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    counts = _counts.setdefault(_tier(report.nodeid), Counter())
+    if report.failed:
+        counts["failed"] += 1
+    elif report.skipped:
+        counts["skipped"] += 1
+    elif report.when == "call":
+        counts["passed"] += 1
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """A test that was skipped has not been run: that is a failure."""
+    total = sum(_counts.values(), Counter())
+    if total["skipped"] and exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    minutes, seconds = divmod(round(time.monotonic() - _started), 60)
+    tiers = [f"{tier} {_words(_counts[tier])}" for tier in (*TIERS, "other") if tier in _counts]
+    _lines.append("{passed} passed, {failed} failed, {skipped} skipped".format_map(_all(total)))
+    _lines.append(f"{' · '.join(tiers)} · {minutes} min {seconds} s")
+
+
+def _all(counts: Counter[str]) -> dict[str, int]:
+    return {word: counts[word] for word in ("passed", "failed", "skipped")}
+
+
+def _words(counts: Counter[str]) -> str:
+    bad = [f"{n} {word.upper()}" for word, n in _all(counts).items() if n and word != "passed"]
+    return " ".join([str(counts["passed"]), *bad])
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    for line in _lines:
+        print(line)
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The repository's root folder."""
+    return ROOT

@@ -1,0 +1,121 @@
+"""The controller as a process, under the rights that the chart gives its ServiceAccount."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+import yaml
+
+from tests.support.kubernetes import Kubectl, eventually
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def service_account_kubeconfig(admin: Kubectl, account: str, target: Path) -> str:
+    """A kubeconfig that speaks as this ServiceAccount of the kubectl's namespace."""
+    token = admin("create", "token", account, "--duration=2h").strip()
+    config = yaml.safe_load(Path(admin.kubeconfig).read_text())
+    config["users"] = [{"name": "sa", "user": {"token": token}}]
+    for context in config["contexts"]:
+        context["context"]["user"] = "sa"
+    target.write_text(yaml.safe_dump(config))
+    return str(target)
+
+
+@dataclass
+class ControllerProcess:
+    """One controller. ``kill`` it as hard as you like; ``start`` it again."""
+
+    kubeconfig: str
+    log: Path
+    env: dict[str, str] = field(default_factory=dict)
+    process: subprocess.Popen[bytes] | None = None
+    _file: IO[bytes] | None = None
+
+    def start(self, *, wait: bool = True) -> None:
+        self._file = self.log.open("ab")
+        env = {
+            **os.environ,
+            "PYTHONPATH": str(ROOT / "controller"),
+            "KUBECONFIG": self.kubeconfig,
+            "DASK_GITOPS_PORT": "0",
+            **self.env,
+        }
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "dask_gitops"],
+            env=env,
+            stdout=self._file,
+            stderr=subprocess.STDOUT,
+        )
+        if wait:
+            eventually(
+                "the controller runs", lambda: self.alive and "serves" in self.text(), timeout=60
+            )
+
+    @property
+    def alive(self) -> bool:
+        if self.process is None or self.process.poll() is not None:
+            raise AssertionError(f"the controller ended:\n{self.text()[-3000:]}")
+        return True
+
+    def text(self) -> str:
+        return self.log.read_text() if self.log.exists() else ""
+
+    def send(self, number: signal.Signals) -> None:
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    def kill(self) -> None:
+        """No goodbye."""
+        self.stop(signal.SIGKILL)
+
+    def stop(self, number: signal.Signals = signal.SIGTERM, timeout: float = 30) -> None:
+        if self.process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self.process.send_signal(number)
+            try:
+                self.process.wait(timeout)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+                raise AssertionError(f"the controller did not stop within {timeout} s") from None
+            finally:
+                self.process = None
+                if self._file is not None:
+                    self._file.close()
+
+
+def get(url: str) -> tuple[int, str]:
+    """Status and text of an HTTP GET, also of refusals."""
+    try:
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def free_port() -> int:
+    import socket
+
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def wait_ready(port: int) -> None:
+    eventually("the controller is ready", lambda: _ready(port), timeout=60)
+
+
+def _ready(port: int) -> bool:
+    try:
+        return get(f"http://127.0.0.1:{port}/readyz")[0] == 200
+    except OSError as error:
+        raise AssertionError(str(error)) from None

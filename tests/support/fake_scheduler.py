@@ -1,0 +1,151 @@
+"""Plays the control API of the schedulers of pretended clusters, for tests of the controller against a real API server.
+
+Pretended pods have loopback addresses, so one server on all of 127/8 is every scheduler; which one it is, it sees from
+the address that was called. Every running worker pod of that cluster is registered with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from collections import defaultdict
+from typing import Any
+
+from aiohttp import web
+
+from tests.support.kubernetes import Kubectl
+
+PORT = 8787
+
+
+class FakeSchedulers:
+    """Start it once; ``busy`` and ``refuse`` say how single workers behave, ``silent`` makes all of them mute."""
+
+    def __init__(self, kubeconfig: str) -> None:
+        self._kubectl = Kubectl(kubeconfig)
+        self.silent = False
+        self.load: dict[str, int] = {}  # pod name -> bytes held
+        self.refuse: set[str] = set()  # pod names whose keys have no place
+        self.retired: dict[str, set[str]] = defaultdict(set)  # scheduler address -> pod uids
+        self.calls: list[tuple[str, str, dict[str, Any]]] = []
+        self._pods: tuple[float, list[dict[str, Any]]] = (0.0, [])
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+        asyncio.run_coroutine_threadsafe(self._serve(), self._loop).result(30)
+
+    def stop(self) -> None:
+        asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result(30)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(30)
+        self._loop.close()
+
+    async def _serve(self) -> None:
+        app = web.Application()
+        app.router.add_get("/control/v1/state", self._state)
+        app.router.add_post("/control/v1/{what}", self._post)
+        self._runner = web.AppRunner(app, access_log=None)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "0.0.0.0", PORT).start()
+
+    async def _workers(self, request: web.Request) -> tuple[str, list[dict[str, Any]]]:
+        if self.silent:
+            raise web.HTTPServiceUnavailable
+        assert request.transport is not None
+        address = request.transport.get_extra_info("sockname")[0]
+        made, pods = self._pods
+        if time.monotonic() - made > 0.2:
+            listed = await asyncio.to_thread(
+                lambda: Kubectl(self._kubectl.kubeconfig, "")(
+                    "get", "pods", "-A", "-o", "json", "-l", "dask.org/component"
+                )
+            )
+            pods = json.loads(listed)["items"]
+            self._pods = (time.monotonic(), pods)
+        scheduler = next(
+            p for p in pods if p["status"].get("podIP") == address and _component(p) == "scheduler"
+        )
+        env = {e["name"]: e.get("value") for e in scheduler["spec"]["containers"][0]["env"]}
+        if request.headers.get("Authorization") != f"Bearer {env['SCHEDULER_CONTROL_TOKEN']}":
+            raise web.HTTPUnauthorized
+        mine = [
+            p
+            for p in pods
+            if _component(p) == "worker"
+            and p["metadata"]["namespace"] == scheduler["metadata"]["namespace"]
+            and _cluster(p) == _cluster(scheduler)
+            and p["status"].get("phase") == "Running"
+            and p["metadata"]["uid"] not in self.retired[address]
+        ]
+        return address, mine
+
+    async def _state(self, request: web.Request) -> web.Response:
+        _, pods = await self._workers(request)
+        rows = [
+            {
+                "id": f"Worker-{p['metadata']['uid']}",
+                "address": f"tcp://{p['status']['podIP']}:40000",
+                "host": p["status"]["podIP"],
+                "name": p["metadata"]["name"],
+                "status": "running",
+                "processing": 0,
+                "running": 0,
+                "long_running": 0,
+                "keys": 1,
+                "unique_keys": 1,
+                "bytes": self.load.get(p["metadata"]["name"], 1000),
+                "unique_bytes": self.load.get(p["metadata"]["name"], 1000),
+                "actors": 0,
+                "nthreads": 1,
+                "resources": {},
+                "last_seen_age": 0.1,
+                "leaving": False,
+                "refused": None,
+            }
+            for p in pods
+        ]
+        now = time.time()
+        return web.json_response(
+            {
+                "id": "Scheduler-1",
+                "version": "2026.8.0",
+                "now": now,
+                "idle_since": now,
+                "clients": 0,
+                "tasks": {},
+                "workers": rows,
+            }
+        )
+
+    async def _post(self, request: web.Request) -> web.Response:
+        address, pods = await self._workers(request)
+        body = await request.json()
+        what = request.match_info["what"]
+        self.calls.append((address, what, body))
+        names = {f"Worker-{p['metadata']['uid']}": p["metadata"] for p in pods}
+        out = {}
+        for one in body["ids"]:
+            meta = names.get(one)
+            if what == "undrain":
+                out[one] = {"state": "running" if meta else "gone"}
+            elif meta is None:
+                known = one.removeprefix("Worker-") in self.retired[address]
+                out[one] = {"state": "retired" if known else "gone", "message": ""}
+            elif meta["name"] in self.refuse and not body.get("discard"):
+                out[one] = {"state": "refused", "message": "no worker can take its 3 unique keys"}
+            else:
+                self.retired[address].add(meta["uid"])
+                out[one] = {"state": "retired", "message": ""}
+        return web.json_response({"workers": out})
+
+
+def _component(pod: dict[str, Any]) -> str:
+    return str(pod["metadata"]["labels"].get("dask.org/component"))
+
+
+def _cluster(pod: dict[str, Any]) -> str:
+    return str(pod["metadata"]["labels"].get("dask.org/cluster-name"))

@@ -1,0 +1,157 @@
+"""A real API server seen by tests: kubectl, polling with words, and the audit log."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+T = TypeVar("T")
+JSON = dict[str, Any]
+
+
+class CommandError(AssertionError):
+    """A command failed; the message is what it printed."""
+
+
+def run(
+    *command: str | Path,
+    env: dict[str, str] | None = None,
+    stdin: str | None = None,
+    timeout: float = 300,
+) -> str:
+    """Output of a command.
+
+    :raises CommandError: with everything it printed.
+    """
+    words = [str(word) for word in command]
+    done = subprocess.run(
+        words,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        env={**os.environ, **(env or {})},
+    )
+    if done.returncode:
+        raise CommandError(f"$ {' '.join(words)}\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def eventually(what: str, look: Callable[[], T], *, timeout: float = 60, every: float = 0.2) -> T:
+    """The first true answer of ``look``; an AssertionError raised by it says what is still missing."""
+    end = time.monotonic() + timeout
+    while True:
+        try:
+            answer = look()
+            if answer:
+                return answer
+            missing = repr(answer)
+        except AssertionError as error:
+            missing = str(error)
+        if time.monotonic() > end:
+            raise AssertionError(f"{what}: not within {timeout:.0f} s; last: {missing}")
+        time.sleep(every)
+
+
+@dataclass(frozen=True)
+class Kubectl:
+    """kubectl on one cluster (and one namespace)."""
+
+    kubeconfig: str
+    namespace: str = "default"
+
+    def __call__(self, *words: str, stdin: str | None = None, timeout: float = 300) -> str:
+        return run(
+            "kubectl",
+            "--kubeconfig",
+            self.kubeconfig,
+            "-n",
+            self.namespace,
+            *words,
+            stdin=stdin,
+            timeout=timeout,
+        )
+
+    def get(self, kind: str, name: str) -> JSON:
+        found: JSON = json.loads(self("get", kind, name, "-o", "json", "--show-managed-fields"))
+        return found
+
+    def list(self, kind: str, selector: str = "") -> list[JSON]:
+        words = ["-l", selector] if selector else []
+        found: list[JSON] = json.loads(self("get", kind, "-o", "json", *words))["items"]
+        return found
+
+    def exists(self, kind: str, name: str) -> bool:
+        return bool(self("get", kind, name, "--ignore-not-found", "-o", "name"))
+
+    def apply(self, *manifests: JSON) -> str:
+        return self("apply", "-f", "-", stdin=yaml.safe_dump_all(manifests))
+
+    def delete(self, kind: str, name: str, *words: str) -> None:
+        self("delete", kind, name, "--ignore-not-found", *words)
+
+
+def condition(resource: JSON, type_: str) -> JSON:
+    """The condition of that type, ``{}`` if it is not there."""
+    found = (resource.get("status") or {}).get("conditions") or []
+    return next((c for c in found if c["type"] == type_), {})
+
+
+def is_ready(resource: JSON) -> bool:
+    status = resource.get("status") or {}
+    return (
+        status.get("observedGeneration") == resource["metadata"]["generation"]
+        and condition(resource, "Ready").get("status") == "True"
+    )
+
+
+@dataclass
+class Audit:
+    """The API server's audit log from the moment this was made."""
+
+    path: Path
+    start: int = 0
+
+    @classmethod
+    def now(cls, path: Path) -> Audit:
+        return cls(path, path.stat().st_size)
+
+    def requests(
+        self,
+        verb: str | None = None,
+        resource: str | None = None,
+        *,
+        namespace: str | None = None,
+        user: str | None = None,
+    ) -> list[JSON]:
+        """Finished requests, oldest first."""
+        with self.path.open("rb") as file:
+            file.seek(self.start)
+            lines = file.read().split(b"\n")
+        found = []
+        for line in lines[:-1]:
+            entry = json.loads(line)
+            ref = entry.get("objectRef") or {}
+            if (
+                entry["stage"] == "ResponseComplete"
+                and verb in (None, entry["verb"])
+                and resource in (None, ref.get("resource"))
+                and namespace in (None, ref.get("namespace"))
+                and user in (None, entry["user"]["username"])
+            ):
+                found.append(entry)
+        return found
+
+    def done(self, verb: str, resource: str, **where: str) -> list[JSON]:
+        """Requests that took effect."""
+        return [
+            r for r in self.requests(verb, resource, **where) if r["responseStatus"]["code"] < 300
+        ]
