@@ -19,6 +19,7 @@ from typing import Any
 import aiohttp
 import kopf
 from aiohttp import web
+from kopf._core.engines.peering import Identity
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from dask_gitops import __version__
@@ -283,7 +284,12 @@ async def run(settings: Settings, credentials: Credentials) -> bool:
         {"namespaces": settings.namespaces} if settings.namespaces else {"clusterwide": True}
     )
     await kopf.operator(
-        registry=build_shell(controller), standalone=True, stop_flag=controller.lost, **namespaces
+        registry=build_shell(controller),
+        # Otherwise kopf asks for the user's name, which uid 65532 of the image does not have.
+        identity=Identity(settings.identity),
+        standalone=True,
+        stop_flag=controller.lost,
+        **namespaces,
     )
     return not controller.lost.is_set()
 

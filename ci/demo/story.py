@@ -1,0 +1,354 @@
+"""What the demo shows, step by step."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from ci.demo.kube import JSON, Kube
+from ci.demo.places import CONTROLLER, DASK, Place
+from ci.demo.remote import RemotePython
+from ci.demo.shell import Problem, wait_until
+from ci.demo.steps import Step, Steps, say
+
+RELEASE = "demo"
+CLUSTER = "demo"  # as values/demo.yaml calls it
+GROUP = "demo-default"
+WORKERS = f"dask.org/workergroup-name={GROUP}"
+SCHEDULER = "demo-scheduler"
+CLIENT = "demo-client"
+DECLARED = 2  # workers in values/demo.yaml
+DASK_KINDS = "daskcluster,daskworkergroup,pods"
+
+# All kinds of which something could be left behind; Events do not count, Kubernetes keeps them an hour.
+IN_NAMESPACE = (
+    "pods,services,endpointslices,configmaps,secrets,serviceaccounts,roles,rolebindings,leases,"
+    "deployments,replicasets,poddisruptionbudgets,daskclusters,daskworkergroups,daskautoscalers,daskjobs"
+)
+KUBERNETES_OWN = ("configmap/kube-root-ca.crt", "serviceaccount/default")
+
+# The computations: some hundred megabytes each, a few seconds of two cores.
+SIDE, CHUNK = 9_000, 750
+PARTITIONS, ROWS, GROUPS = 50, 800_000, 97
+RANDOM, SCATTERED, SIZE = 40, 12, 256 * 1024
+
+
+class Story:
+    """The steps, and what they hand to each other."""
+
+    def __init__(self, place: Place, steps: Steps) -> None:
+        self.place = place
+        self.steps = steps
+        self.images: dict[str, str] = {}
+        self.installed = False
+        self.python: RemotePython | None = None
+
+    @property
+    def kube(self) -> Kube:
+        return self.place.kube
+
+    def tell(self, keep: bool) -> None:
+        """All of it."""
+        with self.steps.step("Kubernetes") as step:
+            done = self.place.start()
+            step.shown = f"{self.kube.reachable()} {done}: {self.place.title}"
+            refuse_a_second_controller(self.kube)
+        with self.steps.step("images") as step:
+            self.images = self.place.images()
+            step.shown = " ".join(name.rpartition("/")[2] for name in self.images.values())
+        with self.steps.step("install the chart") as step:
+            self.install(step)
+        with self.steps.step("a client inside the cluster") as step:
+            self.connect(step)
+        with self.steps.step("dask.array") as step:
+            self.array(step)
+        with self.steps.step("dask.dataframe") as step:
+            self.frame(step)
+        with self.steps.step("scale up to 4 workers") as step:
+            self.scale(step, 4)
+            step.shown = "4 of 4 ready"
+        with self.steps.step("scale down to 1, values held") as step:
+            self.scale_down(step)
+        with self.steps.step("a worker pod is killed") as step:
+            self.kill_worker(step)
+        with self.steps.step("the scheduler pod is killed") as step:
+            self.kill_scheduler(step)
+        if keep:
+            with self.steps.step(f"back to {DECLARED} workers") as step:
+                self.scale(step, DECLARED)
+                step.shown = f"{DECLARED} of {DECLARED} ready; left running (KEEP=1)"
+            return
+        with self.steps.step("uninstall") as step:
+            step.shown = self.uninstall(step)
+
+    # ---- the steps
+
+    def install(self, step: Step) -> None:
+        """helm upgrade --install, and a pod for the client."""
+        kube, command = self.kube, helm_command(self.images)
+        if not kube.names("namespace", "--field-selector", f"metadata.name={kube.namespace}"):
+            kube.kubectl("create", "namespace", kube.namespace)
+        self.installed = True
+        kube.apply(client_pod(self.images[DASK]))
+        shown = ("upgrade", "--install", RELEASE, ".", "-f", "values/demo.yaml", "--wait")
+        step.command(f"helm {' '.join(shown)} ...")
+        kube.helm(*command)
+        # A release that was kept by an earlier demo may have been scaled since.
+        self.scale_to(DECLARED)
+        step.command(f"kubectl get {DASK_KINDS}")
+        step.detail(kube.kubectl("get", DASK_KINDS))
+        step.shown = f"DaskCluster {CLUSTER} is Ready: a scheduler and {DECLARED} workers"
+
+    def connect(self, step: Step) -> None:
+        """One Python process in the client's pod, for all that follows."""
+        kube = self.kube
+        kube.kubectl(
+            "wait", f"pod/{CLIENT}", "--for=condition=Ready", "--timeout=120s", timeout=150
+        )
+        words = kube.kubectl_words("exec", "-i", CLIENT, "--")
+        self.python = RemotePython(words, {**os.environ, **kube.env})
+        self.python((Path(__file__).parent / "inside.py").read_text())
+        workers = self.ask(f"connect({self.address!r}, {DECLARED})")
+        step.shown = f"connected to {self.address}, {len(workers)} workers"
+
+    @property
+    def address(self) -> str:
+        return f"tcp://{SCHEDULER}.{self.kube.namespace}.svc:8786"
+
+    def ask(self, expression: str, timeout: float = 180) -> Any:
+        """The value of an expression in the client's pod."""
+        if self.python is None:
+            raise Problem("there is no client")
+        return self.python(f"result = {expression}", timeout=timeout)
+
+    def array(self, step: Step) -> None:
+        """A sum that is known: x + x.T holds each of 0 ... n-1 twice."""
+        found = self.ask(f"array({SIDE}, {CHUNK})")
+        n = SIDE * SIDE
+        check("sum of x + x.T", found["sum"], n * (n - 1))
+        check("greatest element of x + x.T", found["max"], 2 * (n - 1))
+        step.detail(f"(x + x.T).sum() = {found['sum']:,}, as Gauss says")
+        step.shown = f"{found['megabytes']} MB, right; {took_part(found['tasks'])}"
+
+    def frame(self, step: Step) -> None:
+        """A groupby that is known: arithmetic series."""
+        found = self.ask(f"frame({PARTITIONS}, {ROWS}, {GROUPS})")
+        n = PARTITIONS * ROWS
+        sizes = [len(range(group, n, GROUPS)) for group in range(GROUPS)]
+        sums = [sum(range(group, n, GROUPS)) for group in range(0, GROUPS, 16)]
+        check("rows per group", found["counts"], sizes)
+        check("sums per group", found["sums"][::16], sums)
+        check("sum of all groups", sum(found["sums"]), n * (n - 1) // 2)
+        step.detail(f"{n:,} rows in {GROUPS} groups, sums {sum(found['sums']):,}, as Gauss says")
+        step.shown = f"{found['megabytes']} MB, right; {took_part(found['tasks'])}"
+
+    def scale(self, step: Step, replicas: int) -> None:
+        """kubectl scale, until all workers are ready and known to the scheduler."""
+        step.command(f"kubectl scale daskworkergroup {GROUP} --replicas={replicas}")
+        self.scale_to(replicas)
+        self.ask(f"client.wait_for_workers({replicas}, timeout=120)")
+
+    def scale_to(self, replicas: int) -> None:
+        """kubectl scale, until the pods are there and ready."""
+        kube = self.kube
+        kube.kubectl("scale", "daskworkergroup", GROUP, f"--replicas={replicas}")
+        wait_until(
+            f"{replicas} workers in {GROUP}, all ready",
+            lambda: (
+                counts(kube.get("daskworkergroup", GROUP)) == (replicas, replicas)
+                and len(kube.objects("pods", WORKERS)) == replicas
+            ),
+            120,
+        )
+
+    def scale_down(self, step: Step) -> None:
+        """From 4 to 1 while values are held that nobody could compute again."""
+        before = self.ask(f"hold({RANDOM}, {SCATTERED}, {SIZE})")
+        spread = sorted(before["keys"].values(), reverse=True)
+        step.detail(
+            f"{RANDOM} impure random and {SCATTERED} scattered values are held, "
+            f"{' + '.join(map(str, spread))} of them on 4 workers"
+        )
+        known, ended = self.ask("names()"), len(self.ask("removed()"))
+        self.scale(step, 1)
+        events = self.ask("removed()")[ended:]
+        for event in events:
+            name = known.get(event["worker"], event["worker"])
+            expected = "expected" if event.get("expected", True) else "NOT expected"
+            lost = event.get("lost-computed-tasks", 0) + event.get("lost-scattered-tasks", 0)
+            step.detail(f"the scheduler: removed {name}: {expected}, {lost} results lost")
+            check(f"end of {name}", (expected, lost), ("expected", 0))
+        check("workers removed", len(events), 3)
+        check("hashes of the held values", self.ask("hashes()"), before["hashes"])
+        check("values on the last worker", list(self.ask("keys()").values()), [RANDOM + SCATTERED])
+        step.shown = f"the very same {RANDOM + SCATTERED} values; 3 workers removed, all expected"
+        self.ask("let_go()")
+
+    def kill_worker(self, step: Step) -> None:
+        """kubectl delete pod, and a new one is there."""
+        (old,) = self.kube.objects("pods", WORKERS)
+        name = old["metadata"]["name"]
+        step.command(f"kubectl delete pod {name}")
+        self.kube.kubectl("delete", "pod", name)
+        new = wait_until("another worker pod that is Ready", lambda: self.ready_worker(name), 120)
+        check("sum of 0 ... 1000", self.ask("small()"), 500500)
+        step.shown = f"back as {new}, computes"
+
+    def ready_worker(self, other_than: str) -> str:
+        """The name of a worker pod that is ready, "" if there is none."""
+        for pod in self.kube.objects("pods", WORKERS):
+            if pod["metadata"]["name"] != other_than and is_ready(pod):
+                return str(pod["metadata"]["name"])
+        return ""
+
+    def kill_scheduler(self, step: Step) -> None:
+        """kubectl delete pod; a scheduler holds state: clients connect anew, workers by themselves."""
+        old = self.kube.get("pod", SCHEDULER)["metadata"]["uid"]
+        self.ask("client.close()")
+        step.command(f"kubectl delete pod {SCHEDULER}")
+        self.kube.kubectl("delete", "pod", SCHEDULER)
+        wait_until("a new scheduler pod that is Ready", lambda: self.new_scheduler(old), 120)
+        workers = self.ask(f"connect({self.address!r}, 1)")
+        check("sum of 0 ... 1000", self.ask("small()"), 500500)
+        wait_until(
+            f"DaskCluster {CLUSTER} is Ready",
+            lambda: is_ready(self.kube.get("daskcluster", CLUSTER)),
+            120,
+        )
+        step.shown = f"back, {len(workers)} worker registered again, computes"
+
+    def new_scheduler(self, old: str) -> bool:
+        pod = self.kube.get("pod", SCHEDULER)
+        return pod["metadata"]["uid"] != old and is_ready(pod)
+
+    def uninstall(self, step: Step | None = None) -> str:
+        """helm uninstall, and nothing is left but the CRDs."""
+        kube = self.kube
+        if self.python is not None:
+            self.python.close()
+        kube.kubectl("delete", "pod", CLIENT, "--ignore-not-found", "--grace-period=1")
+        if step is not None:
+            step.command(f"helm uninstall {RELEASE} --wait")
+        kube.helm("uninstall", RELEASE, "--wait", "--ignore-not-found", "--timeout", "120s")
+        wait_until("nothing is left of the release", lambda: nothing_left(kube), 60)
+        kube.kubectl("delete", "namespace", kube.namespace)
+        self.installed = False
+        crds = [name for name in kube.names("crds") if name.endswith(".kubernetes.dask.org")]
+        check("custom resource definitions", len(crds), 4)
+        return "nothing is left but the 4 CRDs"
+
+    def clean_up(self) -> None:
+        """After a failure or an interruption: take away what there is, whatever fails on the way."""
+        if self.installed:
+            try:
+                self.uninstall()
+            except Problem as problem:
+                say(f"cleaning up: {problem}")
+
+
+# ---- help
+
+
+def helm_command(images: dict[str, str]) -> list[str]:
+    """The words after `helm` that install the chart with these images."""
+    repository, tag = split_image(images[CONTROLLER])
+    dask_repository, dask_tag = split_image(images[DASK])
+    values = {
+        "controller.image.repository": repository,
+        "controller.image.tag": tag,
+        "defaults.image.repository": dask_repository,
+        "defaults.image.tag": dask_tag,
+        "defaults.image.pullPolicy": "IfNotPresent",
+    }
+    sets = [word for pair in values.items() for word in ("--set-string", "=".join(pair))]
+    return [
+        *("upgrade", "--install", RELEASE, ".", "-f", "values/demo.yaml"),
+        *("--wait", "--timeout", "240s", *sets),
+    ]
+
+
+def split_image(image: str) -> tuple[str, str]:
+    """Repository and tag; the registry may have a port."""
+    repository, _, tag = image.rpartition(":")
+    return repository, tag
+
+
+def client_pod(image: str) -> JSON:
+    """A pod that waits; it may do nothing but compute."""
+    container = {
+        "name": "client",
+        "image": image,
+        "imagePullPolicy": "IfNotPresent",
+        "args": ["sleep", "infinity"],
+        "resources": {"requests": {"cpu": "50m", "memory": "200Mi"}},
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": CLIENT, "labels": {"app": CLIENT}},
+        "spec": {
+            "containers": [container],
+            "automountServiceAccountToken": False,
+            "terminationGracePeriodSeconds": 1,
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": 65532,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+        },
+    }
+
+
+def refuse_a_second_controller(kube: Kube) -> None:
+    """Two controllers that serve the same namespaces would both act on the demo's cluster."""
+    label = "app.kubernetes.io/name=dask-gitops,app.kubernetes.io/component=controller"
+    words = ("--all-namespaces", "--selector", label, "--output")
+    columns = "jsonpath={range .items[*]}{.metadata.namespace}/{.metadata.name} {end}"
+    found = kube.kubectl("get", "deployments", *words, columns).split()
+    others = [name for name in found if name != f"{kube.namespace}/{RELEASE}-controller"]
+    if others:
+        raise Problem(
+            f"a controller runs there already: {', '.join(others)}",
+            "the demo brings its own; choose another Kubernetes cluster, or uninstall that one",
+        )
+
+
+def nothing_left(kube: Kube) -> bool:
+    """Is everything of the release gone?
+
+    :raises Problem: not yet; it names what is left.
+    """
+    label = f"app.kubernetes.io/instance={RELEASE}"
+    left = kube.names(IN_NAMESPACE) + kube.names(
+        "clusterroles,clusterrolebindings", "--selector", label
+    )
+    left = [name for name in left if not name.startswith(KUBERNETES_OWN)]
+    if left:
+        raise Problem(f"left: {' '.join(left)}")
+    return True
+
+
+def counts(group: JSON) -> tuple[int, int]:
+    """Workers, and those that are ready."""
+    status = group.get("status") or {}
+    return status.get("replicas", -1), status.get("readyReplicas", -1)
+
+
+def is_ready(thing: JSON) -> bool:
+    """Is the condition Ready true?"""
+    conditions = (thing.get("status") or {}).get("conditions") or []
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+
+
+def took_part(tasks: dict[str, int]) -> str:
+    """Tasks per worker, in words."""
+    total = " + ".join(map(str, tasks.values()))
+    return f"{len(tasks)} workers took part: {total} tasks"
+
+
+def check(what: str, found: object, expected: object) -> None:
+    """:raises Problem: they differ."""
+    if found != expected:
+        raise Problem(f"{what}: {str(found)[:300]}; it should be {str(expected)[:300]}")
