@@ -6,6 +6,7 @@ A missing program is an error, never a skip.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -125,11 +126,13 @@ def values(tmp_path: Path) -> Callable[[str], Path]:
 
 
 @pytest.fixture
-def one(helm: Helm, values: Callable[[str], Path]) -> Callable[..., Manifest]:
+def one(helm: Helm) -> Callable[..., Manifest]:
     """The one manifest of a kind that some values render to."""
 
     def find(text: str, kind: str, name: str | None = None) -> Manifest:
-        manifests = load_all(helm.template("--values", values(text)).stdout)
+        path = helm.home / f"{hashlib.sha256(text.encode()).hexdigest()}.yaml"
+        path.write_text(text, encoding="utf-8")
+        manifests = helm.render("--values", path)
         found = [
             m for m in manifests if m["kind"] == kind and name in (None, m["metadata"]["name"])
         ]
