@@ -53,7 +53,9 @@ def canonical(value: Any, key: str = "") -> Any:
 
 def revision(*parts: Any) -> str:
     """Ten hex digits that stand for the meaning of ``parts`` (JSON values)."""
-    text = json.dumps(canonical(list(parts)), sort_keys=True, separators=(",", ":"))
+    # A part that says nothing is the same as none at all.
+    said = [None if part in ({}, []) else part for part in map(canonical, parts)]
+    text = json.dumps(said, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 

@@ -1,0 +1,477 @@
+"""Pods: the whole manifest where it counts, one small test per option."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from dask_gitops.resources.pods import scheduler_pod, worker_pod, worker_revision
+
+from tests.unit.objects import CONTROL, cluster, group
+
+JSON = dict[str, Any]
+PRELOAD = "DASK_DISTRIBUTED__SCHEDULER__PRELOAD"
+TOLERATIONS = [
+    {
+        "key": f"node.kubernetes.io/{word}",
+        "operator": "Exists",
+        "effect": "NoExecute",
+        "tolerationSeconds": 60,
+    }
+    for word in ("not-ready", "unreachable")
+]
+
+
+def scheduler(spec: JSON | None = None, **more: Any) -> JSON:
+    """The manifest for this scheduler Pod spec."""
+    declared = cluster({"scheduler": {"spec": spec, **more.pop("scheduler", {})}, **more})
+    return scheduler_pod(declared, default_image="dask:1", control=CONTROL, token="t")
+
+
+def worker(spec: JSON | None = None, *, of: JSON | None = None, **more: Any) -> JSON:
+    return worker_pod(
+        cluster(of), group({"worker": {"spec": spec, **more}}), 0, default_image="dask:1"
+    )
+
+
+def main(pod: JSON) -> JSON:
+    found: JSON = pod["spec"]["containers"][0]
+    return found
+
+
+def env(pod: JSON) -> JSON:
+    return {e["name"]: e.get("value", e.get("valueFrom")) for e in main(pod)["env"]}
+
+
+def test_the_scheduler_of_an_empty_spec() -> None:
+    probe = {"httpGet": {"path": "/health", "port": 8787}}
+    assert scheduler_pod(cluster(), default_image="dask:1", control=CONTROL, token="secret") == {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": "demo-scheduler",
+            "namespace": "ns",
+            "labels": {"dask.org/cluster-name": "demo", "dask.org/component": "scheduler"},
+            "annotations": {
+                "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
+                "dask.org/revision": "aaaaf55dca",  # pinned: another value would restart everybody
+            },
+            "ownerReferences": [
+                {
+                    "apiVersion": "kubernetes.dask.org/v1",
+                    "kind": "DaskCluster",
+                    "name": "demo",
+                    "uid": "cluster-uid",
+                    "controller": True,
+                    "blockOwnerDeletion": True,
+                }
+            ],
+        },
+        "spec": {
+            "enableServiceLinks": False,
+            "restartPolicy": "Always",
+            "tolerations": TOLERATIONS,
+            "containers": [
+                {
+                    "name": "scheduler",
+                    "image": "dask:1",
+                    "args": ["dask", "scheduler"],
+                    "ports": [
+                        {"name": "tcp-comm", "containerPort": 8786},
+                        {"name": "http-dashboard", "containerPort": 8787},
+                    ],
+                    "startupProbe": {
+                        **probe,
+                        "periodSeconds": 1,
+                        "timeoutSeconds": 5,
+                        "failureThreshold": 300,
+                    },
+                    "readinessProbe": {
+                        **probe,
+                        "periodSeconds": 1,
+                        "timeoutSeconds": 5,
+                        "failureThreshold": 10,
+                    },
+                    "livenessProbe": {
+                        **probe,
+                        "periodSeconds": 20,
+                        "timeoutSeconds": 10,
+                        "failureThreshold": 6,
+                    },
+                    "env": [
+                        {"name": PRELOAD, "value": "import os; load()"},
+                        {"name": "CONTROL_SOURCE", "value": "the source"},
+                        {"name": "SCHEDULER_CONTROL_TOKEN", "value": "secret"},
+                    ],
+                }
+            ],
+        },
+    }
+
+
+def test_the_worker_of_an_empty_spec() -> None:
+    name = "demo-default-worker-b7d6f5f7ae"
+    pod = worker_pod(cluster(), group(), 0, default_image="dask:1")
+    assert pod == {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": pod["metadata"]["name"],
+            "namespace": "ns",
+            "labels": {
+                "dask.org/cluster-name": "demo",
+                "dask.org/component": "worker",
+                "dask.org/workergroup-name": "demo-default",
+                "dask.org/worker-serial": "0",
+            },
+            "annotations": {"dask.org/revision": worker_revision(cluster(), group())},
+            "ownerReferences": pod["metadata"]["ownerReferences"],
+        },
+        "spec": {
+            "enableServiceLinks": False,
+            "restartPolicy": "OnFailure",
+            "tolerations": TOLERATIONS,
+            "containers": [
+                {
+                    "name": "worker",
+                    "image": "dask:1",
+                    "args": [
+                        "dask",
+                        "worker",
+                        "--name",
+                        "$(DASK_WORKER_NAME)",
+                        "--dashboard-address",
+                        ":8788",
+                    ],
+                    "ports": [{"name": "http-dashboard", "containerPort": 8788}],
+                    "readinessProbe": {
+                        "httpGet": {"path": "/health", "port": 8788},
+                        "periodSeconds": 2,
+                        "timeoutSeconds": 5,
+                        "failureThreshold": 15,
+                    },
+                    "env": [
+                        {"name": "DASK_WORKER_NAME", "value": pod["metadata"]["name"]},
+                        {
+                            "name": "DASK_SCHEDULER_ADDRESS",
+                            "value": "tcp://demo-scheduler.ns.svc:8786",
+                        },
+                    ],
+                }
+            ],
+        },
+    }
+    assert len(pod["metadata"]["name"]) == len(name)
+
+
+def test_a_worker_belongs_to_the_cluster_not_to_the_group() -> None:
+    (owner,) = worker()["metadata"]["ownerReferences"]
+    assert (owner["kind"], owner["uid"]) == ("DaskCluster", "cluster-uid")
+
+
+def test_names_follow_from_cluster_group_and_serial() -> None:
+    def name(uid: str, group_name: str, serial: int) -> str:
+        pod = worker_pod(cluster(uid=uid), group(name=group_name), serial, default_image="d")
+        return str(pod["metadata"]["name"])
+
+    assert name("a", "g", 0) == name("a", "g", 0)
+    names = {name(u, g, s) for u in "ab" for g in ("g", "h") for s in range(50)}
+    assert len(names) == 200
+
+
+def test_the_users_object_stays_as_it_is() -> None:
+    spec = {"containers": [{"args": ["dask-worker"], "env": [{"name": "A", "value": "1"}]}]}
+    worker(spec)
+    scheduler(spec)
+    assert spec == {"containers": [{"args": ["dask-worker"], "env": [{"name": "A", "value": "1"}]}]}
+
+
+USERS = {
+    "image": "mine:2",
+    "command": ["my-start"],
+    "resources": {"limits": {"cpu": 2}},
+    "readinessProbe": {"exec": {"command": ["true"]}},
+    "livenessProbe": {"exec": {"command": ["true"]}},
+    "startupProbe": {"exec": {"command": ["true"]}},
+    "securityContext": {"runAsNonRoot": True},
+    "workingDir": "/data",
+    "notYetInvented": 1,
+}
+
+
+@pytest.mark.parametrize("field", USERS)
+@pytest.mark.parametrize("make", [scheduler, worker])
+def test_what_the_user_says_of_the_container_stays(make: Any, field: str) -> None:
+    assert main(make({"containers": [{field: USERS[field]}]}))[field] == USERS[field]
+
+
+POD = {
+    "restartPolicy": "Never",
+    "enableServiceLinks": True,
+    "nodeSelector": {"pool": "big"},
+    "serviceAccountName": "me",
+    "hostNetwork": True,
+    "notYetInvented": {"a": [1]},
+    "terminationGracePeriodSeconds": 5,
+}
+
+
+@pytest.mark.parametrize("field", POD)
+@pytest.mark.parametrize("make", [scheduler, worker])
+def test_what_the_user_says_of_the_pod_stays(make: Any, field: str) -> None:
+    assert make({field: POD[field]})["spec"][field] == POD[field]
+
+
+@pytest.mark.parametrize("make", [scheduler, worker])
+def test_null_means_absent(make: Any) -> None:
+    nothing = dict.fromkeys(("image", "args", "command", "env", "ports", "resources"))
+    spec = {"containers": [nothing], "restartPolicy": None, "tolerations": None, "volumes": None}
+    assert make({**spec, "enableServiceLinks": None})["spec"] == make(None)["spec"]
+    assert make({"containers": None})["spec"] == make(None)["spec"]
+
+
+def test_args_of_the_user_replace_ours() -> None:
+    assert main(worker({"containers": [{"args": ["my", "worker"]}]}))["args"] == ["my", "worker"]
+    made = main(worker({"containers": [{"command": ["my-worker"]}]}))
+    assert made["command"] == ["my-worker"]
+    assert "args" not in made
+
+
+def test_a_worker_without_a_fixed_dashboard_port_has_no_probe() -> None:
+    for args in (["my-worker"], ["dask", "worker", "--dashboard-address", ":0"]):
+        assert "readinessProbe" not in main(worker({"containers": [{"args": args}]}))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--dashboard-address", "9000"],
+        ["--dashboard-address=:9000"],
+        ["--dashboard-address", "0.0.0.0:9000"],
+    ],
+)
+def test_the_probe_follows_the_users_dashboard_port(words: list[str]) -> None:
+    made = main(worker({"containers": [{"args": ["dask", "worker", *words]}]}))
+    assert made["readinessProbe"]["httpGet"]["port"] == 9000
+    assert made["ports"] == [{"name": "http-dashboard", "containerPort": 9000}]
+
+
+def test_old_words_are_run_by_module() -> None:
+    made = main(worker({"containers": [{"args": ["dask-worker", "--name", "x"]}]}))
+    assert made["args"] == ["python", "-m", "distributed.cli.dask_worker", "--name", "x"]
+
+
+@pytest.mark.parametrize("make", [scheduler, worker])
+def test_image_of_container_then_cluster_then_default(make: Any) -> None:
+    image = {"image": "cluster:1"} if make is scheduler else {"of": {"image": "cluster:1"}}
+    assert main(make({"containers": [{"image": "own:1"}]}, **image))["image"] == "own:1"
+    assert main(make(None, **image))["image"] == "cluster:1"
+    assert main(make(None))["image"] == "dask:1"
+
+
+def test_sidecars_stay_as_they_are() -> None:
+    sidecar = {"name": "logs", "image": "logs:1", "command": ["dask-worker"], "resources": None}
+    spec = {"containers": [sidecar, {"name": "worker", "image": "mine"}]}
+    pod = worker(spec)
+    assert pod["spec"]["containers"][0] == sidecar
+    assert pod["spec"]["containers"][1]["image"] == "mine"
+    assert [e["name"] for e in pod["spec"]["containers"][1]["env"]] == [
+        "DASK_WORKER_NAME",
+        "DASK_SCHEDULER_ADDRESS",
+    ]
+
+
+def test_the_first_container_runs_dask_when_none_has_the_name() -> None:
+    pod = worker({"containers": [{"name": "a"}, {"name": "b"}]})
+    assert "env" in pod["spec"]["containers"][0]
+    assert pod["spec"]["containers"][1] == {"name": "b"}
+
+
+def test_our_variables_come_after_the_users_and_never_instead() -> None:
+    users = [{"name": "B", "value": "2"}, {"name": "DASK_SCHEDULER_ADDRESS", "value": "tls://x:1"}]
+    made = main(worker({"containers": [{"env": users}]}))
+    assert made["env"][:2] == users
+    assert [e["name"] for e in made["env"][2:]] == ["DASK_WORKER_NAME"]
+
+
+def test_dasks_own_resources() -> None:
+    assert (
+        env(worker(resources={"GPU": 2}))["DASK_DISTRIBUTED__WORKER__RESOURCES"] == "{'GPU': 2.0}"
+    )
+
+
+def test_ports_of_the_user_are_not_doubled() -> None:
+    users = [
+        {"name": "comm", "containerPort": 8786},
+        {"name": "http-dashboard", "containerPort": 9},
+    ]
+    assert main(scheduler({"containers": [{"ports": users}]}))["ports"] == users
+
+
+def test_tolerations_of_the_user_for_lost_nodes_win() -> None:
+    users = {
+        "key": "node.kubernetes.io/not-ready",
+        "operator": "Exists",
+        "effect": "NoExecute",
+        "tolerationSeconds": 5,
+    }
+    assert worker({"tolerations": [users]})["spec"]["tolerations"] == [users, TOLERATIONS[1]]
+
+
+def test_a_toleration_of_everything_is_not_shortened() -> None:
+    everything = [{"operator": "Exists"}]
+    assert worker({"tolerations": everything})["spec"]["tolerations"] == everything
+
+
+def test_a_toleration_of_another_effect_is_another_matter() -> None:
+    users = [{"operator": "Exists", "effect": "NoSchedule"}]
+    assert worker({"tolerations": users})["spec"]["tolerations"] == users + TOLERATIONS
+
+
+# ---- the control API's preload
+
+
+def test_preload_beside_a_text_of_the_user() -> None:
+    pod = scheduler({"containers": [{"env": [{"name": PRELOAD, "value": "my.module"}]}]})
+    assert env(pod)[PRELOAD] == repr(["my.module", "import os; load()"])
+
+
+@pytest.mark.parametrize(
+    ("users", "both"),
+    [
+        ("['a', 'b']", "['a', 'b', 'import os; load()']"),
+        ("['a',]", "['a', 'import os; load()']"),
+        ("[]", "['import os; load()']"),
+        ("  ", "['import os; load()']"),
+    ],
+)
+def test_preload_beside_a_list_of_the_user(users: str, both: str) -> None:
+    pod = scheduler({"containers": [{"env": [{"name": PRELOAD, "value": users}]}]})
+    assert env(pod)[PRELOAD] == both
+
+
+@pytest.mark.parametrize(
+    "container",
+    [
+        {"args": ["dask", "scheduler", "--preload", "x.py"]},
+        {"command": ["dask", "scheduler", "--preload=x.py"]},
+        {"command": ["dask", "scheduler", "--preload", "x.py"], "args": ["--port", "8786"]},
+    ],
+)
+def test_preload_beside_one_on_the_command_line(container: JSON) -> None:
+    made = main(scheduler({"containers": [container]}))
+    words = made.get("command", []) + made.get("args", [])
+    users = container.get("command", []) + container.get("args", [])
+    assert words == [*users, "--preload", "import os; load()"]
+    assert PRELOAD not in {e["name"] for e in made["env"]}
+
+
+def test_preload_beside_one_from_a_secret() -> None:
+    users = {"name": PRELOAD, "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}
+    made = main(scheduler({"containers": [{"env": [users]}]}))
+    assert made["args"][2:] == ["--preload", f"$({PRELOAD})", "--preload", "import os; load()"]
+    assert users in made["env"]
+
+
+def test_the_users_token_is_not_taken() -> None:
+    users = {"name": CONTROL.token_env, "value": "guessable"}
+    assert env(scheduler({"containers": [{"env": [users]}]}))[CONTROL.token_env] == "t"
+
+
+def test_a_read_only_root_gets_a_writable_tmp() -> None:
+    own = {"name": "d", "emptyDir": {}}
+    container = {"securityContext": {"readOnlyRootFilesystem": True}}
+    spec = scheduler({"containers": [container], "volumes": [own]})["spec"]
+    assert spec["volumes"] == [own, {"name": "dask-tmp", "emptyDir": {}}]
+    assert spec["containers"][0]["volumeMounts"] == [{"name": "dask-tmp", "mountPath": "/tmp"}]
+
+
+def test_a_tmp_of_the_user_is_enough() -> None:
+    mounts = [{"name": "mine", "mountPath": "/tmp"}]
+    container = {"securityContext": {"readOnlyRootFilesystem": True}, "volumeMounts": mounts}
+    spec = scheduler({"containers": [container]})["spec"]
+    assert "volumes" not in spec
+    assert spec["containers"][0]["volumeMounts"] == mounts
+
+
+# ---- metadata
+
+
+def test_labels_and_annotations_in_order_of_strength() -> None:
+    of = cluster(
+        labels={"team": "a", "x": "cluster", "y": "cluster", "z": "cluster"},
+        annotations={"note": "n", "cluster-autoscaler.kubernetes.io/safe-to-evict": "true"},
+    )
+    made = worker_pod(
+        of,
+        group(
+            {
+                "worker": {
+                    "metadata": {
+                        "labels": {"z": "pod", "dask.org/component": "scheduler"},
+                        "annotations": {"sidecar.istio.io/inject": "true", "helm.sh/hook": "x"},
+                    }
+                }
+            },
+            labels={"y": "group", "z": "group"},
+            annotations={"from": "group"},
+        ),
+        0,
+        default_image="d",
+    )["metadata"]
+    assert made["labels"] == {
+        "team": "a",
+        "x": "cluster",
+        "y": "group",
+        "z": "pod",
+        "dask.org/cluster-name": "demo",
+        "dask.org/component": "worker",
+        "dask.org/workergroup-name": "demo-default",
+        "dask.org/worker-serial": "0",
+    }
+    made["annotations"].pop("dask.org/revision")
+    assert made["annotations"] == {
+        "note": "n",
+        "from": "group",
+        "sidecar.istio.io/inject": "true",
+        "helm.sh/hook": "x",
+    }
+
+
+def test_reserved_metadata_is_not_handed_on() -> None:
+    keys = dict.fromkeys(
+        (
+            "app.kubernetes.io/instance",
+            "kubectl.kubernetes.io/last-applied-configuration",
+            "argocd.argoproj.io/tracking-id",
+            "kustomize.toolkit.fluxcd.io/name",
+            "helm.sh/chart",
+            "objectset.rio.cattle.io/id",
+            "kapp.k14s.io/app",
+            "kopf.zalando.org/last-handled-configuration",
+            "dask.org/retiring",
+            "a.example.com/b",
+        ),
+        "v",
+    )
+    of = cluster(labels={**keys, "mine": "1"}, annotations={**keys, "mine.org/x": "1"})
+    made = scheduler_pod(
+        of, default_image="d", control=CONTROL, token="t", reserved=("example.com",)
+    )["metadata"]
+    assert set(made["labels"]) == {"mine", "dask.org/cluster-name", "dask.org/component"}
+    assert set(made["annotations"]) == {
+        "mine.org/x",
+        "cluster-autoscaler.kubernetes.io/safe-to-evict",
+        "dask.org/revision",
+    }
+
+
+def test_the_user_may_let_the_scheduler_be_evicted() -> None:
+    key = "cluster-autoscaler.kubernetes.io/safe-to-evict"
+    made = scheduler(scheduler={"metadata": {"annotations": {key: "true"}}})
+    assert made["metadata"]["annotations"][key] == "true"
+
+
+def test_a_warning_of_the_api_server_is_kept_on_the_pod() -> None:
+    pod = worker_pod(cluster(), group(), 0, default_image="d", warning="unknown field")
+    assert pod["metadata"]["annotations"]["dask.org/spec-warning"] == "unknown field"

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from dask_gitops.resources.services import scheduler_service, service_revision
+
+from tests.unit.objects import cluster
+
+
+def service(declared: Any = None, **meta: Any) -> dict[str, Any]:
+    return scheduler_service(cluster({"scheduler": {"service": declared}}, **meta))
+
+
+def test_the_service_of_an_empty_spec() -> None:
+    made = scheduler_service(cluster())
+    (owner,) = made["metadata"].pop("ownerReferences")
+    assert owner["uid"] == "cluster-uid"
+    assert made == {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {
+            "name": "demo-scheduler",
+            "namespace": "ns",
+            "labels": {"dask.org/cluster-name": "demo", "dask.org/component": "scheduler"},
+            "annotations": {"dask.org/revision": service_revision(cluster())},
+        },
+        "spec": {
+            "type": "ClusterIP",
+            "publishNotReadyAddresses": True,
+            "selector": {"dask.org/cluster-name": "demo", "dask.org/component": "scheduler"},
+            "ports": [
+                {"name": "tcp-comm", "protocol": "TCP", "port": 8786, "targetPort": "tcp-comm"},
+                {
+                    "name": "http-dashboard",
+                    "protocol": "TCP",
+                    "port": 8787,
+                    "targetPort": "http-dashboard",
+                },
+            ],
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("type", "LoadBalancer"),
+        ("selector", {"a": "b"}),
+        ("publishNotReadyAddresses", False),
+        ("ports", [{"name": "p", "port": 1}]),
+        ("loadBalancerIP", "1.2.3.4"),
+    ],
+)
+def test_what_the_user_says_stays(field: str, value: Any) -> None:
+    assert service({field: value})["spec"][field] == value
+
+
+def test_null_means_absent() -> None:
+    assert service({"type": None, "ports": None}) == service()
+
+
+def test_ports_that_the_user_names_otherwise_are_reached_by_number() -> None:
+    ports = [
+        {"name": "comm", "containerPort": 8786},
+        {"name": "http-dashboard", "containerPort": 80},
+    ]
+    spec = {"containers": [{"name": "logs"}, {"name": "scheduler", "ports": ports}]}
+    made = scheduler_service(cluster({"scheduler": {"spec": spec}}))
+    assert [p["targetPort"] for p in made["spec"]["ports"]] == [8786, "http-dashboard"]
+
+
+def test_metadata_is_handed_on_but_never_into_the_selector() -> None:
+    made = service(labels={"team": "a", "helm.sh/chart": "x"}, annotations={"note": "n"})
+    assert made["metadata"]["labels"]["team"] == "a"
+    assert "helm.sh/chart" not in made["metadata"]["labels"]
+    assert made["metadata"]["annotations"]["note"] == "n"
+    assert set(made["spec"]["selector"]) == {"dask.org/cluster-name", "dask.org/component"}
+
+
+def test_the_revision_follows_the_service_only() -> None:
+    other = cluster({"scheduler": {"service": {"type": "NodePort"}}})
+    assert service_revision(other) != service_revision(cluster())
+    assert service_revision(cluster({"worker": {"replicas": 3}})) == service_revision(cluster())
