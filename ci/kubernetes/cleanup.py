@@ -191,8 +191,6 @@ def remove_chains(tool: str, before: dict[str, list[str]]) -> None:
         words += [f"-F {name}" for name in sorted(ours)] + [f"-X {name}" for name in sorted(ours)]
         if len(words) > 1:
             run([f"{tool}-restore", "--noflush"], stdin="\n".join([*words, "COMMIT", ""]))
-        if table not in before:  # the table itself came with the first rule: remove its chains
-            run([tool, "-t", table, "-X"], check=False)
 
 
 def kernel(name: str) -> str | None:

@@ -200,9 +200,8 @@ class Buildah:
         run_long(image, command, image_log(image), env=self.env())
 
     def save(self, image: str, file: Path) -> None:
-        """Write an archive. Not compressed: it never leaves this machine."""
-        target = f"oci-archive:{file}:{image}"
-        run(self.buildah("push", "--quiet", "--disable-compression", image, target))
+        """Write an archive, in the format without compression: it never leaves this machine."""
+        run(self.buildah("push", "--quiet", image, f"docker-archive:{file}:{image}"))
 
     def push(self, image: str, remote: str) -> None:
         """Send the image to a registry."""

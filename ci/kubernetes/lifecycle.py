@@ -25,23 +25,30 @@ def up(wanted: Instance) -> Instance:
     packages = dict(programs.PACKAGES_CONTROL_PLANE)
     packages |= programs.PACKAGES_NODE if wanted.node else {}
     programs.build(names, packages, tell_cached=False)
-    with lock(state(), "another up or down"):
+    with lock(wanted.folder, f"another up or down of {wanted.name}"):
         running = load(wanted.name)
         if running and healthy(running):
             return _stay(running, wanted)
-        if wanted.name in existing():
+        if any(wanted.folder.iterdir()):
             say(f"{wanted.name}: cleaning what is left of an instance that is not well")
-            _remove(wanted.name)
+            _clean(wanted.folder)
+        return _start(_settle(wanted))
+
+
+def _settle(wanted: Instance) -> Instance:
+    """Find ports; from here on they, and the machine's real node, belong to this instance."""
+    with lock(state(), "another up"):
         if wanted.node:
             _only_one_node()
-        return _start(replace(wanted, slot=free_slot()))
+        instance = replace(wanted, slot=free_slot())
+        instance.save()
+        return instance
 
 
 def _start(instance: Instance) -> Instance:
     """Start an instance on clean ground."""
     started = time.monotonic()
     say(f"{instance.name}: starting in {instance.folder}")
-    instance.save()
     if instance.node:
         node.prepare(instance)
     controlplane.up(instance)
@@ -87,28 +94,32 @@ def healthy(instance: Instance) -> bool:
 
 def down(names: list[str]) -> None:
     """Take instances down; those that are not there are no error."""
-    if not state().is_dir():
-        return say("nothing is up")
-    with lock(state(), "another up or down"):
-        for name in names:
-            if name not in existing():
-                say(f"{name}: not up")
-                continue
+    if not names:
+        say("nothing is up")
+    for name in names:
+        if name not in existing():
+            say(f"{name}: not up")
+            continue
+        with lock(state() / name, f"another up or down of {name}"):
             started = time.monotonic()
-            _remove(name)
+            _clean(state() / name)
+            (state() / name).rmdir()
             report(f"{name} down", seconds(started))
-        with contextlib.suppress(OSError):  # other instances live there still
-            state().rmdir()
-            state().parent.rmdir()
-    return None
+    with contextlib.suppress(OSError):  # other instances live there still
+        state().rmdir()
+        state().parent.rmdir()
 
 
-def _remove(name: str) -> None:
-    """End the processes (nothing in them is worth keeping), and clean the machine."""
-    folder: Path = state() / name
+def _clean(folder: Path) -> None:
+    """End the processes (nothing in them is worth keeping), clean the machine and the folder."""
     processes.stop(processes.records(folder), grace=0)
     cleanup.clean(folder)
-    shutil.rmtree(folder)
+    (folder / "instance.json").unlink(missing_ok=True)
+    for entry in sorted(folder.iterdir(), key=lambda entry: entry.name == "before.json"):
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
 
 
 def status(names: list[str]) -> list[dict[str, object]]:

@@ -31,7 +31,7 @@ class Component:
     command: tuple[str, ...]
     port: int
     health: str = ""  # an http or https address, or nothing: being alive is enough
-    patience: float = 60
+    patience: float = 120
 
 
 @dataclass(frozen=True)
