@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from dask_gitops import status as words
@@ -40,7 +41,7 @@ class Worker:
     actors: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class GroupState:
     """Everything observed about one group at one moment.
 
@@ -58,15 +59,15 @@ class GroupState:
     pods: tuple[Pod, ...] = ()
     neighbours: tuple[Pod, ...] = ()
 
-    @property
+    @cached_property
     def live(self) -> list[Pod]:
         return [p for p in self.pods if not p.gone]
 
-    @property
+    @cached_property
     def leaving(self) -> list[Pod]:
         return [p for p in self.live if p.retiring is not None]
 
-    @property
+    @cached_property
     def staying(self) -> list[Pod]:
         return [p for p in self.live if p.retiring is None]
 

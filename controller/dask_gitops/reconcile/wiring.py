@@ -60,14 +60,18 @@ class Wiring:
 
     def cluster_changed(self, old: CustomResource | None, new: CustomResource | None) -> None:
         key = _key(old, new)
+        if _only_status(old, new):
+            self._put(key, GATHER_S)  # our own report, mostly; no group depends on it
+            return
         self._put(key, 0)
-        if old is not None and new is not None and replace(old, status=new.status) == new:
-            return  # only the status: no group depends on it
         for group in self._stores().groups.by_index("cluster", key.namespace, key.name):
             self._put(Key("DaskWorkerGroup", key.namespace, group.meta.name), 0)
 
     def group_changed(self, old: CustomResource | None, new: CustomResource | None) -> None:
         key = _key(old, new)
+        if _only_status(old, new):
+            self._put(key, GATHER_S)  # the same here: its cluster looks at the pods
+            return
         self._put(key, 0)
         for group in (old, new):
             if group is not None and group.spec.get("cluster"):
@@ -93,6 +97,10 @@ class Wiring:
             Key("DaskCluster", service.meta.namespace, service.meta.labels.get(labels.CLUSTER, "")),
             0,
         )
+
+
+def _only_status(old: CustomResource | None, new: CustomResource | None) -> bool:
+    return old is not None and new is not None and replace(old, status=new.status) == new
 
 
 def _key(old: CustomResource | None, new: CustomResource | None) -> Key:
