@@ -109,7 +109,10 @@ def image(options: argparse.Namespace) -> None:
     elif options.build_only:
         target = images.Nowhere()
     else:
-        target = images.Node(need(options.name))
+        instance = need(options.name)
+        if not instance.node:
+            raise Problem(f"instance {instance.name!r} has no real node and needs no images")
+        target = images.Node(instance)
     built = images.deliver(options.images or list(images.IMAGES), target)
     print(images.describe(built, options.json))
 

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -122,9 +123,12 @@ def run_long(
     """Run a command that takes minutes: output to `log`, a sign of life every 30 s."""
     started = told = time.monotonic()
     log.parent.mkdir(parents=True, exist_ok=True)
+    words = [str(word) for word in command]
+    if not shutil.which(words[0]):
+        raise Problem(f"{what} needs the program {words[0]}, which is not in PATH")
     with log.open("ab") as output:
         process = subprocess.Popen(
-            [str(word) for word in command],
+            words,
             env={**os.environ, **(env or {})},
             cwd=cwd,
             stdin=subprocess.DEVNULL,

@@ -88,7 +88,8 @@ def existing() -> list[str]:
     """The names of all instances that have a folder."""
     if not state().is_dir():
         return []
-    return sorted(folder.name for folder in state().iterdir() if folder.is_dir())
+    folders = [folder for folder in state().iterdir() if folder.is_dir()]
+    return sorted(folder.name for folder in folders if any(folder.iterdir()))
 
 
 def need(name: str) -> Instance:

@@ -32,7 +32,12 @@ def up(wanted: Instance) -> Instance:
         if any(wanted.folder.iterdir()):
             say(f"{wanted.name}: cleaning what is left of an instance that is not well")
             _clean(wanted.folder)
-        return _start(_settle(wanted))
+        try:
+            settled = _settle(wanted)
+        except Problem:
+            wanted.folder.rmdir()
+            raise
+        return _start(settled)
 
 
 def _settle(wanted: Instance) -> Instance:

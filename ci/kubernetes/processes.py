@@ -157,7 +157,7 @@ def _obituary(record: Record, what: str) -> str:
     log = last_lines(Path(record.log).read_text(errors="replace"), 12)
     advice = "See the log above; `down` cleans up, a new `up` starts afresh."
     if "address already in use" in log:
-        advice = f"Port {record.port} was taken by somebody else: `down`, then `up` once more."
+        advice = f"Port {record.port} is somebody else's (ss -ltnp): `down`, then `up` once more."
     if "no space left" in log:
         advice = "The disk is full: free some room, then `down` and `up` once more."
     return f"{record.name} {what}. The end of {record.log}:\n{log}\n{advice}"
