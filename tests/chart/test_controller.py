@@ -38,7 +38,7 @@ def spread(group: str, resources: str, verbs: str) -> set[tuple[str, str, str]]:
 
 WANTED = (
     spread(GROUP, "daskclusters daskworkergroups daskautoscalers daskjobs", "get list watch")
-    | spread(GROUP, "daskworkergroups", "create patch")
+    | spread(GROUP, "daskworkergroups", "create patch delete")
     | spread(GROUP, "daskworkergroups/scale", "get patch")
     | spread(
         GROUP,
