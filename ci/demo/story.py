@@ -29,8 +29,8 @@ IN_NAMESPACE = (
 KUBERNETES_OWN = ("configmap/kube-root-ca.crt", "serviceaccount/default")
 
 # The computations: some hundred megabytes each, a few seconds of two cores.
-SIDE, CHUNK = 9_000, 750
-PARTITIONS, ROWS, GROUPS = 50, 800_000, 97
+SIDE, CHUNK = 9_000, 900
+PARTITIONS, ROWS, GROUPS = 100, 400_000, 97
 RANDOM, SCATTERED, SIZE = 40, 12, 256 * 1024
 
 
@@ -264,7 +264,7 @@ def helm_command(images: dict[str, str]) -> list[str]:
     sets = [word for pair in values.items() for word in ("--set-string", "=".join(pair))]
     return [
         *("upgrade", "--install", RELEASE, ".", "-f", "values/demo.yaml"),
-        *("--wait", "--timeout", "240s", *sets),
+        *("--wait", "--timeout", "180s", *sets),
     ]
 
 

@@ -24,6 +24,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from dask_gitops import __version__
 from dask_gitops.kube import (
+    DEPLOYMENTS,
     Credentials,
     CredentialsError,
     KubeClient,
@@ -94,6 +95,7 @@ class Controller:
                 settings.lease_name,
                 # A container that restarts in its pod is another process.
                 f"{settings.identity}_{secrets.token_hex(4)}",
+                owner=DEPLOYMENTS,  # the chart gives it the Lease's name
                 on_started=self._leading.set,
                 on_lost=self._on_lost,
             )

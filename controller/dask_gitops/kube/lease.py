@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 
 from .client import JSON, Api
 from .errors import ApiError, KubeError
-from .resource import LEASES
+from .resource import LEASES, Resource
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +38,8 @@ class LeaseElector:
     :param poll_s: pause between two reads of the others.
     :param margin_s: the holder stops to believe in its lease so much before others may take it: for
         requests that are under way, and for clocks that do not run equally fast.
+    :param owner: an object of this kind, called like the Lease, takes the Lease with it when it is
+        deleted; nobody else would. Without the right to read it the Lease has no owner.
     :param on_started: called when this process has become the leader.
     :param on_lost: called when it no longer is, also at the end of `run`.
     :param clock: monotonic seconds; only differences of this process' own clock are ever used.
@@ -55,6 +57,7 @@ class LeaseElector:
         renew_s: float = 5.0,
         poll_s: float = 2.0,
         margin_s: float = 3.0,
+        owner: Resource | None = None,
         on_started: Callable[[], None] | None = None,
         on_lost: Callable[[], None] | None = None,
         clock: Callable[[], float] = boot_time,
@@ -70,6 +73,7 @@ class LeaseElector:
         self._renew_s = renew_s
         self._poll_s = poll_s
         self._margin_s = margin_s
+        self._owner = owner
         self._on_started = on_started
         self._on_lost = on_lost
         self._clock = clock
@@ -163,7 +167,11 @@ class LeaseElector:
             body = {
                 "apiVersion": LEASES.api_version,
                 "kind": LEASES.kind,
-                "metadata": {"name": self.name, "namespace": self.namespace},
+                "metadata": {
+                    "name": self.name,
+                    "namespace": self.namespace,
+                    "ownerReferences": await self._owners(),
+                },
                 "spec": self._spec(acquire=True, transitions=0),
             }
             created = await self._client.create(LEASES, self.namespace, body)
@@ -179,6 +187,25 @@ class LeaseElector:
         transitions = int(spec.get("leaseTransitions") or 0) + (holder != self.identity)
         await self._write(lease, self._spec(acquire=True, transitions=transitions))
         self._win(started)
+
+    async def _owners(self) -> list[JSON]:
+        if self._owner is None:
+            return []
+        try:
+            found = await self._client.get(self._owner, self.namespace, self.name)
+        except ApiError as error:
+            if error.is_not_found or error.status == 403:
+                return []
+            raise
+        owner = self._owner
+        return [
+            {
+                "apiVersion": owner.api_version,
+                "kind": owner.kind,
+                "name": self.name,
+                "uid": found["metadata"]["uid"],
+            }
+        ]
 
     async def _renew(self) -> None:
         if self._lease is None:

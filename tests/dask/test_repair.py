@@ -1,0 +1,102 @@
+"""What is deleted or killed comes back."""
+
+from __future__ import annotations
+
+from tests.dask.support import Cluster, NewCluster, pod_ready, workers
+from tests.support.kubernetes import Kubectl, eventually
+
+# In a worker's container: end the process that the container's first process started, without a word.
+KILL = """
+import os, signal
+for pid in filter(str.isdigit, os.listdir("/proc")):
+    with open(f"/proc/{pid}/stat") as stat, open(f"/proc/{pid}/cmdline") as command:
+        if stat.read().rpartition(")")[2].split()[1] == "1" and "worker" in command.read():
+            os.kill(int(pid), signal.SIGKILL)
+"""
+
+
+def test_worker_pod_is_deleted(cluster: NewCluster, kubectl: Kubectl) -> None:
+    it = cluster({"worker": workers(2)}).wait_ready()
+    before = it.wait_pods(2)
+    victim = sorted(before)[0]
+    kubectl("delete", "pod", victim)
+    after = it.wait_pods(2)
+    assert victim not in after
+    assert len(before.items() & after.items()) == 1
+    it.connect(2)
+    it.wait_workers(2)
+    assert it.computes()
+
+
+def test_worker_process_is_killed(cluster: NewCluster, kubectl: Kubectl) -> None:
+    """kill -9: the kubelet starts the container again, in the same pod."""
+    it = cluster({"worker": workers(1)}).wait_ready()
+    ((name, uid),) = it.wait_pods(1).items()
+    kubectl("exec", name, "--", "python", "-c", KILL)
+
+    def restarted() -> bool:
+        pod = it.pods()[name]
+        return pod["status"]["containerStatuses"][0]["restartCount"] == 1 and pod_ready(pod)
+
+    eventually("the worker's container runs again", restarted)
+    assert it.wait_pods(1) == {name: uid}
+    it.connect(1)
+    assert it.computes()
+
+
+def test_scheduler_pod_is_deleted(cluster: NewCluster, kubectl: Kubectl) -> None:
+    """A new one comes, and the workers, which are the same as before, find it."""
+    it = cluster({"worker": workers(2)}).wait_ready()
+    before = it.wait_pods(2)
+    old = scheduler_uid(it)
+    kubectl("delete", "pod", "c-scheduler")
+    eventually("a new scheduler is ready", lambda: new_scheduler(it, old), timeout=90)
+    assert sorted(it.connect(2)) == sorted(before)
+    it.wait_workers(2)
+    assert it.computes()
+    it.wait_ready()
+    assert it.uids() == before
+
+
+def scheduler_uid(it: Cluster) -> str:
+    pod = it.scheduler()
+    assert pod is not None
+    return str(pod["metadata"]["uid"])
+
+
+def new_scheduler(it: Cluster, old: str) -> bool:
+    pod = it.scheduler()
+    return pod is not None and pod["metadata"]["uid"] != old and pod_ready(pod)
+
+
+def test_service_is_deleted(cluster: NewCluster, kubectl: Kubectl) -> None:
+    it = cluster({"worker": workers(1)}).wait_ready()
+    before = it.wait_pods(1)
+    old = kubectl.get("service", "c-scheduler")["metadata"]["uid"]
+    kubectl("delete", "service", "c-scheduler")
+    eventually("the Service is back", lambda: kubectl.exists("service", "c-scheduler"))
+    assert kubectl.get("service", "c-scheduler")["metadata"]["uid"] != old
+    assert it.connect(1) == list(before)
+    assert it.computes()
+    assert it.uids() == before
+
+
+def test_default_group_is_deleted(cluster: NewCluster, kubectl: Kubectl) -> None:
+    """It comes back with the cluster's number, and no result is lost on the way."""
+    it = cluster({"worker": workers(2)}).wait_ready()
+    it.connect(2)
+    before = it.inside("hold(20, 5)")
+    old = kubectl.get("daskworkergroup", "c-default")["metadata"]["uid"]
+    kubectl("delete", "daskworkergroup", "c-default")
+
+    def back() -> bool:
+        return bool(kubectl.get("daskworkergroup", "c-default")["metadata"]["uid"] != old)
+
+    eventually(
+        "the default group is back",
+        lambda: kubectl.exists("daskworkergroup", "c-default") and back(),
+    )
+    it.wait_pods(2)
+    it.wait_workers(2)
+    assert it.inside("hashes()") == before
+    assert it.lost() == []
