@@ -67,6 +67,9 @@ class FakeSchedulers:
         self.discarded: set[str] = set()
         self.silent: str | None = None
         self.calls: list[tuple[str, tuple[str, ...]]] = []
+        #: (n, "before", "after" or "killed"): what goes wrong with the n-th call, or happens right after it.
+        self.fault: tuple[int, str] | None = None
+        self.on_kill: Callable[[], None] = lambda: None
 
     def workers(self) -> dict[str, JSON]:
         """Worker id -> its pod, for all that are connected now."""
@@ -99,10 +102,21 @@ class FakeSchedulers:
         await asyncio.sleep(0)
         if self.silent is not None:
             raise SchedulerUnavailable(self.silent)
+        if self.fault == (len(self.calls), "before"):
+            raise SchedulerUnavailable("closed the connection")
         return self.workers()
+
+    async def _answered(self, call: int) -> None:
+        """The call has had its effect; does its answer arrive?"""
+        if self.fault == (call, "after"):
+            raise SchedulerUnavailable("does not answer (timeout after 5 s)")
+        if self.fault == (call, "killed"):
+            self.on_kill()
+        await asyncio.sleep(0)  # a kill arrives here
 
     async def state(self, base_url: str, token: str) -> State:
         pods = await self._call("state")
+        await self._answered(len(self.calls))
         rows = tuple(
             WorkerRow(
                 id=worker,
@@ -139,6 +153,7 @@ class FakeSchedulers:
     ) -> dict[str, Outcome]:
         ids = list(ids)
         pods = await self._call("retire", ids)
+        call = len(self.calls)
         self.leaving |= set(ids) & pods.keys()
         out = {}
         for worker in ids:
@@ -161,6 +176,7 @@ class FakeSchedulers:
                 self.retired.add(worker)
                 self.leaving.discard(worker)
                 out[worker] = Outcome("retired", "")
+        await self._answered(call)
         if any(o.state == "draining" for o in out.values()):
             await asyncio.sleep(wait_s)
         return out
@@ -169,6 +185,7 @@ class FakeSchedulers:
         ids = list(ids)
         pods = await self._call("undrain", ids)
         self.leaving -= set(ids)
+        await self._answered(len(self.calls))
         return {i: "running" if i in pods else "gone" for i in ids}
 
 
@@ -183,8 +200,7 @@ class _Wire(MemoryClient):
         answer = await super()._request(*args, **kwargs)
         self.harness.answers += 1
         if self.harness.answers == self.harness.kill_at:
-            self.harness.kill()
-            self.harness.start()
+            self.harness.restart()
             await asyncio.sleep(0)  # the cancellation arrives here
         return answer
 
@@ -193,7 +209,7 @@ class Harness:
     """:param api: the world to begin with; default: an empty one."""
 
     def __init__(self, api: MemoryApi | None = None, **settings: Any) -> None:
-        self.api = api or MemoryApi(auto_gc=True)
+        self.api = api or MemoryApi()
         self.kubelet = Kubelet(self.api)
         self.schedulers = FakeSchedulers(self.api)
         self.settings = Settings(dask_image="dask:1", **settings)
@@ -239,6 +255,10 @@ class Harness:
         for task in [*self.tasks, *(task for task, _ in queue._running.values())]:
             task.cancel()
 
+    def restart(self) -> None:
+        self.kill()
+        self.start()
+
     async def _begin(self) -> None:
         for informer in self.informers:
             await informer.synced.wait()
@@ -259,7 +279,7 @@ class Harness:
 
     # ---- time
 
-    async def settle(self, quiet_s: float = 45, limit_s: float = 900) -> None:
+    async def settle(self, quiet_s: float = 75, limit_s: float = 1500) -> None:
         """Play the nodes until nothing in the world changes for ``quiet_s`` virtual seconds."""
         await self.pass_time(limit_s, quiet_s=quiet_s)
         assert not self.bugs, self.bugs
@@ -270,6 +290,7 @@ class Harness:
         end, seen, pods, since = now() + seconds, 0, -1, now()
         while now() < end:
             if seen != self.api.version:
+                self.api.collect_garbage()
                 seen, since = self.api.version, now()
             elif quiet_s is not None and now() - since >= quiet_s:
                 return
@@ -367,7 +388,7 @@ class Harness:
 
     def copy_of_world(self) -> MemoryApi:
         """An API server of its own with the same objects and nothing in its log."""
-        api = MemoryApi(auto_gc=True)
+        api = MemoryApi()
         api.version, store = self.api.snapshot()
         api._store = store
         api._compacted = dict.fromkeys(store, api.version - 1)

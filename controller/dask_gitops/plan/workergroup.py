@@ -14,7 +14,7 @@ from typing import Any
 
 from dask_gitops import status as words
 from dask_gitops.plan.actions import Create, Delete, Draft, Emit, Patch, Plan, Retire, Undrain
-from dask_gitops.resources import labels, pods
+from dask_gitops.resources import groups, labels, pods
 from dask_gitops.resources.observed import CustomResource, Pod, Problem
 from dask_gitops.resources.revision import revision
 
@@ -118,6 +118,8 @@ def plan_group(
     draft = Draft()
     if state.cluster is None:
         return draft.done()  # garbage collection takes the pods of a deleted cluster
+    if state.group is None and groups.declares(state.cluster, state.name):
+        return draft.done()  # somebody deleted it, and it comes back: no worker has to go
     fresh = 0  # ended right after their start: they hold their places for a moment
     for pod in state.pods:
         if pod.finished and pod.meta.deleting is None:

@@ -70,9 +70,11 @@ class Wiring:
     def group_changed(self, old: CustomResource | None, new: CustomResource | None) -> None:
         key = _key(old, new)
         if _only_status(old, new):
-            self._put(key, GATHER_S)  # the same here: its cluster looks at the pods
-            return
-        self._put(key, 0)
+            self._put(key, GATHER_S)  # the same here: its cluster looks at the pods,
+            if _reasons(old) == _reasons(new):  # and at what is refused
+                return
+        else:
+            self._put(key, 0)
         for group in (old, new):
             if group is not None and group.spec.get("cluster"):
                 self._put(Key("DaskCluster", key.namespace, str(group.spec["cluster"])), GATHER_S)
@@ -101,6 +103,11 @@ class Wiring:
 
 def _only_status(old: CustomResource | None, new: CustomResource | None) -> bool:
     return old is not None and new is not None and replace(old, status=new.status) == new
+
+
+def _reasons(resource: CustomResource | None) -> list[tuple[Any, ...]]:
+    conditions = (resource.status.get("conditions") or ()) if resource is not None else ()
+    return [(c.get("type"), c.get("status"), c.get("reason")) for c in conditions]
 
 
 def _key(old: CustomResource | None, new: CustomResource | None) -> Key:

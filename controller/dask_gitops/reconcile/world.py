@@ -335,11 +335,11 @@ class World:
                 raise
             # An earlier try that we did not hear of, or a leader before us; or somebody else's object.
             existing = await self.api.get(resource, meta["namespace"], meta["name"])
-            store.observe(existing)
             owners = [o["uid"] for o in existing["metadata"].get("ownerReferences") or ()]
-            if meta["ownerReferences"][0]["uid"] in owners:
-                return None
-            raise
+            if meta["ownerReferences"][0]["uid"] not in owners:
+                raise  # not into the cache: without our labels, no watch would tell of its end
+            store.observe(existing)
+            return None
         store.observe(created.object)
         if kind == "Pod" and created.warnings and labels.SPEC_WARNING not in meta["annotations"]:
             text = "; ".join(created.warnings)
@@ -408,7 +408,7 @@ class World:
                 subresource=action.subresource,
             )
         except ApiError as error:
-            if error.is_not_found:
+            if error.is_not_found or error.is_uid_mismatch:
                 store.forget(meta.namespace, meta.name, meta.uid)
                 return
             if error.is_conflict:

@@ -22,6 +22,12 @@ def declared_groups(cluster: CustomResource, *, reserved: tuple[str, ...] = ()) 
     return [_group(cluster, name, worker or {}, reserved) for name, worker in workers.items()]
 
 
+def declares(cluster: CustomResource, name: str) -> bool:
+    """Is there to be a group of this name, whether it is there or not?"""
+    inline = (f"{cluster.meta.name}-{g['name']}" for g in cluster.spec.get("workerGroups") or ())
+    return name == names.default_group_name(cluster.meta.name) or name in inline
+
+
 def _group(cluster: CustomResource, name: str, declared: JSON, reserved: tuple[str, ...]) -> JSON:
     worker = without(copy.deepcopy(declared), "cluster")
     replicas = worker.pop("replicas", None)

@@ -347,11 +347,22 @@ def test_an_explicit_zero_discards_after_drain_timeout() -> None:
     assert found.held == "1 worker should go, but the scheduler is not running"
 
 
+def removed(*serials: int, of: CustomResource | None = None, **kwargs: Any) -> GroupState:
+    pods = tuple(worker(n, group="demo-big", **kwargs) for n in serials)
+    return GroupState("demo-big", None, of or cluster(), scheduler(), pods)
+
+
 def test_a_removed_group_is_drained() -> None:
-    of = state(worker(0), worker(1), removed=True)
-    assert words(plan(of, [known(0), known(1)])) == ["mark 1", "mark 0", "ScalingDown"]
-    of = state(worker(0, retiring=JUST_NOW), removed=True)
-    assert words(plan(of, [known(0)])) == ["retire 0"]
+    workers = [known(n, name=f"demo-big-worker-{n}") for n in (0, 1)]
+    assert words(plan(removed(0, 1), workers)) == ["mark 1", "mark 0", "ScalingDown"]
+    assert words(plan(removed(0, retiring=JUST_NOW), workers[:1])) == ["retire 0"]
+
+
+def test_a_group_that_comes_back_loses_nobody() -> None:
+    """Somebody deleted a group that its cluster declares."""
+    of = cluster({"workerGroups": [{"name": "big"}]})
+    assert plan(removed(0, 1, of=of), []) == Plan()
+    assert plan(state(worker(0), removed=True), [known(0)]) == Plan()
 
 
 # ---- staying after all

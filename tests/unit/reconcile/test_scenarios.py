@@ -1,0 +1,635 @@
+"""The whole controller against the API server in memory: what users do, and what the world does to them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from dask_gitops.kube.errors import ApiError
+from dask_gitops.kube.resource import (
+    DASKAUTOSCALERS,
+    DASKCLUSTERS,
+    DASKJOBS,
+    DASKWORKERGROUPS,
+    EVENTS,
+    PODS,
+    SERVICES,
+)
+
+from tests.support.harness import CONTROL, NS, Harness, play
+from tests.support.memory_api import Request
+
+JSON = dict[str, Any]
+Story = Callable[[Harness], Awaitable[None]]
+GROUP = "demo-default"
+
+
+async def up(h: Harness, replicas: int | None = 3, **spec: Any) -> None:
+    h.cluster(worker={} if replicas is None else {"replicas": replicas}, **spec)
+    h.start()
+    await h.settle()
+
+
+def scenario(story: Story) -> Callable[[], None]:
+    """A test that plays the story, and then sees that the world stays at rest."""
+
+    def test() -> None:
+        async def main(h: Harness) -> None:
+            await story(h)
+            await h.settle()
+            turns, requests = len(h.turns), len(h.api.log)
+            await h.pass_time(600)
+            new = [r for r in h.api.log[requests:] if r.verb != "watch"]
+            refused = h.api.admission  # what is refused is tried again, slowly
+            assert refused or not new, new
+            assert len(h.turns) - turns <= (200 if refused else 0)
+            assert not h.schedulers.lost
+
+        play(main)
+
+    test.__doc__ = story.__doc__
+    return test
+
+
+def ready(h: Harness, name: str = "demo", res: Any = DASKCLUSTERS) -> tuple[str, str]:
+    status, reason, _ = h.condition(res, name, "Ready")
+    return status, reason
+
+
+def replicas(h: Harness, name: str = GROUP) -> Any:
+    return (h.find(DASKWORKERGROUPS, name)["spec"].get("worker") or {}).get("replicas")
+
+
+# ---- life
+
+
+@scenario
+async def test_create(h: Harness) -> None:
+    await up(h)
+    assert len(h.workers()) == 3
+    assert ready(h) == ("True", "ClusterReady")
+    assert ready(h, GROUP, DASKWORKERGROUPS) == ("True", "WorkersReady")
+    status = h.find(DASKCLUSTERS, "demo")["status"]
+    assert status["phase"] == "Running"
+    assert status["workers"] == {"desired": 3, "ready": 3}
+    assert h.events() == ["SchedulerCreated", "ScaledUp"]
+    assert h.api.count("create", PODS) == 4
+    assert h.api.count("delete") == 0
+    assert h.schedulers.calls == []  # a cluster as it should be is not polled
+
+
+@scenario
+async def test_an_empty_spec_is_a_cluster_with_one_worker(h: Harness) -> None:
+    h.api.put(DASKCLUSTERS, {"metadata": {"name": "demo", "namespace": NS}, "spec": {}})
+    h.start()
+    await h.settle()
+    assert len(h.workers()) == 1
+    assert ready(h) == ("True", "ClusterReady")
+    assert replicas(h) == 1
+    (scale,) = h.api.requests("patch", subresource="scale")
+    assert scale.resource == DASKWORKERGROUPS
+
+
+@scenario
+async def test_scale_up(h: Harness) -> None:
+    await up(h)
+    before = set(h.workers())
+    h.edit(DASKCLUSTERS, "demo", {"worker": {"replicas": 6}})
+    await h.settle()
+    assert before < set(h.workers())
+    assert len(h.workers()) == 6
+    assert ready(h) == ("True", "ClusterReady")
+
+
+@scenario
+async def test_scale_down_moves_all_keys(h: Harness) -> None:
+    await up(h, 6)
+    keys = h.schedulers.scatter()
+    h.edit(DASKCLUSTERS, "demo", {"worker": {"replicas": 2}})
+    await h.settle()
+    assert len(h.workers()) == 2
+    assert h.schedulers.all_keys() == keys
+    assert h.api.count("delete", PODS) == 4
+    assert h.events()[-2:] == ["ScalingDown", "ScaledDown"]
+
+
+@scenario
+async def test_scale_to_zero_discards_only_when_time_is_up(h: Harness) -> None:
+    await up(h, 2, drainTimeout=120)
+    h.schedulers.scatter()
+    h.edit(DASKCLUSTERS, "demo", {"worker": {"replicas": 0}})
+    await h.pass_time(100)
+    assert len(h.workers()) >= 1
+    assert h.condition(DASKWORKERGROUPS, GROUP, "ScaleDownHeld")[0] == "True"
+    await h.settle()
+    assert h.workers() == []
+    assert len(h.schedulers.discarded) == 4
+    assert h.condition(DASKWORKERGROUPS, GROUP, "ScaleDownHeld")[0] == ""
+
+
+@scenario
+async def test_a_worker_that_nobody_can_relieve_is_kept_and_not_asked_every_second(
+    h: Harness,
+) -> None:
+    await up(h, 2, workerGroups=[{"name": "big", "worker": {"replicas": 0}}])
+    h.schedulers.scatter()
+    h.edit(DASKCLUSTERS, "demo", {"worker": {"replicas": 0}, "drainTimeout": 100_000})
+    await h.pass_time(60)
+    calls = len(h.schedulers.calls)
+    await h.pass_time(300)
+    assert len(h.workers()) == 1
+    assert len(h.schedulers.calls) - calls <= 2 * 32
+    assert (
+        "no worker can take its 2 keys" in h.condition(DASKWORKERGROUPS, GROUP, "ScaleDownHeld")[2]
+    )
+    h.edit(DASKCLUSTERS, "demo", {"worker": {"replicas": 1}})
+    await h.settle()
+    assert len(h.workers()) == 1
+    assert h.schedulers.leaving == set()
+
+
+@scenario
+async def test_a_running_task_may_finish(h: Harness) -> None:
+    await up(h, 2)
+    h.schedulers.running = set(h.schedulers.workers())
+    h.edit(DASKCLUSTERS, "demo", {"worker": {"replicas": 1}})
+    await h.pass_time(100)
+    assert len(h.workers()) == 2
+    h.schedulers.running.clear()
+    await h.pass_time(5)
+    assert len(h.workers()) == 1
+
+
+@scenario
+async def test_a_task_that_never_ends_is_interrupted(h: Harness) -> None:
+    await up(h, 2, drainTimeout=60)
+    h.schedulers.running = set(h.schedulers.workers())
+    h.edit(DASKCLUSTERS, "demo", {"worker": {"replicas": 1}})
+    await h.settle()
+    assert len(h.workers()) == 1
+
+
+@scenario
+async def test_a_silent_scheduler_holds_a_scale_down(h: Harness) -> None:
+    await up(h, 3)
+    h.schedulers.silent = "does not answer (timeout after 5 s)"
+    h.edit(DASKCLUSTERS, "demo", {"worker": {"replicas": 1}})
+    await h.pass_time(2000)
+    assert len(h.workers()) == 3
+    _, _, message = h.condition(DASKWORKERGROUPS, GROUP, "ScaleDownHeld")
+    assert message == "2 workers should go, but the scheduler does not answer (timeout after 5 s)"
+    h.schedulers.silent = None
+    await h.settle()
+    assert len(h.workers()) == 1
+
+
+@scenario
+async def test_scaled_up_again_while_scaling_down(h: Harness) -> None:
+    await up(h, 4)
+    h.schedulers.running = set(h.schedulers.workers())
+    h.edit(DASKCLUSTERS, "demo", {"worker": {"replicas": 1}})
+    await h.pass_time(10)
+    assert len(h.schedulers.leaving) == 3
+    before = h.workers()
+    h.edit(DASKCLUSTERS, "demo", {"worker": {"replicas": 4}})
+    await h.settle()
+    assert h.workers() == before
+    assert h.schedulers.leaving == set()
+
+
+@scenario
+async def test_kubectl_scale_of_the_cluster_and_of_the_group(h: Harness) -> None:
+    await up(h, 2)
+    h.edit(DASKWORKERGROUPS, GROUP, {"worker": {"replicas": 4}})
+    await h.settle()
+    assert len(h.workers()) == 4
+    assert h.condition(DASKCLUSTERS, "demo", "ReplicasOverridden")[0] == "True"
+    await h.api.client("kubectl").patch(
+        DASKCLUSTERS, NS, "demo", {"spec": {"replicas": 3}}, subresource="scale"
+    )
+    await h.settle()
+    assert len(h.workers()) == 3
+    assert h.condition(DASKCLUSTERS, "demo", "ReplicasOverridden")[0] == ""
+
+
+@scenario
+async def test_a_number_taken_out_of_git_is_held(h: Harness) -> None:
+    await up(h, 5)
+    h.edit(DASKCLUSTERS, "demo", {"worker": {"replicas": None}})
+    await h.settle()
+    assert (len(h.workers()), replicas(h)) == (5, 5)
+    h.edit(DASKWORKERGROUPS, GROUP, {"worker": {"replicas": None}})
+    await h.settle()
+    assert (len(h.workers()), replicas(h)) == (5, 5)
+
+
+# ---- lost and deleted children
+
+
+@scenario
+async def test_a_deleted_worker_comes_back(h: Harness) -> None:
+    await up(h)
+    victim = h.workers()[1]
+    h.delete_pod(victim)
+    await h.settle()
+    assert len(h.workers()) == 3
+    assert ready(h) == ("True", "ClusterReady")
+
+
+@scenario
+async def test_ready_survives_an_eviction(h: Harness) -> None:
+    await up(h)
+    await h.pass_time(60)
+    h.kubelet.room = 3
+    h.kubelet.evict(NS, h.workers()[0])
+    await h.pass_time(5)
+    assert ready(h) == ("True", "ClusterReady")
+    h.kubelet.room = None
+    h.api.edit(PODS, NS, h.workers()[0], {"metadata": {"labels": {"wake": "x"}}})
+    await h.settle()
+    assert len(h.workers()) == 3
+
+
+@scenario
+async def test_a_deleted_scheduler_comes_back(h: Harness) -> None:
+    await up(h)
+    uid = h.find(PODS, "demo-scheduler")["metadata"]["uid"]
+    h.delete_pod("demo-scheduler")
+    await h.pass_time(0.3)
+    assert ready(h)[0] == "False"
+    await h.settle()
+    assert h.find(PODS, "demo-scheduler")["metadata"]["uid"] != uid
+    assert ready(h) == ("True", "ClusterReady")
+    assert len(h.workers()) == 3
+
+
+@scenario
+async def test_a_scheduler_on_a_lost_node_is_given_up(h: Harness) -> None:
+    await up(h)
+    h.kubelet.tick = lambda: 0  # type: ignore[method-assign]
+    h.delete_pod("demo-scheduler")
+    await h.pass_time(80)
+    assert "SchedulerLost" not in h.events()
+    await h.pass_time(20)
+    assert "SchedulerLost" in h.events()
+    del h.kubelet.tick  # type: ignore[method-assign]
+    await h.settle()
+    assert ready(h) == ("True", "ClusterReady")
+
+
+@pytest.mark.parametrize("res", [SERVICES, DASKWORKERGROUPS], ids=str)
+def test_a_deleted_child_comes_back(res: Any) -> None:
+    @scenario
+    async def story(h: Harness) -> None:
+        await up(h)
+        before = h.workers()
+        h.api.remove(res, NS, "demo-scheduler" if res == SERVICES else GROUP)
+        await h.settle()
+        assert h.workers() == before
+        assert ready(h) == ("True", "ClusterReady")
+
+    story()
+
+
+@scenario
+async def test_a_worker_that_ends_at_once_makes_no_storm(h: Harness) -> None:
+    await up(h, 1, **{})
+    for _ in range(300):
+        for name in h.workers():
+            pod = h.find(PODS, name)
+            if pod["status"]["phase"] == "Running" and "deletionTimestamp" not in pod["metadata"]:
+                h.kubelet.finish(NS, name, exit_code=1)
+        await h.pass_time(1)
+    assert h.api.count("create", PODS) <= 2 + 300 / 30 + 1
+
+
+# ---- the end of clusters and groups
+
+
+@scenario
+async def test_a_deleted_cluster_takes_all_and_nothing_is_made_anew(h: Harness) -> None:
+    await up(h)
+    writes = h.api.count("create")
+    h.api.remove(DASKCLUSTERS, NS, "demo")
+    await h.settle()
+    assert h.api.items(PODS) == h.api.items(SERVICES) == h.api.items(DASKWORKERGROUPS) == []
+    assert h.api.count("create") == writes
+
+
+@scenario
+async def test_foreground_deletion(h: Harness) -> None:
+    await up(h)
+    writes = h.api.count("create")
+    uid = h.find(DASKCLUSTERS, "demo")["metadata"]["uid"]
+    user = h.api.client("argocd")
+    await user.delete(DASKCLUSTERS, NS, "demo", uid=uid, propagation="Foreground")
+    for _ in range(40):
+        h.api.collect_garbage()
+        await h.pass_time(1)
+    assert h.api.find(DASKCLUSTERS, NS, "demo") is None
+    assert h.api.items(PODS) == []
+    assert h.api.count("create") == writes
+
+
+@scenario
+async def test_a_cluster_made_anew_under_the_same_name(h: Harness) -> None:
+    await up(h)
+    h.api.remove(DASKCLUSTERS, NS, "demo")
+    h.cluster(worker={"replicas": 2})
+    await h.settle()
+    uid = h.find(DASKCLUSTERS, "demo")["metadata"]["uid"]
+    owners = {o["uid"] for p in h.api.items(PODS) for o in p["metadata"]["ownerReferences"]}
+    assert owners == {uid}
+    assert len(h.workers()) == 2
+    assert ready(h) == ("True", "ClusterReady")
+
+
+@scenario
+async def test_a_removed_group_is_drained_first(h: Harness) -> None:
+    await up(h, 2)
+    h.group("extra", worker={"replicas": 2})
+    await h.settle()
+    assert len(h.workers("extra")) == 2
+    keys = h.schedulers.scatter()
+    h.api.remove(DASKWORKERGROUPS, NS, "extra")
+    await h.settle()
+    assert h.workers("extra") == []
+    assert len(h.workers()) == 2
+    assert h.schedulers.all_keys() == keys
+    notes = h.find(PODS, "demo-scheduler")["metadata"]["annotations"]
+    assert "ready.dask.org/extra" not in notes
+
+
+@scenario
+async def test_inline_groups_come_and_go(h: Harness) -> None:
+    await up(h, 1, workerGroups=[{"name": "gpu", "worker": {"replicas": 2}}])
+    assert len(h.workers("demo-gpu")) == 2
+    keys = h.schedulers.scatter()
+    h.edit(DASKCLUSTERS, "demo", {"workerGroups": []})
+    await h.settle()
+    assert h.workers("demo-gpu") == []
+    assert h.api.names(DASKWORKERGROUPS) == [GROUP]
+    assert h.schedulers.all_keys() == keys
+
+
+@scenario
+async def test_a_group_made_anew_for_another_cluster_leaves_no_pods_behind(h: Harness) -> None:
+    await up(h, 1)
+    h.cluster("other", worker={"replicas": 0})
+    h.group("extra", worker={"replicas": 2})
+    await h.settle()
+    h.api.remove(DASKWORKERGROUPS, NS, "extra")
+    h.group("extra", "other", worker={"replicas": 1})
+    await h.settle()
+    pods = h.api.items(PODS, NS, "dask.org/workergroup-name=extra")
+    assert [p["metadata"]["labels"]["dask.org/cluster-name"] for p in pods] == ["other"]
+
+
+@scenario
+async def test_a_group_waits_for_its_cluster(h: Harness) -> None:
+    h.group("extra", worker={"replicas": 2})
+    h.start()
+    await h.settle()
+    assert ready(h, "extra", DASKWORKERGROUPS) == ("False", "ClusterMissing")
+    assert h.condition(DASKWORKERGROUPS, "extra", "Stalled")[0] == ""
+    h.cluster(worker={"replicas": 0})
+    await h.settle()
+    assert len(h.workers("extra")) == 2
+    assert ready(h, "extra", DASKWORKERGROUPS) == ("True", "WorkersReady")
+    assert h.find(DASKWORKERGROUPS, "extra")["metadata"].get("ownerReferences") is None
+
+
+# ---- refusals
+
+
+@scenario
+async def test_quota(h: Harness) -> None:
+    check = h.api.quota(NS, PODS, 3)
+    await up(h, 10)
+    assert len(h.workers()) == 2
+    for res, name in ((DASKWORKERGROUPS, GROUP), (DASKCLUSTERS, "demo")):
+        assert ready(h, name, res) == ("False", "QuotaExceeded")
+        assert h.condition(res, name, "Reconciling")[0] == "True"
+    creates = h.api.count("create", PODS)
+    await h.pass_time(100)
+    assert h.api.count("create", PODS) - creates <= 11  # one try each time
+    await h.pass_time(600)
+    for res, name in ((DASKWORKERGROUPS, GROUP), (DASKCLUSTERS, "demo")):
+        assert h.condition(res, name, "Stalled")[0] == "True"
+    h.api.admission.remove(check)
+    await h.settle()
+    assert len(h.workers()) == 10
+    assert ready(h) == ("True", "ClusterReady")
+
+
+def refuse(h: Harness, error: ApiError, *resources: Any, verb: str = "create") -> Any:
+    def check(request: Request) -> None:
+        if request.verb == verb and request.resource in resources:
+            raise error
+
+    h.api.admission.append(check)
+    return check
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (ApiError(422, "Invalid", "spec.containers[0].image: Required value"), "Invalid"),
+        (ApiError(400, "BadRequest", "json: cannot unmarshal number"), "Invalid"),
+        (ApiError(403, "Forbidden", "violates PodSecurity restricted"), "Forbidden"),
+    ],
+)
+def test_a_refused_pod_is_stalled_with_the_servers_words(error: ApiError, reason: str) -> None:
+    @scenario
+    async def story(h: Harness) -> None:
+        await up(h, 1)
+        check = refuse(h, error, PODS)
+        h.edit(DASKCLUSTERS, "demo", {"worker": {"replicas": 2}})
+        await h.pass_time(130)
+        for res, name in ((DASKWORKERGROUPS, GROUP), (DASKCLUSTERS, "demo")):
+            assert h.condition(res, name, "Stalled")[:2] == ("True", reason)
+            assert error.message in h.condition(res, name, "Ready")[2]
+        h.api.admission.remove(check)
+        await h.settle()
+        assert ready(h) == ("True", "ClusterReady")
+
+    story()
+
+
+@scenario
+async def test_a_refused_scheduler_is_an_error(h: Harness) -> None:
+    refuse(h, ApiError(422, "Invalid", "bad spec"), PODS)
+    await up(h, 1)
+    assert h.find(DASKCLUSTERS, "demo")["status"]["phase"] == "Error"
+    assert h.condition(DASKCLUSTERS, "demo", "Stalled")[:2] == ("True", "Invalid")
+    assert h.events() == []
+
+
+@scenario
+async def test_a_refused_change_of_the_service_is_told(h: Harness) -> None:
+    await up(h, 1)
+    check = refuse(h, ApiError(422, "Invalid", "clusterIP: immutable"), SERVICES, verb="patch")
+    h.edit(DASKCLUSTERS, "demo", {"scheduler": {"service": {"clusterIP": "None"}}})
+    await h.pass_time(60)
+    # The cluster was and is up; the refusal shows until it is complete for what it says now.
+    assert not h.queue.failing
+    h.api.admission.remove(check)
+    await h.settle()
+    assert h.find(SERVICES, "demo-scheduler")["spec"]["clusterIP"] == "None"
+
+
+@scenario
+async def test_warnings_become_a_condition_and_cost_one_more_request(h: Harness) -> None:
+    h.api.warn = lambda res, body: ["unknown field spec.foo"] if res == PODS else []
+    await up(h, 5)
+    for res, name in ((DASKWORKERGROUPS, GROUP), (DASKCLUSTERS, "demo")):
+        assert h.condition(res, name, "SpecWarning") == (
+            "True",
+            "UnknownField",
+            "unknown field spec.foo",
+        )
+    notes = [
+        r for r in h.api.requests("patch", PODS)
+        if "dask.org/spec-warning" in r.body["metadata"]["annotations"]
+    ]  # fmt: skip
+    assert len(notes) == 2  # the scheduler, the first worker
+
+
+@pytest.mark.parametrize("res", [PODS, SERVICES], ids=str)
+def test_a_foreign_object_with_our_name(res: Any) -> None:
+    @scenario
+    async def story(h: Harness) -> None:
+        foreign = {"metadata": {"name": "demo-scheduler", "namespace": NS}, "spec": {"foreign": 1}}
+        h.api.put(res, foreign)
+        check = h.api.admission.append(lambda request: None)  # it is tried again, slowly
+        h.cluster(worker={"replicas": 1})
+        h.start()
+        await h.pass_time(60)
+        assert ready(h) == ("False", "NameTaken")
+        assert h.find(res, "demo-scheduler")["spec"]["foreign"] == 1
+        await h.pass_time(700)
+        assert h.condition(DASKCLUSTERS, "demo", "Stalled")[0] == "True"
+        h.api.remove(res, NS, "demo-scheduler")
+        await h.settle()
+        assert ready(h) == ("True", "ClusterReady")
+        assert check is None
+
+    story()
+
+
+@scenario
+async def test_nothing_is_made_in_a_namespace_that_ends(h: Harness) -> None:
+    h.api.terminate_namespace(NS)
+    await up(h, 3)
+    assert h.api.items(PODS) == []
+    assert ready(h) == ("False", "NamespaceTerminating")
+    assert h.condition(DASKCLUSTERS, "demo", "Stalled")[0] == ""
+
+
+# ---- caches that lag
+
+
+@scenario
+async def test_a_lagging_cache_makes_no_storm_and_no_twins(h: Harness) -> None:
+    await up(h, 3)
+    h.api.hold_events(PODS, DASKWORKERGROUPS, SERVICES)
+    requests = len(h.api.log)
+    h.api.remove(PODS, NS, h.workers()[0])
+    h.edit(DASKCLUSTERS, "demo", {"worker": {"replicas": 1}})
+    await h.pass_time(100)
+    assert len(h.api.log) - requests < 100
+    h.api.release_events()
+    await h.settle()
+    assert len(h.workers()) == 1
+
+
+@scenario
+async def test_the_held_number_with_a_lagging_cache(h: Harness) -> None:
+    h.api.hold_events(DASKWORKERGROUPS)
+    h.cluster()
+    h.start()
+    await h.pass_time(60)
+    assert h.api.count("patch", DASKWORKERGROUPS, subresource="scale") == 1
+    h.api.release_events()
+    await h.settle()
+    assert replicas(h) == 1
+
+
+@scenario
+async def test_a_wiped_status_is_written_anew_and_changes_nothing_else(h: Harness) -> None:
+    await up(h)
+    before = h.picture()
+    for res, name in ((DASKCLUSTERS, "demo"), (DASKWORKERGROUPS, GROUP)):
+        h.api.edit(res, NS, name, {"status": None})
+    await h.settle()
+    assert h.picture() == before
+
+
+@scenario
+async def test_a_new_process_changes_nothing(h: Harness) -> None:
+    await up(h)
+    writes = len(h.api.writes())
+    h.kill()
+    h.start()
+    await h.settle()
+    assert len(h.api.writes()) == writes
+
+
+# ---- noise and size
+
+
+@scenario
+async def test_kinds_that_are_not_served_yet_say_so(h: Harness) -> None:
+    for res in (DASKAUTOSCALERS, DASKJOBS):
+        h.api.put(res, {"metadata": {"name": "x", "namespace": NS}, "spec": {}})
+    h.start()
+    await h.settle()
+    for res in (DASKAUTOSCALERS, DASKJOBS):
+        assert h.condition(res, "x", "Stalled")[:2] == ("True", "NotSupportedYet")
+
+
+def test_only_the_namespaces_of_the_settings() -> None:
+    async def main(h: Harness) -> None:
+        h.cluster()
+        h.api.put(DASKCLUSTERS, {"metadata": {"name": "demo", "namespace": "served"}, "spec": {}})
+        h.start()
+        await h.settle()
+        assert {p["metadata"]["namespace"] for p in h.api.items(PODS)} == {"served"}
+
+    play(main, lambda: Harness(namespaces=("served", "empty")))
+
+
+def test_two_hundred_workers_cost_one_create_each_and_few_status_writes() -> None:
+    async def main(h: Harness) -> None:
+        await up(h, 200)
+        assert len(h.workers()) == 200
+        assert h.api.count("create", PODS) == 201
+        assert h.api.count("create", EVENTS) == 2
+        assert h.api.count("patch", subresource="status") < 30
+        writes = len(h.api.writes())
+        h.edit(DASKCLUSTERS, "demo", {"worker": {"replicas": 2}})
+        await h.settle()
+        assert len(h.workers()) == 2
+        assert h.api.count("delete", PODS) == 198
+        # Marks and deletes, and a few words about them.
+        assert len(h.api.writes()) - writes < 2 * 198 + 60
+
+    play(main)
+
+
+def test_the_token_is_new_for_each_scheduler_pod_and_found_in_its_env() -> None:
+    async def main(h: Harness) -> None:
+        await up(h, 0)
+
+        def token() -> str:
+            (main,) = h.find(PODS, "demo-scheduler")["spec"]["containers"]
+            return next(str(e["value"]) for e in main["env"] if e["name"] == CONTROL.token_env)
+
+        first = token()
+        h.api.remove(PODS, NS, "demo-scheduler")
+        await h.settle()
+        assert len(first) > 30
+        assert token() != first
+
+    play(main)
