@@ -12,11 +12,16 @@ What is left out here is filled in by the controller: image, command, ports, pro
 {{- if hasKey .values "nthreads" -}}
 {{- $args = concat $args (list "--nthreads" (toJson .values.nthreads)) -}}
 {{- end -}}
-{{- if hasKey .values "memoryLimit" -}}
-{{- $args = concat $args (list "--memory-limit" (ternary .values.memoryLimit (toJson .values.memoryLimit) (kindIs "string" .values.memoryLimit))) -}}
+{{- /* With threads given, Dask would take only their share among the CPUs of the node. */ -}}
+{{- $memory := get .values "memoryLimit" -}}
+{{- if and $args (not (hasKey .values "memoryLimit")) -}}
+{{- $memory = dig "limits" "memory" "" (.values.resources | default dict) -}}
+{{- end -}}
+{{- if $memory -}}
+{{- $args = concat $args (list "--memory-limit" (ternary $memory (toJson $memory) (kindIs "string" $memory))) -}}
 {{- end -}}
 {{- with $args -}}
-{{- $_ := set $container "args" (concat (list "dask" "worker" "--name" "$(DASK_WORKER_NAME)") .) -}}
+{{- $_ := set $container "args" (concat (list "dask" "worker" "--name" "$(DASK_WORKER_NAME)" "--dashboard-address" ":8788") .) -}}
 {{- end -}}
 {{- $env := list -}}
 {{- range $name, $value := .values.env -}}

@@ -171,6 +171,15 @@ def test_pull_policy_of_the_cluster_is_that_of_its_groups_unless_they_say_so(one
     ("values_of_worker", "tail"),
     [
         ("nthreads: 2", ["--nthreads", "2"]),
+        (
+            "{nthreads: 2, resources: {limits: {memory: 4Gi}}}",
+            ["--nthreads", "2", "--memory-limit", "4Gi"],
+        ),
+        ("{nthreads: 2, resources: {limits: null}}", ["--nthreads", "2"]),
+        (
+            "{nthreads: 2, memoryLimit: auto, resources: {limits: {memory: 4Gi}}}",
+            ["--nthreads", "2", "--memory-limit", "auto"],
+        ),
         ("memoryLimit: 2GiB", ["--memory-limit", "2GiB"]),
         ("memoryLimit: 8000000000", ["--memory-limit", "8000000000"]),
         ("{nthreads: 2, memoryLimit: auto}", ["--nthreads", "2", "--memory-limit", "auto"]),
@@ -179,10 +188,15 @@ def test_pull_policy_of_the_cluster_is_that_of_its_groups_unless_they_say_so(one
 def test_threads_and_memory_become_arguments(
     one: One, values_of_worker: str, tail: list[str]
 ) -> None:
-    inner = values_of_worker.strip("{}")
+    inner = (
+        values_of_worker.removeprefix("{").removesuffix("}")
+        if values_of_worker[0] == "{"
+        else values_of_worker
+    )
     cluster = one(f"clusters: {{demo: {{worker: {{{inner}}}}}}}", "DaskCluster")
-    assert cluster["spec"]["worker"]["spec"]["containers"] == [
-        {"name": "worker", "args": ["dask", "worker", "--name", "$(DASK_WORKER_NAME)", *tail]}
+    assert container(cluster["spec"]["worker"], "worker")["args"] == [
+        *["dask", "worker", "--name", "$(DASK_WORKER_NAME)", "--dashboard-address", ":8788"],
+        *tail,
     ]
 
 
@@ -283,8 +297,12 @@ def test_a_cluster_lies_over_the_defaults(one: One) -> None:
                             "worker",
                             "--name",
                             "$(DASK_WORKER_NAME)",
+                            "--dashboard-address",
+                            ":8788",
                             "--nthreads",
                             "4",
+                            "--memory-limit",
+                            "4Gi",
                         ],
                         "env": [
                             {"name": "A", "value": "defaults"},
@@ -352,7 +370,7 @@ def test_a_group_lies_over_the_workers_of_the_defaults_and_has_the_labels_of_its
     assert set(group["spec"]) == {"cluster", "worker"}
     assert group["spec"]["worker"]["replicas"] == 5
     worker = container(group["spec"]["worker"], "worker")
-    assert worker["args"][-1] == "2"
+    assert worker["args"][-4:] == ["--nthreads", "2", "--memory-limit", "2Gi"]
     assert worker["env"] == [{"name": "A", "value": "defaults"}, {"name": "B", "value": "group"}]
     assert worker["resources"]["limits"] == {"memory": "2Gi"}
     assert container(group["spec"]["worker"], "side")["env"] == [{"name": "A", "value": "defaults"}]

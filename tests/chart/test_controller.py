@@ -98,13 +98,22 @@ def test_lease_only_by_its_name_and_nothing_by_wildcard(
     assert rights(lease) == {("coordination.k8s.io", "leases", "create")} | spread(
         "", "events", "create patch"
     ) | spread("events.k8s.io", "events", "create patch")
-    (named,) = [rule for rule in lease["rules"] if "resourceNames" in rule]
-    assert named == {
-        "apiGroups": ["coordination.k8s.io"],
-        "resources": ["leases"],
-        "resourceNames": [environment(manifests)["DASK_GITOPS_LEASE_NAME"]],
-        "verbs": ["get", "update", "patch"],
-    }
+    name = environment(manifests)["DASK_GITOPS_LEASE_NAME"]
+    assert [rule for rule in lease["rules"] if "resourceNames" in rule] == [
+        {
+            "apiGroups": ["coordination.k8s.io"],
+            "resources": ["leases"],
+            "resourceNames": [name],
+            "verbs": ["get", "update", "patch"],
+        },
+        # Owner of the Lease.
+        {
+            "apiGroups": ["apps"],
+            "resources": ["deployments"],
+            "resourceNames": [name],
+            "verbs": ["get"],
+        },
+    ]
     for role in [*kinds(manifests, "Role"), *kinds(manifests, "ClusterRole")]:
         for rule in role["rules"]:
             assert "*" not in [*rule["apiGroups"], *rule["resources"], *rule["verbs"]]
