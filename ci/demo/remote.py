@@ -51,12 +51,14 @@ class RemotePython:
         )
         self._lines: queue.Queue[str | None] = queue.Queue()
         self.output: list[str] = []  # what the program printed otherwise
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     def _read(self) -> None:
         assert self._process.stdout is not None
-        for line in self._process.stdout:
-            self._lines.put(line)
+        with self._process.stdout as lines:
+            for line in lines:
+                self._lines.put(line)
         self._lines.put(None)
 
     @property
@@ -116,3 +118,4 @@ class RemotePython:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._reader.join(2)
