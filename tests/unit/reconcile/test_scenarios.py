@@ -545,6 +545,34 @@ async def test_a_lagging_cache_makes_no_storm_and_no_twins(h: Harness) -> None:
 
 
 @scenario
+async def test_what_we_made_is_known_before_the_watch_tells(h: Harness) -> None:
+    await up(h, 1)
+    h.api.hold_events(PODS)
+    requests = len(h.api.log)
+    h.edit(DASKCLUSTERS, "demo", {"worker": {"replicas": 4}})
+    await h.pass_time(60)
+    assert [r.status for r in h.api.log[requests:] if r.resource == PODS] == [201, 201, 201]
+    h.api.release_events()
+    await h.settle()
+
+
+@scenario
+async def test_a_successor_under_the_same_name_is_not_mistaken(h: Harness) -> None:
+    await up(h, 1)
+    h.api.hold_events(PODS)
+    (name,) = h.workers()
+    h.api.remove(PODS, NS, name)
+    foreign = h.api.put(PODS, {"metadata": {"name": name, "namespace": NS}, "spec": {}})
+    h.edit(DASKCLUSTERS, "demo", {"worker": {"replicas": 0}})
+    await h.pass_time(400)
+    found = h.find(PODS, name)["metadata"]
+    assert (found["uid"], "annotations" in found) == (foreign["metadata"]["uid"], False)
+    assert h.api.count("patch", PODS, name=name) + h.api.count("delete", PODS, name=name) >= 1
+    h.api.release_events()
+    await h.settle()
+
+
+@scenario
 async def test_the_held_number_with_a_lagging_cache(h: Harness) -> None:
     h.api.hold_events(DASKWORKERGROUPS)
     h.cluster()
