@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,6 +43,8 @@ class ControllerProcess:
     _file: IO[bytes] | None = None
 
     def start(self, *, wait: bool = True) -> None:
+        if self._file is not None:
+            self._file.close()
         self._file = self.log.open("ab")
         env = {
             **os.environ,
@@ -103,19 +107,6 @@ def get(url: str) -> tuple[int, str]:
 
 
 def free_port() -> int:
-    import socket
-
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return int(one.getsockname()[1])
-
-
-def wait_ready(port: int) -> None:
-    eventually("the controller is ready", lambda: _ready(port), timeout=60)
-
-
-def _ready(port: int) -> bool:
-    try:
-        return get(f"http://127.0.0.1:{port}/readyz")[0] == 200
-    except OSError as error:
-        raise AssertionError(str(error)) from None

@@ -151,7 +151,9 @@ class Audit:
         return found
 
     def done(self, verb: str, resource: str, **where: str) -> list[JSON]:
-        """Requests that took effect."""
+        """Requests on the objects themselves (no subresources) that took effect."""
         return [
-            r for r in self.requests(verb, resource, **where) if r["responseStatus"]["code"] < 300
+            r
+            for r in self.requests(verb, resource, **where)
+            if r["responseStatus"]["code"] < 300 and "subresource" not in r["objectRef"]
         ]

@@ -1,0 +1,260 @@
+"""Bad input, missing rights, quotas, killed controllers, an API server that goes away: said plainly, nothing lost or doubled."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.conftest import NAME, local_kubernetes
+from tests.cluster.manifests import cluster, pod_spec
+from tests.cluster.test_main_job import USER, live_workers, ready, workers_become
+from tests.support.controller_process import ControllerProcess, free_port, get
+from tests.support.fake_scheduler import FakeSchedulers
+from tests.support.kubernetes import Audit, Kubectl, condition, eventually
+
+LATCHES = 2  # writes that remember on the scheduler pod that cluster and group were ready
+pytestmark = pytest.mark.usefixtures("controller")
+
+
+def said(
+    kubectl: Kubectl,
+    type_: str,
+    kind: str = "daskworkergroup",
+    name: str = "demo-default",
+    timeout: float = 60,
+) -> dict:
+    return eventually(
+        f"{type_} of {kind} {name}",
+        lambda: condition(kubectl.get(kind, name), type_),
+        timeout=timeout,
+    )
+
+
+def test_a_worker_spec_that_the_api_server_refuses(kubectl: Kubectl) -> None:
+    kubectl.apply(
+        cluster(
+            replicas=2,
+            worker=pod_spec(image="x", volumeMounts=[{"name": "none", "mountPath": "/x"}]),
+        )
+    )
+    stalled = said(kubectl, "Stalled")
+    assert stalled["reason"] == "Invalid"
+    assert 'volumeMounts[0].name: Not found: "none"' in stalled["message"]
+    kubectl.apply(cluster(replicas=2, worker=pod_spec(image="x")))
+    ready(kubectl)
+    assert not condition(kubectl.get("daskworkergroup", "demo-default"), "Stalled")
+
+
+def test_a_scheduler_spec_that_the_api_server_refuses(kubectl: Kubectl) -> None:
+    bad = {
+        "spec": {
+            "containers": [{"name": "scheduler", "image": "x", "ports": [{"containerPort": 99999}]}]
+        }
+    }
+    kubectl.apply(cluster(replicas=1, scheduler=bad))
+    stalled = said(kubectl, "Stalled", "daskcluster", "demo")
+    assert "containerPort" in stalled["message"]
+    assert kubectl.get("daskcluster", "demo")["status"]["phase"] == "Error"
+    assert live_workers(kubectl) == []
+
+
+def test_a_field_that_no_pod_has_is_a_warning(kubectl: Kubectl, audit: Audit) -> None:
+    kubectl.apply(
+        cluster(replicas=2, worker={"spec": {"containers": [{"name": "worker", "imige": "x"}]}})
+    )
+    warning = said(kubectl, "SpecWarning")
+    assert 'unknown field "spec.containers[0].imige"' in warning["message"]
+    ready(kubectl)
+    # The first pod is created alone, so that the others carry the warning from the start.
+    assert len(audit.done("patch", "pods", namespace=kubectl.namespace, user=USER)) <= 1 + LATCHES
+    assert "imige" in json.dumps(kubectl.get("daskcluster", "demo")["spec"])
+
+
+def test_a_quota_is_named_and_costs_few_requests(kubectl: Kubectl, audit: Audit) -> None:
+    kubectl("create", "quota", "small", "--hard=pods=4")
+    kubectl.apply(cluster(replicas=20))
+    said_so = eventually(
+        "the quota is named",
+        lambda: (
+            (c := condition(kubectl.get("daskworkergroup", "demo-default"), "Ready")).get("reason")
+            == "QuotaExceeded"
+            and c
+        ),
+    )
+    assert "exceeded quota: small" in said_so["message"]
+    assert (
+        said_so["message"].startswith("3 of 20 workers ready")
+        or "of 20 workers ready" in said_so["message"]
+    )
+    workers_become(kubectl, 3)
+    refused = [
+        r
+        for r in audit.requests("create", "pods", namespace=kubectl.namespace)
+        if r["responseStatus"]["code"] == 403
+    ]
+    assert 1 <= len(refused) <= 12
+    kubectl("delete", "quota", "small")
+    workers_become(kubectl, 20)
+    ready(kubectl)
+
+
+def test_missing_rights_are_named(kubectl: Kubectl, system: Kubectl) -> None:
+    role = system.get("clusterrole", "dask-gitops-controller")
+    for field in ("resourceVersion", "managedFields"):
+        del role["metadata"][field]
+    without = copy.deepcopy(role)
+    for rule in without["rules"]:
+        if "pods" in rule["resources"]:
+            rule["verbs"].remove("create")
+    system("replace", "-f", "-", stdin=json.dumps(without))
+    try:
+        kubectl.apply(cluster(replicas=1))
+        message = eventually(
+            "it is said",
+            lambda: (
+                (c := condition(kubectl.get("daskcluster", "demo"), "Ready")).get("reason")
+                == "Forbidden"
+                and c["message"]
+            ),
+        )
+        assert 'cannot create resource "pods"' in message
+    finally:
+        system("replace", "-f", "-", stdin=json.dumps(role))
+    ready(kubectl)
+
+
+def test_killed_while_it_creates(
+    kubectl: Kubectl, controller: ControllerProcess, audit: Audit
+) -> None:
+    kubectl.apply(cluster(replicas=1))
+    ready(kubectl)
+    kubectl("scale", "daskworkergroup", "demo-default", "--replicas=151")
+    rng = random.Random(7)
+    for _ in range(3):
+        time.sleep(rng.uniform(0.2, 0.8))
+        controller.kill()
+        controller.start(wait=False)
+    workers_become(kubectl, 151, timeout=90)
+    ready(kubectl)
+    serials = [
+        int(p["metadata"]["labels"]["dask.org/worker-serial"]) for p in live_workers(kubectl)
+    ]
+    assert len(set(serials)) == 151
+    created = audit.done("create", "pods", namespace=kubectl.namespace)
+    assert len(created) == 152
+    assert audit.done("delete", "pods", namespace=kubectl.namespace) == []
+
+
+def test_killed_while_it_retires(
+    kubectl: Kubectl, controller: ControllerProcess, schedulers: FakeSchedulers, audit: Audit
+) -> None:
+    kubectl.apply(cluster(replicas=40))
+    ready(kubectl)
+    workers_become(kubectl, 40)
+    kubectl("scale", "daskworkergroup", "demo-default", "--replicas=10")
+    rng = random.Random(11)
+    for _ in range(4):
+        time.sleep(rng.uniform(0.1, 0.6))
+        controller.kill()
+        controller.start(wait=False)
+    workers_become(kubectl, 10, timeout=90)
+    deleted = {
+        r["objectRef"]["name"] for r in audit.done("delete", "pods", namespace=kubectl.namespace)
+    }
+    assert len(deleted) == 30
+    assert len(audit.done("create", "pods", namespace=kubectl.namespace)) == 41
+
+
+def test_the_standby_takes_over_and_a_stopped_leader_writes_nothing(
+    kubectl: Kubectl, controller: ControllerProcess, tmp_path: Path, audit: Audit
+) -> None:
+    standby = ControllerProcess(controller.kubeconfig, tmp_path / "standby", controller.env)
+    standby.start()
+    try:
+        kubectl.apply(cluster(replicas=1))
+        ready(kubectl)
+        controller.send(signal.SIGSTOP)
+        kubectl("scale", "daskworkergroup", "demo-default", "--replicas=30")
+        workers_become(kubectl, 30, timeout=90)
+        controller.send(signal.SIGCONT)
+        eventually(
+            "the old leader gives up",
+            lambda: controller.process and controller.process.poll() is not None,
+        )
+        ready(kubectl)
+        assert len(audit.done("create", "pods", namespace=kubectl.namespace)) == 31
+    finally:
+        controller.stop()
+        controller.start()
+        standby.stop()
+
+
+def test_an_api_server_that_goes_away(
+    kubectl: Kubectl, kubeconfig: str, controller: ControllerProcess
+) -> None:
+    kubectl.apply(cluster(replicas=2))
+    ready(kubectl)
+    state = json.loads(local_kubernetes("status", "--name", NAME, "--json"))
+    pid = next(c["pid"] for c in state["components"] if c["component"] == "apiserver")
+    os.kill(pid, signal.SIGSTOP)
+    time.sleep(20)
+    os.kill(pid, signal.SIGCONT)
+    eventually(
+        "the API server is back", lambda: "ok" in kubectl("get", "--raw", "/readyz"), timeout=60
+    )
+    if controller.process is None or controller.process.poll() is not None:
+        controller.start(wait=False)  # it gave its Lease up; the kubelet would start it again
+    kubectl("scale", "daskworkergroup", "demo-default", "--replicas=4")
+    workers_become(kubectl, 4, timeout=90)
+    ready(kubectl)
+
+
+def test_without_the_crds_it_waits_and_says_so(root: Path, tmp_path: Path) -> None:
+    local_kubernetes("down", "--name", "test-bare")
+    kubeconfig = local_kubernetes("up", "--name", "test-bare", "--kwok-nodes", "1").splitlines()[-1]
+    port = free_port()
+    waiting = ControllerProcess(kubeconfig, tmp_path / "log", {"DASK_GITOPS_PORT": str(port)})
+    try:
+        waiting.start()
+        status, text = get(f"http://127.0.0.1:{port}/readyz")
+        assert status == 503
+        assert text.startswith("waiting for the first list of daskautoscalers.kubernetes.dask.org")
+        assert get(f"http://127.0.0.1:{port}/healthz")[0] == 200
+        bare = Kubectl(kubeconfig)
+        bare("apply", "-f", str(root / "charts/crds/crds"))
+        bare("wait", "crd", "--all", "--for=condition=Established", "--timeout=30s")
+        eventually("it begins", lambda: get(f"http://127.0.0.1:{port}/readyz")[0] == 200)
+        bare.apply(cluster(replicas=1))
+        ready(bare)
+    finally:
+        waiting.stop()
+        local_kubernetes("down", "--name", "test-bare")
+
+
+def test_a_thousand_workers_up_and_down(
+    kubectl: Kubectl, schedulers: FakeSchedulers, audit: Audit
+) -> None:
+    kubectl.apply(cluster(replicas=3))
+    ready(kubectl)
+    kubectl("scale", "daskworkergroup", "demo-default", "--replicas=1000")
+    eventually(
+        "1,000 ready",
+        lambda: (
+            kubectl.get("daskcluster", "demo")["status"]["workers"]
+            == {"desired": 1000, "ready": 1000}
+        ),
+        timeout=180,
+    )
+    assert len(audit.done("create", "pods", namespace=kubectl.namespace)) == 1001
+    kubectl("scale", "daskworkergroup", "demo-default", "--replicas=5")
+    workers_become(kubectl, 5, timeout=180)
+    assert len(audit.done("delete", "pods", namespace=kubectl.namespace, user=USER)) == 995
+    kubectl("delete", "daskcluster", "demo")
+    workers_become(kubectl, 0)
