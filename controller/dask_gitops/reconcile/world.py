@@ -459,7 +459,7 @@ class World:
                 else "; nothing was lost"
             )
             await self._emit(
-                Emit("ScaledDown", f"retired {', '.join(p.meta.name for p in retired)}{how}"),
+                Emit("ScaledDown", f"retired {_names(retired)}{how}"),
                 subject,
             )
         out.held += [
@@ -537,3 +537,9 @@ async def _all(work: Iterable[Awaitable[T]]) -> list[T]:
             raise answer
         good.append(answer)
     return good
+
+
+def _names(pods: Sequence[Pod], most: int = 4) -> str:
+    """Names for a message, not more than people read."""
+    names = [p.meta.name for p in pods]
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
