@@ -88,7 +88,6 @@ def system(
         "-n",
         SYSTEM,
         "--ignore-not-found",
-        "--wait",
     )
     admin("delete", "namespace", SYSTEM, "--wait=false")
 

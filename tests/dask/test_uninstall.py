@@ -69,8 +69,8 @@ def test_uninstalled_release_leaves_the_crds_only(
     """Also the Lease goes, which the controller made at run time."""
     assert system.exists("lease", f"{RELEASE}-controller")
     flags = ("--kubeconfig", system.kubeconfig, "-n", system.namespace)
-    run("helm", *flags, "uninstall", RELEASE, "--wait", "--timeout", "120s")
-    eventually("nothing is left in the release's namespace", lambda: gone(system), timeout=60)
+    run("helm", *flags, "uninstall", RELEASE)
+    eventually("nothing is left in the release's namespace", lambda: gone(system), timeout=120)
     mine = ("-l", f"app.kubernetes.io/instance={RELEASE}", "-o", "name")
     assert system("get", "clusterroles,clusterrolebindings", *mine).split() == []
     crds = [

@@ -6,7 +6,7 @@ import random
 from typing import Any
 
 import pytest
-from dask_gitops.kube import LEASES, PODS, ApiError, LeaseElector, NotLeader
+from dask_gitops.kube import DEPLOYMENTS, LEASES, PODS, ApiError, LeaseElector, NotLeader
 
 from tests.support import virtual_time
 from tests.support.memory_api import MemoryApi
@@ -250,6 +250,33 @@ def test_on_lost_is_not_late() -> None:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         assert lost_at - virtual_time.EPOCH == 12
+
+    virtual_time.run(main())
+
+
+@pytest.mark.parametrize("refused", ["missing", "forbidden", ""])
+def test_the_lease_goes_with_its_owner(refused: str) -> None:
+    async def main() -> None:
+        api = MemoryApi()
+        if refused != "missing":
+            meta = {"name": "controller", "namespace": "system"}
+            uid = api.put(DEPLOYMENTS, {"metadata": meta})["metadata"]["uid"]
+        if refused == "forbidden":
+            api.fault("get", DEPLOYMENTS, error=ApiError(403, "Forbidden"))
+        elector = LeaseElector(api, "system", "controller", "a", owner=DEPLOYMENTS)
+        task = asyncio.create_task(elector.run())
+        await asyncio.sleep(1)
+        assert elector.is_leader()
+        found = api.find(LEASES, "system", "controller")
+        assert found is not None
+        owners = found["metadata"].get("ownerReferences")
+        if refused:
+            assert not owners
+        else:
+            kind = {"apiVersion": "apps/v1", "kind": "Deployment"}
+            assert owners == [{**kind, "name": "controller", "uid": uid}]
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
     virtual_time.run(main())
 
