@@ -28,19 +28,38 @@ def main() -> None:
     home = cache() / f"venv-{content}"
     python = home / "bin" / "python"
     if not (home / "complete").exists():
-        if sys.version_info < (3, 11):
-            sys.exit(f"error: Python 3.11 or newer is needed, this is {version}; use make PYTHON=python3.12")
+        if sys.version_info < (3, 11):  # noqa: UP036 (that is what is asked here)
+            sys.exit(
+                f"error: Python 3.11 or newer is needed, this is {version}; use make PYTHON=python3.12"
+            )
         started = time.monotonic()
-        print("virtual environment of the tests: installing tests/requirements.txt", file=sys.stderr, flush=True)
+        print(
+            "virtual environment of the tests: installing tests/requirements.txt",
+            file=sys.stderr,
+            flush=True,
+        )
         shutil.rmtree(home, ignore_errors=True)
         for command in (
             [sys.executable, "-m", "venv", home],
-            [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", REQUIREMENTS],
+            [
+                python,
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--disable-pip-version-check",
+                "-r",
+                REQUIREMENTS,
+            ],
         ):
             if subprocess.run(command, stdout=sys.stderr).returncode:
-                sys.exit(f"error: {' '.join(map(str, command))} failed; is the package index reachable?")
+                sys.exit(
+                    f"error: {' '.join(map(str, command))} failed; is the package index reachable?"
+                )
         (home / "complete").touch()
-        print(f"virtual environment of the tests: {time.monotonic() - started:.0f} s", file=sys.stderr)
+        print(
+            f"virtual environment of the tests: {time.monotonic() - started:.0f} s", file=sys.stderr
+        )
     print(python)
 
 
