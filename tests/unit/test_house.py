@@ -17,9 +17,7 @@ import pytest
         pytest.param(["ruff", "format", "--check"], id="format"),
         pytest.param(["mypy"], id="types"),
         pytest.param(["mypy", "--strict", "ci/kubernetes"], id="types-of-the-local-kubernetes"),
-        pytest.param(
-            ["mypy", "--strict", "--explicit-package-bases", "ci/demo"], id="types-of-the-demo"
-        ),
+        pytest.param(["mypy", "--strict", "ci/demo/__main__.py"], id="types-of-the-demo"),
         pytest.param(["lint-imports"], id="layers"),
     ],
 )
