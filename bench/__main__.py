@@ -78,14 +78,15 @@ async def warm_up(lab: Lab) -> None:
         await bench.clear()
 
 
-async def measure(lab: Lab, sizes: Sizes, letters: set[str], repetitions: int) -> list[Any]:
-    done = []
+async def measure(
+    lab: Lab, sizes: Sizes, letters: set[str], repetitions: int, done: list[Any]
+) -> None:
+    """:param done: gets what each repetition found, so that a failure later on does not lose it."""
     say("warming up")
     await warm_up(lab)
     for number in range(1, repetitions + 1):
         say(f"repetition {number} of {repetitions}")
         done.append(await repetition(lab, sizes, letters))
-    return done
 
 
 def write(done: list[Any], sizes: Sizes) -> Path:
@@ -113,21 +114,25 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything is cleaned up
     sizes = Sizes(workers=200, clusters=20, idle_s=20) if options.quick else Sizes()
     started = time.monotonic()
+    done: list[Any] = []
+    code = 0
     try:
         letters = chosen(options.only)
         repetitions = options.repetitions or (1 if options.quick else 3)
         with control_plane(keep=options.keep) as lab:
-            done = asyncio.run(measure(lab, sizes, letters, repetitions))
+            asyncio.run(measure(lab, sizes, letters, repetitions, done))
     except Failure as failure:
         say(f"failed: {failure}")
-        return 1
+        code = 1
     except KeyboardInterrupt:
         say("interrupted")
-        return 130
-    file = write(done, sizes)
-    print(aligned(table([result for result, _ in done], sizes)))
-    print(f"\n{len(done)} repetition(s), {time.monotonic() - started:.0f} s; written to {file}")
-    return 0
+        code = 130
+    if done:
+        file = write(done, sizes)
+        print(aligned(table([result for result, _ in done], sizes)))
+        passed = time.monotonic() - started
+        print(f"\n{len(done)} repetition(s), {passed:.0f} s; written to {file}")
+    return code
 
 
 if __name__ == "__main__":

@@ -45,6 +45,7 @@ ROWS = (
     Row("b_cpu", "b  its CPU", "s", before="15"),
     Row("b_memory", "b  memory, {workers} workers", "MiB", below(120), "120"),
     Row("c", "c  {clusters} clusters of 3", "s", below(15), "15", "198"),
+    Row("c_apply", "c  of it kubectl apply", "s"),
     Row("c_cpu", "c  its CPU", "s"),
     Row("d_raw", "d  {workers} pods, deletecollection", "s"),
     Row("d", "d  cluster of {workers} deleted", "s", times(1.25, "d_raw"), "1.25 x raw", "19.5"),

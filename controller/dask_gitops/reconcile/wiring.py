@@ -34,7 +34,7 @@ from dask_gitops.resources.observed import CustomResource, Pod, Service
 T = TypeVar("T")
 
 # A thousand pods that start are not a thousand reasons to look: news of workers is gathered this long (seconds).
-GATHER_S = 0.25
+GATHER_S = 0.5
 
 RECONCILERS: dict[str, Callable[[World, Key], Awaitable[None]]] = {
     "DaskCluster": reconcile_cluster,
@@ -88,8 +88,7 @@ class Wiring:
             for group in self._stores().groups.by_index("cluster", namespace, pod.cluster):
                 self._put(Key("DaskWorkerGroup", namespace, group.meta.name), 0)
         elif pod.component == labels.WORKER:
-            ended = new is None or new.gone
-            self._put(Key("DaskWorkerGroup", namespace, pod.group), 0.05 if ended else GATHER_S)
+            self._put(Key("DaskWorkerGroup", namespace, pod.group), GATHER_S)
             self._put(Key("DaskCluster", namespace, pod.cluster), GATHER_S)
 
     def service_changed(self, old: Service | None, new: Service | None) -> None:
