@@ -61,11 +61,15 @@ class Kube:
 
     def shell_lines(self) -> list[str]:
         """What a person types to reach the same cluster."""
-        return [
-            f'export {name}="{value}"'
-            for name, value in self.env.items()
-            if value != os.environ.get(name)
-        ]
+        lines = []
+        for name, value in self.env.items():
+            old = os.environ.get(name, "")
+            if value != old:
+                short = (
+                    f"{value.removesuffix(old)}${name}" if old and value.endswith(old) else value
+                )
+                lines.append(f'export {name}="{short}"')
+        return lines
 
     def reachable(self) -> str:
         """The server's version.

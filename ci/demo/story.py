@@ -203,7 +203,7 @@ class Story:
         return ""
 
     def kill_scheduler(self, step: Step) -> None:
-        """kubectl delete pod; a scheduler holds state: clients connect anew, workers by themselves."""
+        """kubectl delete pod: clients connect anew; Dask's workers end with it, and are back as well."""
         old = self.kube.get("pod", SCHEDULER)["metadata"]["uid"]
         self.ask("client.close()")
         step.command(f"kubectl delete pod {SCHEDULER}")
@@ -216,7 +216,7 @@ class Story:
             lambda: is_ready(self.kube.get("daskcluster", CLUSTER)),
             120,
         )
-        step.shown = f"back, {len(workers)} worker registered again, computes"
+        step.shown = f"back with {len(workers)} worker, computes; DaskCluster is Ready"
 
     def new_scheduler(self, old: str) -> bool:
         pod = self.kube.get("pod", SCHEDULER)

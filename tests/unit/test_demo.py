@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from ci.demo import places, story
+from ci.demo.kube import Kube
 from ci.demo.remote import RemotePython
 from ci.demo.shell import Problem, wait_until
 from ci.demo.steps import Steps
@@ -202,3 +203,12 @@ def test_a_failure_is_told_in_words(calls: Path) -> None:
 
 def places_root() -> Path:
     return Path(places.__file__).parents[2]
+
+
+def test_how_to_reach_the_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    kube = Kube("ns", {"KUBECONFIG": "/tmp/config", "PATH": "/cache/bin:/usr/bin:/bin"})
+    assert kube.shell_lines() == [
+        'export KUBECONFIG="/tmp/config"',
+        'export PATH="/cache/bin:$PATH"',
+    ]
