@@ -123,7 +123,9 @@ def plan_group(
     fresh = 0  # ended right after their start: they hold their places for a moment
     for pod in state.pods:
         if pod.finished and pod.meta.deleting is None:
-            wait = may_be_replaced_in(pod, now)
+            # A worker ends with its scheduler: that says nothing against its successor.
+            orphaned = state.scheduler and pod.meta.created < state.scheduler.meta.created
+            wait = 0.0 if orphaned else may_be_replaced_in(pod, now)
             if wait > 0 and fresh < state.want - len(state.staying):
                 fresh += 1
                 draft.look_again(wait)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -179,6 +180,13 @@ def test_a_pod_that_ends_at_once_is_not_replaced_in_a_circle() -> None:
     found = plan_group(of, None, T0 + 3, default_image="dask:1")
     assert found == Plan(again=27)
     assert words(plan_group(of, None, T0 + 30, default_image="dask:1"))[0] == "delete 2"
+
+
+def test_workers_that_ended_with_their_scheduler_are_replaced_at_once() -> None:
+    old = scheduler()
+    new = replace(old, meta=replace(old.meta, created=T0 + 2))
+    of = state(worker(0), worker(1), ended(2, "Succeeded"), scheduler=new)
+    assert words(plan_group(of, None, T0 + 3, default_image="dask:1"))[0] == "delete 2"
 
 
 def test_a_pod_that_ended_at_once_and_is_not_wanted_goes() -> None:
