@@ -230,7 +230,7 @@ class Story:
         kube.kubectl("delete", "pod", CLIENT, "--ignore-not-found", "--grace-period=1")
         if step is not None:
             step.command(f"helm uninstall {RELEASE}")
-        # Not --wait: with Helm 4.2.1 it misses quick deletions and waits for ever (helm/helm#32214).
+        # Not --wait: with Helm 4.2.1 it misses quick deletions and waits for ever.
         kube.helm("uninstall", RELEASE, "--ignore-not-found")
         wait_until("nothing is left of the release", lambda: nothing_left(kube), 120)
         kube.kubectl("delete", "namespace", kube.namespace)

@@ -42,6 +42,19 @@ def count_workers(wanted: int, timeout: float = 60) -> int:
     return len(names())
 
 
+def heard_of_all(timeout: float = 60) -> bool:
+    """Wait until each worker has sent two heartbeats from now on."""
+    seen: dict[str, set[float]] = {}
+    end = time.monotonic() + timeout
+    while time.monotonic() < end:
+        for address, worker in client.scheduler_info(n_workers=-1)["workers"].items():
+            seen.setdefault(address, set()).add(worker["last_seen"])
+        if seen and all(len(times) > 2 for times in seen.values()):
+            return True
+        time.sleep(0.1)
+    raise TimeoutError(f"heartbeats: {seen}")
+
+
 def compute() -> int:
     """Some tasks on all workers, and their sum."""
     return int(client.submit(sum, client.map(abs, range(-100, 1), pure=False)).result(timeout=60))

@@ -70,8 +70,13 @@ def new_scheduler(it: Cluster, old: str) -> bool:
 
 
 def test_service_is_deleted(cluster: NewCluster, kubectl: Kubectl) -> None:
+    """It comes back with another address; established connections and what the workers hold stay."""
     it = cluster({"worker": workers(1)}).wait_ready()
     before = it.wait_pods(1)
+    it.connect(1)
+    assert it.computes()
+    # A worker's very first heartbeat opens a connection; one that cannot be opened ends the worker.
+    it.inside("heard_of_all()")
     old = kubectl.get("service", "c-scheduler")["metadata"]["uid"]
     kubectl("delete", "service", "c-scheduler")
     eventually("the Service is back", lambda: kubectl.exists("service", "c-scheduler"))
