@@ -50,6 +50,7 @@ class GroupState:
     :ivar scheduler: the cluster's scheduler pod, unless it has ended or is being deleted.
     :ivar pods: the group's worker pods of this very cluster (by uid).
     :ivar neighbours: addresses and names of the cluster's other worker pods.
+    :ivar highest: the highest serial of a worker that was ever seen, also of one that is gone.
     """
 
     name: str
@@ -58,6 +59,7 @@ class GroupState:
     scheduler: Pod | None
     pods: tuple[Pod, ...] = ()
     neighbours: tuple[Pod, ...] = ()
+    highest: int = -1
 
     @cached_property
     def live(self) -> list[Pod]:
@@ -178,6 +180,7 @@ def _grow(
         draft.look_again(scheduler.scheduled + HEAD_START_S - now)
         return
     first = 1 + max((p.serial for p in state.pods), default=-1)
+    first = max(first, state.highest + 1)
     warning = _known_warning(state)
     draft.add(
         Create(

@@ -188,6 +188,9 @@ class World:
     )
     # (uid, reason) -> since when the API server refuses this. A report only: losing it restarts a clock.
     _refused: dict[tuple[str, str], float] = field(default_factory=dict)
+    # (namespace, group) -> (cluster uid, highest serial seen): a scheduler may still list a worker that is gone, and
+    # refuses its name to another one. A restart forgets this; then the API server's 409 still prevents twins.
+    _highest: dict[tuple[str, str], tuple[str, int]] = field(default_factory=dict)
 
     # ---- what is observed
 
@@ -216,8 +219,14 @@ class World:
             group = None
         cluster = stores.clusters.get(namespace, cluster_name)
         if cluster is None or cluster.meta.deleting is not None:
+            self._highest.pop((namespace, name), None)
             return GroupState(name, group, None, None)
         uid = cluster.meta.uid
+        pods = tuple(
+            p
+            for p in stores.pods.by_index("group", namespace, cluster_name, name)
+            if p.meta.owner_uid == uid
+        )
         schedulers = stores.pods.by_index("cluster", namespace, cluster_name, labels.SCHEDULER)
         everyone = (
             stores.pods.by_index("cluster", namespace, cluster_name, labels.WORKER)
@@ -229,13 +238,20 @@ class World:
             group=group,
             cluster=cluster,
             scheduler=next((p for p in schedulers if not p.gone and p.meta.owner_uid == uid), None),
-            pods=tuple(
-                p
-                for p in stores.pods.by_index("group", namespace, cluster_name, name)
-                if p.meta.owner_uid == uid
-            ),
+            pods=pods,
             neighbours=tuple(p for p in everyone if p.group != name),
+            highest=self._highest_serial(namespace, name, uid, pods),
         )
+
+    def _highest_serial(
+        self, namespace: str, group: str, cluster_uid: str, pods: Sequence[Pod]
+    ) -> int:
+        seen_of, seen = self._highest.get((namespace, group), ("", -1))
+        highest = max((p.serial for p in pods), default=-1)
+        if seen_of == cluster_uid:
+            highest = max(highest, seen)
+        self._highest[namespace, group] = (cluster_uid, highest)
+        return highest
 
     async def ask(self, scheduler: Pod) -> list[Worker]:
         """The workers that this scheduler knows.

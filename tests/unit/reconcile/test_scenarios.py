@@ -115,6 +115,17 @@ async def test_scale_down_moves_all_keys(h: Harness) -> None:
 
 
 @scenario
+async def test_a_name_is_never_used_again(h: Harness) -> None:
+    await up(h)
+    names = set(h.workers())
+    for number in (1, 4):
+        h.edit(DASKCLUSTERS, "demo", {"worker": {"replicas": number}})
+        await h.settle()
+    assert len(h.workers()) == 4
+    assert len(names | set(h.workers())) == 6
+
+
+@scenario
 async def test_scale_to_zero_discards_only_when_time_is_up(h: Harness) -> None:
     await up(h, 2, drainTimeout=120)
     h.schedulers.scatter()
