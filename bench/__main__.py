@@ -49,6 +49,10 @@ async def repetition(lab: Lab, sizes: Sizes, letters: set[str]) -> tuple[Result,
             say("  a, d: raw loop, then deletecollection")
             await bench.raw_create_and_delete()
             await bench.clear()
+        if "c" in letters:
+            say("  c: kubectl apply without the controller")
+            await bench.apply_alone()
+            await bench.clear()
         if letters <= {"a"}:
             return bench.result, bench.notes
         async with controller(lab) as process:
@@ -111,7 +115,7 @@ def write(done: list[Any], sizes: Sizes) -> Path:
 
 def main() -> int:
     options = parser().parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything is cleaned up
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: everything is cleaned up
     sizes = Sizes(workers=200, clusters=20, idle_s=20) if options.quick else Sizes()
     started = time.monotonic()
     done: list[Any] = []

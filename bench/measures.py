@@ -66,6 +66,12 @@ class Bench:
         self._took("d_raw", await self._all_gone() - started)
         await self.raw.call("DELETE", f"{CLUSTERS}/raw")
 
+    async def apply_alone(self) -> None:
+        """What (c) takes at least: kubectl, with nobody there to answer."""
+        started = time.monotonic()
+        await self.lab.kubectl("apply", "-f", "-", stdin=self._many())
+        self._took("c_alone", time.monotonic() - started)
+
     # ---- with the controller
 
     async def scale_up(self, controller: Controller) -> None:
@@ -98,10 +104,9 @@ class Bench:
     async def many_clusters(self, controller: Controller) -> None:
         """(c)"""
         count = self.sizes.clusters
-        text = "\n---\n".join(json.dumps(a_cluster(f"c{i:03}", START)) for i in range(count))
         audit, cpu = self.lab.audit(), controller.cpu()
         started = time.monotonic()
-        await self.lab.kubectl("apply", "-f", "-", stdin=text)
+        await self.lab.kubectl("apply", "-f", "-", stdin=self._many())
         self._took("c_apply", time.monotonic() - started)
         ended = await self.eye.until(count * (START + 1), self.sizes.patience_s)
         self._took("c", ended - started)
@@ -127,6 +132,11 @@ class Bench:
         self._set("e_requests", requests.total() - leases - watches)
 
     # ---- helpers
+
+    def _many(self) -> str:
+        """One manifest for kubectl: all the clusters of (c)."""
+        names = (f"c{i:03}" for i in range(self.sizes.clusters))
+        return "\n---\n".join(json.dumps(a_cluster(name, START)) for name in names)
 
     async def clear(self) -> None:
         """Nothing is left for what comes next."""

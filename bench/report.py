@@ -44,6 +44,7 @@ ROWS = (
     Row("b", "b  scale 3 -> {workers}", "s", times(1.25, "a"), "1.25 x a", "45.7"),
     Row("b_cpu", "b  its CPU", "s", before="15"),
     Row("b_memory", "b  memory, {workers} workers", "MiB", below(120), "120"),
+    Row("c_alone", "c  kubectl apply, nobody answers", "s"),
     Row("c", "c  {clusters} clusters of 3", "s", below(15), "15", "198"),
     Row("c_apply", "c  of it kubectl apply", "s"),
     Row("c_cpu", "c  its CPU", "s"),
