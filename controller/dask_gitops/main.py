@@ -19,7 +19,6 @@ from typing import Any
 import aiohttp
 import kopf
 from aiohttp import web
-from kopf._core.engines.peering import Identity
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from dask_gitops import __version__
@@ -288,7 +287,7 @@ async def run(settings: Settings, credentials: Credentials) -> bool:
     await kopf.operator(
         registry=build_shell(controller),
         # Otherwise kopf asks for the user's name, which uid 65532 of the image does not have.
-        identity=Identity(settings.identity),
+        identity=settings.identity,  # type: ignore[arg-type]  # kopf's NewType of str is not public
         standalone=True,
         stop_flag=controller.lost,
         **namespaces,

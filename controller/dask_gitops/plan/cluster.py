@@ -14,6 +14,7 @@ from dask_gitops.plan.workergroup import (
     first_problem,
     is_up,
     may_be_replaced_in,
+    outdated,
     unready,
 )
 from dask_gitops.resources import groups, labels, names, pods, services
@@ -28,6 +29,15 @@ LOST_NODE_S = (
 )
 PREDECESSOR_S = 1  # how often to look whether an older cluster's object of the same name is gone
 _REFUSALS = ("Forbidden", "Invalid", "NameTaken", "NamespaceTerminating", "QuotaExceeded")
+NOT_SUPPORTED = (  # fields of the spec that nothing reads yet
+    "autoscaler",
+    "idleTimeout",
+    "restartedAt",
+    "suspend",
+    "tls",
+    "updateStrategy",
+    "whenUnreachable",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +116,10 @@ def _scheduler(
     token: str,
     reserved: tuple[str, ...],
 ) -> None:
+    cluster_kind = state.cluster.kind
     for pod in state.schedulers:
         if pod.meta.deleting is not None:
-            if pod.meta.owner_uid is None:
+            if pod.meta.owner_kind != cluster_kind:
                 continue  # not of our making
             # Judged from the pod alone: whoever could confirm its end is away.
             overdue = pod.meta.deleting + LOST_NODE_S
@@ -212,6 +223,7 @@ def is_complete(state: ClusterState) -> bool:
         and scheduler.ready
         and state.service is not None
         and state.owns(state.service)
+        and not _service_outdated(state.service, state.cluster)
         and _groups_current(state)
         and all(is_up(g) for g in state.groups)
     )
@@ -310,7 +322,8 @@ def cluster_status(
         phase = "Running"
         problem = first_problem(live, [*problems, *groups_refused(state, now)])
         if is_complete(state) or was_ready(state):
-            found = words.ready("ClusterReady", f"scheduler ready, {count}")
+            text = f"scheduler ready, {count}"
+            found = words.ready("ClusterReady", f"{text}; {problem.message}" if problem else text)
             problem = None
         else:
             found = unready(f"scheduler ready, {count}", problem, now, deadline=deadline)
@@ -324,7 +337,11 @@ def cluster_status(
         )
     warning = scheduler.meta.annotations.get(labels.SPEC_WARNING) if scheduler else None
     if warning:
-        found.append(words.Condition(words.SPEC_WARNING, True, "UnknownField", warning))
+        found.append(words.spec_warning(warning))
+    if scheduler is not None and outdated(scheduler, cluster):
+        message = f"{scheduler.meta.name} runs an earlier spec; delete the pod to renew it"
+        found.append(words.Condition(words.UPDATE_PENDING, True, "EarlierSpec", message))
+    found += words.not_supported(cluster.spec, NOT_SUPPORTED)
     name, namespace = cluster.meta.name, cluster.meta.namespace
     out: JSON = {
         "observedGeneration": cluster.meta.generation,

@@ -26,6 +26,7 @@ REGISTRATION_S = (
 )
 RETRY_HELD_S = 10  # how often a scale-down that cannot go on is tried again
 REPLACE_S = 30  # a pod that ends at once is replaced this long after its creation, not in a circle
+NOT_SUPPORTED = ("updateStrategy",)  # fields of the spec that nothing reads yet
 PROGRESS_DEADLINE_S = 600  # from here on a problem needs a person
 
 
@@ -140,12 +141,21 @@ def plan_group(
         body = {"spec": {"replicas": state.want}}
         draft.add(Patch("DaskWorkerGroup", state.group.meta, body, subresource="scale"))
     surplus = len(state.staying) + fresh - state.want
-    if surplus < 0:
-        _grow(state, workers, -surplus, now, draft, default_image=default_image, reserved=reserved)
+    missing = max(0, -surplus)
+    reclaimed = _reclaimable(state, workers)[:missing]
+    if reclaimed:  # who was about to leave stays, as far as the scheduler can be told
+        draft.add(
+            Undrain(tuple(p for p, _ in reclaimed), tuple(i for _, ids in reclaimed for i in ids))
+        )
+    if (
+        state.leaving
+    ):  # before new pods: a quota that refuses them must not keep old ones from going
+        _retire(state, workers, now, draft, silence, stay={p.meta.uid for p, _ in reclaimed})
+    missing -= len(reclaimed)
+    if missing:
+        _grow(state, missing, now, draft, default_image=default_image, reserved=reserved)
     elif surplus > 0:
         _choose(state, workers, surplus, now, draft, silence)
-    if state.leaving:
-        _retire(state, workers, now, draft, silence, keep=max(0, -surplus))
     return draft.done()
 
 
@@ -156,7 +166,6 @@ def may_be_replaced_in(pod: Pod, now: float) -> float:
 
 def _grow(
     state: GroupState,
-    workers: Sequence[Worker] | None,
     missing: int,
     now: float,
     draft: Draft,
@@ -164,14 +173,8 @@ def _grow(
     default_image: str,
     reserved: tuple[str, ...],
 ) -> None:
-    """Workers that were about to leave stay, as far as the scheduler can be told; the rest is created."""
-    reclaimed = _reclaimable(state, workers)[:missing]
-    if reclaimed:
-        draft.add(
-            Undrain(tuple(p for p, _ in reclaimed), tuple(i for _, ids in reclaimed for i in ids))
-        )
-    missing -= len(reclaimed)
-    if not missing or state.group is None or state.cluster is None:
+    """Create workers, once the scheduler has its place."""
+    if state.group is None or state.cluster is None:
         return
     scheduler = state.scheduler
     if scheduler is None or scheduler.scheduled is None:
@@ -191,6 +194,7 @@ def _grow(
                     state.group,
                     serial,
                     default_image=scheduler.image or default_image,
+                    follow=outdated(scheduler, state.cluster),
                     reserved=reserved,
                     warning=warning,
                 )
@@ -199,6 +203,16 @@ def _grow(
         ),
         Emit("ScaledUp", f"created {words.workers(missing)}, {state.want} wanted"),
     )
+
+
+def outdated(scheduler: Pod, cluster: CustomResource) -> bool:
+    """Does the scheduler run an earlier spec than the cluster's?"""
+    return is_earlier(scheduler, pods.scheduler_revision(cluster))
+
+
+def is_earlier(pod: Pod, current: str) -> bool:
+    """Was this pod made from another spec than the current one?"""
+    return pod.meta.annotations.get(labels.REVISION, current) != current
 
 
 def _reclaimable(
@@ -234,21 +248,26 @@ def match(
     :return: workers per pod uid, and those that belong to no pod of the cluster that we know.
     """
     everyone = [*state.pods, *state.neighbours]
-    by_ip = {ip: p for p in everyone for ip in {p.ip, *p.ips} if ip}
+    by_ip: dict[str, Pod | None] = {}
+    for pod in everyone:
+        if not pod.finished:
+            for ip in {pod.ip, *pod.ips} - {None}:
+                # An address of several pods (hostNetwork) tells nothing.
+                by_ip[str(ip)] = None if str(ip) in by_ip else pod
     by_name = {p.meta.name: p for p in everyone}
     matched: dict[str, list[Worker]] = {}
-    strangers = []
+    strangers: list[Worker] = []
     for worker in workers:
         # Several processes in a pod are called <name>-0, <name>-1 ...
-        pod = (
+        found = (
             by_ip.get(worker.host)
             or by_name.get(worker.name)
             or by_name.get(worker.name.rpartition("-")[0])
         )
-        if pod is None:
+        if found is None:
             strangers.append(worker)
         else:
-            matched.setdefault(pod.meta.uid, []).append(worker)
+            matched.setdefault(found.meta.uid, []).append(worker)
     return matched, strangers
 
 
@@ -307,9 +326,9 @@ def _retire(
     now: float,
     draft: Draft,
     silence: str,
-    keep: int,
+    stay: set[str],
 ) -> None:
-    """Carry on with the marked pods, all but those that stay after all."""
+    """Carry on with the marked pods, all but those that stay after all (uids)."""
     timeout, to_zero = state.drain_timeout, state.want == 0
     since = {p.meta.uid: now - (p.retiring or now) for p in state.leaving}
     if workers is None:
@@ -330,7 +349,6 @@ def _retire(
             draft.held = f"{words.workers(waiting)} should go, but the scheduler {silence or 'is not running'}"
             draft.look_again(RETRY_HELD_S)
         return
-    stay = {p.meta.uid for p, _ in _reclaimable(state, workers)[:keep]}
     matched, strangers = match(state, workers)
     leaving = [p for p in state.leaving if p.meta.uid not in stay]
     known = [p for p in leaving if p.meta.uid in matched]
@@ -428,10 +446,11 @@ def group_status(
     again: float | None = None
     if state.cluster is None:
         found = words.reconciling("ClusterMissing", f"waits for DaskCluster {cluster_name}")
-        updated = 0
+        updated = old = 0
     else:
         current = pods.worker_revision(state.cluster, group)
         updated = sum(p.meta.annotations.get(labels.REVISION) == current for p in live)
+        old = sum(is_earlier(p, current) for p in live)
         scheduler_down = state.scheduler is None or not state.scheduler.ready
         problem = first_problem([*live, *(p for p in state.pods if p.finished)], problems)
         count = f"{len(ready)} of {words.workers(state.want)} ready"
@@ -440,7 +459,7 @@ def group_status(
         if scheduler_down:
             found = words.reconciling("SchedulerNotReady", f"{count}; the scheduler is not ready")
         elif is_up(state) or was_ready(state):
-            found = words.ready("WorkersReady", count)
+            found = words.ready("WorkersReady", f"{count}; {problem.message}" if problem else count)
         else:
             found = unready(count, problem, now, deadline=_deadline(state.cluster))
             left = problem.since + _deadline(state.cluster) - now if problem else 0.0
@@ -448,9 +467,15 @@ def group_status(
                 again = left + 1
     if held:
         found.append(words.Condition(words.SCALE_DOWN_HELD, True, "NothingIsDiscarded", held))
+    if old:
+        message = (
+            f"{old} of {words.workers(len(live))} run an earlier spec; delete a pod to renew it"
+        )
+        found.append(words.Condition(words.UPDATE_PENDING, True, "EarlierSpec", message))
     warning = _known_warning(state)
     if warning:
-        found.append(words.Condition(words.SPEC_WARNING, True, "UnknownField", warning))
+        found.append(words.spec_warning(warning))
+    found += words.not_supported(group.spec, NOT_SUPPORTED)
     return {
         "observedGeneration": group.meta.generation,
         "conditions": words.conditions(found, group.status, group.meta.generation, now),

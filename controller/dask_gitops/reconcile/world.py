@@ -202,12 +202,16 @@ class World:
             declared.add(default)  # also one whose spec names another cluster: it holds the name
         return ClusterState(
             cluster=cluster,
-            schedulers=tuple(
-                self.stores.pods.by_index("cluster", namespace, name, labels.SCHEDULER)
-            ),
+            schedulers=self._schedulers(namespace, name),
             service=self.stores.services.get(namespace, names.scheduler_name(name)),
             groups=tuple(self.group_state(namespace, group, name) for group in sorted(declared)),
         )
+
+    def _schedulers(self, namespace: str, cluster: str) -> tuple[Pod, ...]:
+        """Pods under the scheduler's name; another operator's pods may carry the same labels."""
+        name = names.scheduler_name(cluster)
+        pods = self.stores.pods.by_index("cluster", namespace, cluster, labels.SCHEDULER)
+        return tuple(p for p in pods if p.meta.name == name)
 
     def group_state(
         self, namespace: str, name: str, cluster_name: str, *, neighbours: bool = False
@@ -227,7 +231,7 @@ class World:
             for p in stores.pods.by_index("group", namespace, cluster_name, name)
             if p.meta.owner_uid == uid
         )
-        schedulers = stores.pods.by_index("cluster", namespace, cluster_name, labels.SCHEDULER)
+        schedulers = self._schedulers(namespace, cluster_name)
         everyone = (
             stores.pods.by_index("cluster", namespace, cluster_name, labels.WORKER)
             if neighbours
@@ -469,14 +473,16 @@ class World:
         retired = [p for p in action.pods if all(o.state == "retired" for o in workers[p.meta.uid])]
         await _all(self._delete(Delete("Pod", pod.meta)) for pod in retired)
         if retired:
-            how = (
-                "; results without a place were discarded"
-                if action.discard
-                else "; nothing was lost"
-            )
+            lost = [
+                f"{pod.meta.name} {o.message}"
+                for pod in retired
+                for o in workers[pod.meta.uid]
+                if "lost" in o.message
+            ]
+            end = "; ".join(lost) or "nothing was lost"
+            reason = "ResultsDiscarded" if lost else "ScaledDown"
             await self._emit(
-                Emit("ScaledDown", f"retired {_names(retired)}{how}"),
-                subject,
+                Emit(reason, f"retired {_names(retired)}; {end}", warning=bool(lost)), subject
             )
         out.held += [
             f"{pod.meta.name}: {o.message}"

@@ -34,13 +34,13 @@ class Meta:
     created: float
     deleting: float | None  # deletionTimestamp: when the grace period ends
     owner_uid: str | None  # of the controlling owner
+    owner_kind: str | None = None
 
     @classmethod
     def of(cls, raw: JSON) -> Meta:
         meta = raw["metadata"]
-        owner = next(
-            (o["uid"] for o in meta.get("ownerReferences") or () if o.get("controller")), None
-        )
+        owners = meta.get("ownerReferences") or ()
+        owner: JSON = next((o for o in owners if o.get("controller")), {})
         return cls(
             namespace=meta.get("namespace", ""),
             name=meta["name"],
@@ -50,7 +50,8 @@ class Meta:
             annotations=meta.get("annotations") or {},
             created=parse_time(meta.get("creationTimestamp")) or 0.0,
             deleting=parse_time(meta.get("deletionTimestamp")),
-            owner_uid=owner,
+            owner_uid=owner.get("uid"),
+            owner_kind=owner.get("kind"),
         )
 
 

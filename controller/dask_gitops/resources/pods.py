@@ -90,6 +90,7 @@ def worker_pod(
     serial: int,
     *,
     default_image: str,
+    follow: bool = False,
     reserved: tuple[str, ...] = (),
     warning: str | None = None,
 ) -> JSON:
@@ -97,6 +98,7 @@ def worker_pod(
 
     :param default_image: used when neither the container nor the cluster's ``spec.image`` names one; the running
         scheduler's image, so that versions never mix within a cluster.
+    :param follow: the scheduler still runs an earlier spec, so its image goes before the cluster's ``spec.image``.
     :param warning: what the API server warned of for this spec before, kept on the pod.
     """
     declared = group.spec.get("worker") or {}
@@ -105,7 +107,8 @@ def worker_pod(
     # A retired worker exits 0 and must not come back while nobody looks.
     spec.setdefault("restartPolicy", "OnFailure")
     container = _main(spec, labels.WORKER)
-    container.setdefault("image", cluster.spec.get("image") or default_image)
+    image = None if follow else cluster.spec.get("image")
+    container.setdefault("image", image or default_image)
     if not container.get("command") and not container.get("args"):
         container["args"] = ["dask", "worker", "--name", "$(DASK_WORKER_NAME)"]
         container["args"] += ["--dashboard-address", f":{names.WORKER_DASHBOARD_PORT}"]

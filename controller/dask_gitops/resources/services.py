@@ -54,16 +54,15 @@ def scheduler_service(cluster: CustomResource, *, reserved: tuple[str, ...] = ()
     }
 
 
-def _target(cluster: CustomResource, name: str, port: int) -> str | int:
-    """The port's name in the scheduler Pod; its number where the user gave that number another name."""
+def _target(cluster: CustomResource, name: str, port: int) -> int:
+    """The number of the scheduler container's port of that name, however the user calls the others."""
     declared = (cluster.spec.get("scheduler") or {}).get("spec") or {}
     main = main_container(declared.get("containers") or [], labels.SCHEDULER)
     users = main.get("ports") or []
-    if any(p.get("name") == name for p in users):
-        return name
-    return port if any(p.get("containerPort") == port for p in users) else name
+    return next((int(p["containerPort"]) for p in users if p.get("name") == name), port)
 
 
 def service_revision(cluster: CustomResource) -> str:
     """Revision of what the user says about the Service."""
-    return revision("service", (cluster.spec.get("scheduler") or {}).get("service"))
+    targets = [_target(cluster, name, port) for name, port in _PORTS.items()]
+    return revision("service", (cluster.spec.get("scheduler") or {}).get("service"), targets)

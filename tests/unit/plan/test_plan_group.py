@@ -18,6 +18,7 @@ from dask_gitops.plan.workergroup import (
     ready_revision,
 )
 from dask_gitops.resources.observed import CustomResource, Pod, Problem
+from dask_gitops.resources.pods import scheduler_revision
 
 from tests.unit.objects import T0, cluster, ended, group, pending, running, scheduler, worker
 
@@ -390,7 +391,7 @@ def test_the_rest_is_created() -> None:
 
 def test_who_has_already_left_is_not_taken_back() -> None:
     of = state(worker(0), worker(1, retiring=LONG_AGO), replicas=2)
-    assert words(plan(of, [known(0)])) == ["create Pod 2", "ScaledUp", "delete 1"]
+    assert words(plan(of, [known(0)])) == ["delete 1", "create Pod 2", "ScaledUp"]
 
 
 def test_without_the_scheduler_nobody_is_taken_back() -> None:
@@ -496,7 +497,7 @@ def was_up(of: GroupState) -> Pod:
         (state(*ALL[:2], unschedulable(2, "2030-01-01T00:16:00Z")), (on_its_way("Unschedulable"), "2 of 3 workers ready; demo-default-worker-2: no room", 561)),
         (state(*ALL[:2], unschedulable(2)), (stuck("Unschedulable"), "2 of 3 workers ready; demo-default-worker-2: no room", None)),
         (state(*ALL[:2], unschedulable(2), of=cluster({"progressDeadlineSeconds": 5000})), (on_its_way("Unschedulable"), "2 of 3 workers ready; demo-default-worker-2: no room", 4001)),
-        (state(*ALL[:2], unschedulable(2), scheduler=was_up(state())), (up("WorkersReady"), "2 of 3 workers ready", None)),
+        (state(*ALL[:2], unschedulable(2), scheduler=was_up(state())), (up("WorkersReady"), "2 of 3 workers ready; demo-default-worker-2: no room", None)),
     ],
 )  # fmt: skip
 def test_status(of: GroupState, expected: Any) -> None:
@@ -574,3 +575,52 @@ def test_another_number_or_spec_needs_another_latch() -> None:
     assert ready_revision(state(*ALL, replicas=4)) != ready_revision(full)
     assert ready_revision(state(*ALL, of=cluster({"image": "x"}))) != ready_revision(full)
     assert ready_revision(state(*ALL, of=cluster({"idleTimeout": 1}))) == ready_revision(full)
+
+
+def conditions_of(of: GroupState) -> dict[str, tuple[str, str]]:
+    status, _ = group_status(of, NOW)
+    return {c["type"]: (c["reason"], c["message"]) for c in status["conditions"]}
+
+
+def test_a_pod_of_an_earlier_spec_is_told() -> None:
+    of = state(worker(0), worker(1), worker(2, annotations={"dask.org/revision": "earlier"}))
+    assert conditions_of(of)["UpdatePending"] == (
+        "EarlierSpec",
+        "1 of 3 workers run an earlier spec; delete a pod to renew it",
+    )
+
+
+def test_fields_that_nobody_acts_on_are_told() -> None:
+    of = state(worker(0), worker(1), worker(2), updateStrategy={"maxSurge": 1})
+    assert conditions_of(of)["NotSupportedYet"] == (
+        "FieldsIgnored",
+        "this version of the controller does not act on spec.updateStrategy yet",
+    )
+
+
+def test_new_workers_follow_a_scheduler_of_an_earlier_spec() -> None:
+    of = cluster({"image": "dask:new"})
+    for revision, image in (("earlier", "dask:old"), (scheduler_revision(of), "dask:new")):
+        pod = replace(scheduler(annotations={"dask.org/revision": revision}), image="dask:old")
+        found = plan(state(replicas=1, scheduler=pod, of=of))
+        (manifest,) = next(a for a in found.actions if isinstance(a, Create)).manifests
+        assert manifest["spec"]["containers"][0]["image"] == image
+
+
+def test_an_address_of_two_pods_tells_nothing() -> None:
+    """Two pods with hostNetwork on one node: the names tell them apart."""
+    one, two = worker(0), worker(1, status=running("10.0.0.1"))
+    workers = [Worker(f"w{n}", "10.0.0.1", f"demo-default-worker-{n}", 0, 0) for n in (0, 1)]
+    matched, strangers = match(state(one, two), workers)
+    assert {uid: [w.id for w in found] for uid, found in matched.items()} == {
+        one.meta.uid: ["w0"],
+        two.meta.uid: ["w1"],
+    }
+    assert strangers == []
+
+
+def test_the_address_of_an_ended_pod_may_be_somebody_elses() -> None:
+    old, new = ended(0), worker(1, status=running("10.0.0.1"))
+    old = replace(old, ip="10.0.0.1")
+    matched, _ = match(state(old, new), [Worker("w", "10.0.0.1", "any", 0, 0)])
+    assert list(matched) == [new.meta.uid]

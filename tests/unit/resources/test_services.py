@@ -30,12 +30,12 @@ def test_the_service_of_an_empty_spec() -> None:
             "publishNotReadyAddresses": True,
             "selector": {"dask.org/cluster-name": "demo", "dask.org/component": "scheduler"},
             "ports": [
-                {"name": "tcp-comm", "protocol": "TCP", "port": 8786, "targetPort": "tcp-comm"},
+                {"name": "tcp-comm", "protocol": "TCP", "port": 8786, "targetPort": 8786},
                 {
                     "name": "http-dashboard",
                     "protocol": "TCP",
                     "port": 8787,
-                    "targetPort": "http-dashboard",
+                    "targetPort": 8787,
                 },
             ],
         },
@@ -67,7 +67,7 @@ def test_ports_that_the_user_names_otherwise_are_reached_by_number() -> None:
     ]
     spec = {"containers": [{"name": "logs"}, {"name": "scheduler", "ports": ports}]}
     made = scheduler_service(cluster({"scheduler": {"spec": spec}}))
-    assert [p["targetPort"] for p in made["spec"]["ports"]] == [8786, "http-dashboard"]
+    assert [p["targetPort"] for p in made["spec"]["ports"]] == [8786, 80]
 
 
 def test_metadata_is_handed_on_but_never_into_the_selector() -> None:
