@@ -18,6 +18,7 @@ GROUP = "demo-default"
 WORKERS = f"dask.org/workergroup-name={GROUP}"
 SCHEDULER = "demo-scheduler"
 CLIENT = "demo-client"
+OURS = "dask-gitops/made-for=demo"  # label of the namespace
 DECLARED = 2  # workers in values/demo.yaml
 DASK_KINDS = "daskcluster,daskworkergroup,pods"
 
@@ -87,8 +88,13 @@ class Story:
     def install(self, step: Step) -> None:
         """helm upgrade --install, and a pod for the client."""
         kube, command = self.kube, helm_command(self.images)
-        if not kube.names("namespace", "--field-selector", f"metadata.name={kube.namespace}"):
+        field = ("--field-selector", f"metadata.name={kube.namespace}")
+        if not kube.names("namespace", *field):
             kube.kubectl("create", "namespace", kube.namespace)
+            kube.kubectl("label", "namespace", kube.namespace, OURS)
+        elif not kube.names("namespace", *field, "--selector", OURS):
+            hint = "the demo deletes its namespace at the end, so it uses none that it did not make"
+            raise Problem(f"there is a namespace {kube.namespace} already", hint)
         self.installed = True
         kube.apply(client_pod(self.images[DASK]))
         shown = ("upgrade", "--install", RELEASE, ".", "-f", "values/demo.yaml", "--wait")

@@ -39,18 +39,16 @@ def spread(group: str, resources: str, verbs: str) -> set[tuple[str, str, str]]:
 WANTED = (
     spread(GROUP, "daskclusters daskworkergroups daskautoscalers daskjobs", "get list watch")
     | spread(GROUP, "daskworkergroups", "create patch delete")
-    | spread(GROUP, "daskworkergroups/scale", "get patch")
+    | spread(GROUP, "daskworkergroups/scale", "patch")
     | spread(
         GROUP,
         "daskclusters/status daskworkergroups/status daskautoscalers/status daskjobs/status",
         "patch",
     )
-    | spread(
-        GROUP, "daskclusters/finalizers daskworkergroups/finalizers daskjobs/finalizers", "update"
-    )
-    | spread("", "pods services", "get list watch create patch delete")
-    | spread("", "events", "create patch")
-    | spread("events.k8s.io", "events", "create patch")
+    | spread(GROUP, "daskclusters/finalizers", "update")
+    | spread("", "pods", "get list watch create patch delete")
+    | spread("", "services", "get list watch create patch")
+    | spread("", "events", "create")
 )
 
 
@@ -95,16 +93,14 @@ def test_lease_only_by_its_name_and_nothing_by_wildcard(
         m for m in kinds(manifests, "Role") if m["metadata"]["name"] == "test-controller-lease"
     ]
     assert lease["metadata"]["namespace"] == NAMESPACE
-    assert rights(lease) == {("coordination.k8s.io", "leases", "create")} | spread(
-        "", "events", "create patch"
-    ) | spread("events.k8s.io", "events", "create patch")
+    assert rights(lease) == {("coordination.k8s.io", "leases", "create")}
     name = environment(manifests)["DASK_GITOPS_LEASE_NAME"]
     assert [rule for rule in lease["rules"] if "resourceNames" in rule] == [
         {
             "apiGroups": ["coordination.k8s.io"],
             "resources": ["leases"],
             "resourceNames": [name],
-            "verbs": ["get", "update", "patch"],
+            "verbs": ["get", "patch"],
         },
         # Owner of the Lease.
         {

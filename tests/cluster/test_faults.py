@@ -147,9 +147,11 @@ def test_killed_while_it_creates(
         int(p["metadata"]["labels"]["dask.org/worker-serial"]) for p in live_workers(kubectl)
     ]
     assert len(set(serials)) == 151
-    created = audit.done("create", "pods", namespace=kubectl.namespace)
-    assert len(created) == 152
-    assert audit.done("delete", "pods", namespace=kubectl.namespace) == []
+    # 152 pods are there and none was ever deleted, so exactly 152 were made. (The audit log may miss the answer to a
+    # request whose client was killed, it never has one too many.)
+    assert audit.requests("delete", "pods", namespace=kubectl.namespace) == []
+    assert len(audit.done("create", "pods", namespace=kubectl.namespace)) <= 152
+    assert len(kubectl.list("pods")) == 152
 
 
 def test_killed_while_it_retires(
@@ -158,6 +160,7 @@ def test_killed_while_it_retires(
     kubectl.apply(cluster(replicas=40))
     ready(kubectl)
     workers_become(kubectl, 40)
+    before = {p["metadata"]["name"] for p in live_workers(kubectl)}
     kubectl("scale", "daskworkergroup", "demo-default", "--replicas=10")
     rng = random.Random(11)
     for _ in range(4):
@@ -165,10 +168,8 @@ def test_killed_while_it_retires(
         controller.kill()
         controller.start(wait=False)
     workers_become(kubectl, 10, timeout=90)
-    deleted = {
-        r["objectRef"]["name"] for r in audit.done("delete", "pods", namespace=kubectl.namespace)
-    }
-    assert len(deleted) == 30
+    # Ten of the old ones are left: 30 are gone, and nobody came in their place.
+    assert {p["metadata"]["name"] for p in live_workers(kubectl)} < before
     assert len(audit.done("create", "pods", namespace=kubectl.namespace)) == 41
 
 
