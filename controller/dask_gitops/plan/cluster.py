@@ -116,10 +116,9 @@ def _scheduler(
     token: str,
     reserved: tuple[str, ...],
 ) -> None:
-    cluster_kind = state.cluster.kind
     for pod in state.schedulers:
         if pod.meta.deleting is not None:
-            if pod.meta.owner_kind != cluster_kind:
+            if pod.meta.owner_kind != state.cluster.kind:
                 continue  # not of our making
             # Judged from the pod alone: whoever could confirm its end is away.
             overdue = pod.meta.deleting + LOST_NODE_S

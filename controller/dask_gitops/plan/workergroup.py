@@ -147,9 +147,8 @@ def plan_group(
         draft.add(
             Undrain(tuple(p for p, _ in reclaimed), tuple(i for _, ids in reclaimed for i in ids))
         )
-    if (
-        state.leaving
-    ):  # before new pods: a quota that refuses them must not keep old ones from going
+    # Before new pods: a quota that refuses them must not keep old ones from going.
+    if state.leaving:
         _retire(state, workers, now, draft, silence, stay={p.meta.uid for p, _ in reclaimed})
     missing -= len(reclaimed)
     if missing:
