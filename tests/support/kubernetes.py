@@ -157,3 +157,15 @@ class Audit:
             for r in self.requests(verb, resource, **where)
             if r["responseStatus"]["code"] < 300 and "subresource" not in r["objectRef"]
         ]
+
+    def touched(self, verb: str, resource: str, **where: str) -> set[str]:
+        """Names of the objects that requests changed, also when their client was killed before the answer.
+
+        Such a request is logged with 504 although it took effect.
+        """
+        return {
+            r["objectRef"]["name"]
+            for r in self.requests(verb, resource, **where)
+            if "subresource" not in r["objectRef"]
+            and (r["responseStatus"]["code"] < 300 or r["responseStatus"]["code"] == 504)
+        }
