@@ -159,6 +159,7 @@ def service(owner: str | None = "cluster-uid", **annotations: str) -> Service:
                 "namespace": "ns",
                 "uid": "service-uid",
                 "creationTimestamp": TIME,
+                "labels": {"dask.org/cluster-name": "demo", "dask.org/component": "scheduler"},
                 "annotations": annotations,
                 **({"ownerReferences": owned(owner)} if owner else {}),
             }

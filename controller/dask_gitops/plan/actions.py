@@ -39,6 +39,20 @@ class Patch:
 
 
 @dataclass(frozen=True, slots=True)
+class TryOut:
+    """Ask the API server whether it would take this object, without making it. A refusal ends the round.
+
+    :ivar word: what is tried; an accepted one is not tried again while nothing follows from it.
+    :ivar again: ask in any case, as something follows from it now.
+    """
+
+    kind: Kind
+    manifest: JSON
+    word: str
+    again: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Retire:
     """Ask the scheduler to empty and retire these workers, then delete the pods whose workers are all retired."""
 
@@ -69,7 +83,7 @@ class Emit:
     warning: bool = False
 
 
-Action = Create | Delete | Patch | Retire | Undrain | Emit
+Action = Create | Delete | Patch | TryOut | Retire | Undrain | Emit
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +92,7 @@ class Plan:
 
     actions: tuple[Action, ...] = ()
     again: float | None = None
-    held: str | None = None  # why a scale-down waits, in words
+    held: str | None = None  # why a change waits, in words
 
 
 @dataclass(slots=True)

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from dask_gitops import status as words
-from dask_gitops.plan.actions import Create, Delete, Draft, Emit, Patch, Plan
+from dask_gitops.plan.actions import Create, Delete, Draft, Emit, Patch, Plan, TryOut
+from dask_gitops.plan.rollout import scheduler_is_current, target, when
 from dask_gitops.plan.workergroup import (
     PROGRESS_DEADLINE_S,
     GroupState,
     first_problem,
     is_up,
     may_be_replaced_in,
-    outdated,
     unready,
 )
 from dask_gitops.resources import groups, labels, names, pods, services
-from dask_gitops.resources.observed import CustomResource, Meta, Pod, Problem, Service
+from dask_gitops.resources.metadata import metadata_patch, with_note
+from dask_gitops.resources.observed import (
+    CustomResource,
+    Meta,
+    Pod,
+    Problem,
+    Service,
+    parse_time,
+)
 from dask_gitops.resources.pods import ControlApi
 from dask_gitops.resources.revision import revision
 
@@ -27,17 +35,23 @@ JSON = dict[str, Any]
 LOST_NODE_S = (
     60  # past the end of its grace period, a pod that is still there is on a node that is lost
 )
+POLL_IDLE_S = 10  # how often a scheduler that is to be replaced is asked whether it is idle
 PREDECESSOR_S = 1  # how often to look whether an older cluster's object of the same name is gone
 _REFUSALS = ("Forbidden", "Invalid", "NameTaken", "NamespaceTerminating", "QuotaExceeded")
 NOT_SUPPORTED = (  # fields of the spec that nothing reads yet
     "autoscaler",
     "idleTimeout",
-    "restartedAt",
     "suspend",
     "tls",
-    "updateStrategy",
-    "whenUnreachable",
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What a scheduler has to do, and what it would lose."""
+
+    tasks: int  # that run, or wait to
+    results: int  # in memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +81,23 @@ class ClusterState:
         return thing.meta.owner_uid == self.cluster.meta.uid
 
 
+def needs_load(state: ClusterState) -> bool:
+    """Must the scheduler be asked what it has to do? Only when it is to be replaced as soon as it is idle."""
+    scheduler = state.scheduler
+    return (
+        scheduler is not None
+        and scheduler.running
+        and when(state.cluster) == "WhenIdle"
+        and not scheduler_is_current(scheduler, state.cluster)
+    )
+
+
 def plan_cluster(
     state: ClusterState,
     now: float,
     *,
+    load: Load | None = None,
+    silence: str = "",
     default_image: str,
     control: ControlApi,
     token: str,
@@ -78,44 +105,35 @@ def plan_cluster(
 ) -> Plan:
     """The next step: what is missing is created, what ended is cleared away, what the user changed is handed on.
 
+    :param load: what the scheduler says it has to do; None if it was not asked or does not answer.
+    :param silence: why it does not answer, in words.
     :param token: a new secret, used if a scheduler pod is created.
     """
     draft, cluster = Draft(), state.cluster
     if cluster.meta.deleting is not None:
         return draft.done()
-    _scheduler(
-        state,
-        now,
-        draft,
-        default_image=default_image,
-        control=control,
-        token=token,
-        reserved=reserved,
-    )
+
+    def manifest() -> JSON:
+        return pods.scheduler_pod(
+            cluster, default_image=default_image, control=control, token=token, reserved=reserved
+        )
+
+    _scheduler(state, now, draft, manifest)
     if state.service is None:
         draft.add(Create("Service", (services.scheduler_service(cluster, reserved=reserved),)))
     elif not state.owns(state.service):
         draft.look_again(PREDECESSOR_S)
-    elif state.service.meta.deleting is None and _service_outdated(state.service, cluster):
-        want = services.scheduler_service(cluster, reserved=reserved)
-        metadata = {"annotations": want["metadata"]["annotations"]}
-        draft.add(
-            Patch("Service", state.service.meta, {"metadata": metadata, "spec": want["spec"]})
-        )
+    elif state.service.meta.deleting is None:
+        patch = services.service_patch(cluster, state.service, reserved=reserved)
+        if patch:
+            draft.add(Patch("Service", state.service.meta, patch))
     _groups(state, draft, reserved)
+    if state.scheduler is not None:
+        _keep_current(state, state.scheduler, now, draft, load, silence, manifest, reserved)
     return draft.done()
 
 
-def _scheduler(
-    state: ClusterState,
-    now: float,
-    draft: Draft,
-    *,
-    default_image: str,
-    control: ControlApi,
-    token: str,
-    reserved: tuple[str, ...],
-) -> None:
+def _scheduler(state: ClusterState, now: float, draft: Draft, manifest: Callable[[], JSON]) -> None:
     for pod in state.schedulers:
         if pod.meta.deleting is not None:
             if pod.meta.owner_kind != state.cluster.kind:
@@ -146,17 +164,88 @@ def _scheduler(
         elif not state.owns(pod):
             draft.look_again(PREDECESSOR_S)
     if not state.schedulers:
-        manifest = pods.scheduler_pod(
-            state.cluster,
-            default_image=default_image,
-            control=control,
-            token=token,
-            reserved=reserved,
-        )
         draft.add(
-            Create("Pod", (manifest,)),
+            Create("Pod", (manifest(),)),
             Emit("SchedulerCreated", f"created {names.scheduler_name(state.cluster.meta.name)}"),
         )
+
+
+def _keep_current(
+    state: ClusterState,
+    scheduler: Pod,
+    now: float,
+    draft: Draft,
+    load: Load | None,
+    silence: str,
+    manifest: Callable[[], JSON],
+    reserved: tuple[str, ...],
+) -> None:
+    """Bring the scheduler pod to what is declared: its labels as it runs, its spec by another pod, in due time."""
+    cluster = state.cluster
+    patch = metadata_patch(with_note(pods.scheduler_metadata(cluster, reserved)), scheduler.meta)
+    if patch:
+        draft.add(Patch("Pod", scheduler.meta, {"metadata": patch}))
+    if scheduler_is_current(scheduler, cluster):
+        return
+    why, again = waits_because(state, scheduler, now, load, silence)
+    # Before the old pod goes, and as soon as the change is made: a spec that is refused is found while all goes on.
+    tried = manifest()
+    draft.add(TryOut("Pod", tried, target(cluster), again=why is None))
+    if why is None:
+        draft.add(
+            Delete("Pod", scheduler.meta),
+            Emit("SchedulerUpdating", f"{scheduler.meta.name} is replaced: its spec changed"),
+        )
+        return
+    draft.held = why
+    if again is not None:
+        draft.look_again(again)
+    if _deadline_of_wait(cluster) is not None and _waits_since(scheduler, cluster) is None:
+        note = {labels.UPDATE_WAITS: f"{target(cluster)} {words.timestamp(now)}"}
+        draft.add(Patch("Pod", scheduler.meta, {"metadata": {"annotations": note}}))
+
+
+def waits_because(
+    state: ClusterState, scheduler: Pod, now: float, load: Load | None, silence: str
+) -> tuple[str | None, float | None]:
+    """Why a scheduler of an earlier spec is not replaced yet (None: now), and when to look again (seconds)."""
+    cluster = state.cluster
+    strategy = when(cluster)
+    never_served = not scheduler.ready and labels.WAS_READY not in scheduler.meta.annotations
+    if strategy == "OnDelete":
+        return "delete the pod to renew it", None
+    if strategy == "Immediate" or not scheduler.running or (never_served and load is None):
+        return None, None
+    if load is not None and not load.tasks and not load.results:
+        return None, None
+    if load is None:
+        why = f"the scheduler {silence or 'was not asked'}"
+    else:
+        busy = ["tasks are running or waiting"] if load.tasks else []
+        busy += ["results are in memory"] if load.results else []
+        why = " and ".join(busy)
+    deadline, since = _deadline_of_wait(cluster), _waits_since(scheduler, cluster)
+    again: float = POLL_IDLE_S
+    if deadline is not None and since is not None:
+        left = since + deadline - now
+        if left <= 0:
+            return None, None
+        again = min(again, left)
+    return f"it is replaced when the cluster is idle; now {why}", again
+
+
+def _deadline_of_wait(cluster: CustomResource) -> float | None:
+    value = (cluster.spec.get("updateStrategy") or {}).get("schedulerDeadlineSeconds")
+    return None if value is None else float(value)
+
+
+def _waits_since(scheduler: Pod, cluster: CustomResource) -> float | None:
+    """Since when this very change waits, as noted on the scheduler pod."""
+    what, _, since = scheduler.meta.annotations.get(labels.UPDATE_WAITS, "").rpartition(" ")
+    try:
+        return parse_time(since) if what == target(cluster) else None
+    except ValueError:
+        return None
 
 
 def _groups(state: ClusterState, draft: Draft, reserved: tuple[str, ...]) -> None:
@@ -190,10 +279,6 @@ def _groups(state: ClusterState, draft: Draft, reserved: tuple[str, ...]) -> Non
             )
 
 
-def _service_outdated(service: Service, cluster: CustomResource) -> bool:
-    return service.meta.annotations.get(labels.REVISION) != services.service_revision(cluster)
-
-
 def _groups_current(state: ClusterState) -> bool:
     existing = {g.name: g.group for g in state.groups if g.group is not None}
     for want in groups.declared_groups(state.cluster):
@@ -222,7 +307,8 @@ def is_complete(state: ClusterState) -> bool:
         and scheduler.ready
         and state.service is not None
         and state.owns(state.service)
-        and not _service_outdated(state.service, state.cluster)
+        and state.service.meta.annotations.get(labels.REVISION)
+        == services.service_revision(state.cluster)
         and _groups_current(state)
         and all(is_up(g) for g in state.groups)
     )
@@ -290,11 +376,16 @@ def groups_refused(state: ClusterState, now: float) -> list[Problem]:
 
 
 def cluster_status(
-    state: ClusterState, now: float, *, problems: Sequence[Problem] = ()
+    state: ClusterState,
+    now: float,
+    *,
+    problems: Sequence[Problem] = (),
+    waits: str | None = None,
 ) -> tuple[JSON, float | None]:
     """Status of a cluster, and when it will change by itself (seconds), if it will.
 
     :param problems: what the API server refused in this round.
+    :param waits: why a changed scheduler is not replaced yet.
     """
     cluster, scheduler = state.cluster, state.scheduler
     deadline = cluster.spec.get("progressDeadlineSeconds")
@@ -303,6 +394,10 @@ def cluster_status(
     live = [p for g in state.groups for p in g.live]
     desired, ready = sum(g.want for g in state.groups), sum(p.ready for p in live)
     count = f"{ready} of {words.workers(desired)} ready"
+    if any(g.old for g in state.groups):
+        updated = sum(g.is_current(p) for g in state.groups for p in g.live)
+        count += f", {updated} of {desired} updated"
+    current = scheduler is None or scheduler_is_current(scheduler, cluster)
     scheduler_problem = first_problem(
         [scheduler] if scheduler else [p for p in state.schedulers if p.finished], problems
     )
@@ -320,7 +415,10 @@ def cluster_status(
     else:
         phase = "Running"
         problem = first_problem(live, [*problems, *groups_refused(state, now)])
-        if is_complete(state) or was_ready(state):
+        refused = None if current else next((p for p in problems if p.refused), None)
+        if refused is not None:  # the running scheduler goes on
+            found = unready(f"scheduler ready, {count}", refused, now, deadline=deadline)
+        elif is_complete(state) or was_ready(state):
             text = f"scheduler ready, {count}"
             found = words.ready("ClusterReady", f"{text}; {problem.message}" if problem else text)
             problem = None
@@ -337,9 +435,12 @@ def cluster_status(
     warning = scheduler.meta.annotations.get(labels.SPEC_WARNING) if scheduler else None
     if warning:
         found.append(words.spec_warning(warning))
-    if scheduler is not None and outdated(scheduler, cluster):
-        message = f"{scheduler.meta.name} runs an earlier spec; delete the pod to renew it"
-        found.append(words.Condition(words.UPDATE_PENDING, True, "EarlierSpec", message))
+    if scheduler is not None and not current:
+        message = (
+            f"{scheduler.meta.name} runs an earlier spec; {waits or 'it is about to be replaced'}"
+        )
+        reason = "WaitsForDelete" if when(cluster) == "OnDelete" else "WaitsForIdle"
+        found.append(words.Condition(words.UPDATE_PENDING, True, reason, message))
     found += words.not_supported(cluster.spec, NOT_SUPPORTED)
     name, namespace = cluster.meta.name, cluster.meta.namespace
     out: JSON = {

@@ -14,7 +14,9 @@ from typing import Any
 
 from dask_gitops import status as words
 from dask_gitops.plan.actions import Create, Delete, Draft, Emit, Patch, Plan, Retire, Undrain
+from dask_gitops.plan.rollout import Budget, image_to_hold, is_of, is_restarted
 from dask_gitops.resources import groups, labels, pods
+from dask_gitops.resources.metadata import metadata_patch, with_note
 from dask_gitops.resources.observed import CustomResource, Pod, Problem
 from dask_gitops.resources.revision import revision
 
@@ -26,7 +28,7 @@ REGISTRATION_S = (
 )
 RETRY_HELD_S = 10  # how often a scale-down that cannot go on is tried again
 REPLACE_S = 30  # a pod that ends at once is replaced this long after its creation, not in a circle
-NOT_SUPPORTED = ("updateStrategy",)  # fields of the spec that nothing reads yet
+UNREACHABLE_S = 60  # with whenUnreachable: Drain, workers go this long after they were marked
 PROGRESS_DEADLINE_S = 600  # from here on a problem needs a person
 
 
@@ -87,6 +89,37 @@ class GroupState:
         """How many workers there should be. A number that nobody gives is held: what lives now, or 1 at the start."""
         return len(self.live) or 1 if self.declared is None else self.declared
 
+    @cached_property
+    def held_image(self) -> str | None:
+        """The image that workers keep until the scheduler changes its own too; None: they wait for nothing."""
+        if self.cluster is None or self.group is None:
+            return None
+        return image_to_hold(self.scheduler, self.cluster, self.group, self.live)
+
+    @cached_property
+    def revision(self) -> str | None:
+        """Of the workers' spec; None for a removed group."""
+        if self.cluster is None or self.group is None:
+            return None
+        return pods.worker_revision(self.cluster, self.group)
+
+    def is_current(self, pod: Pod) -> bool:
+        """Was this pod made from what is declared now? There is nothing to be renewed in a removed group."""
+        if self.cluster is None or self.revision is None:
+            return True
+        followed = pod.meta.annotations.get(labels.SCHEDULER_IMAGE)
+        follows = None in (followed, self.scheduler) or followed == getattr(
+            self.scheduler, "image", None
+        )
+        return follows and is_of(pod, self.revision) and is_restarted(pod, self.cluster)
+
+    @cached_property
+    def old(self) -> frozenset[str]:
+        """Uids of the live workers of an earlier spec that are to be replaced now."""
+        if self.held_image is not None or self.declared is None:
+            return frozenset()  # a number that is not written down yet would grow with the surge
+        return frozenset(p.meta.uid for p in self.live if not self.is_current(p))
+
     @property
     def drain_timeout(self) -> float:
         for resource in (self.group, self.cluster):
@@ -95,12 +128,73 @@ class GroupState:
         return pods.DRAIN_TIMEOUT_S
 
 
+@dataclass(frozen=True, slots=True)
+class Turnover:
+    """Which workers come and go next.
+
+    :ivar missing: how many are to be made.
+    :ivar cancel: never started, so nothing is lost with them.
+    :ivar drain: sets of workers, and how many of each are to leave.
+    :ivar rolling: workers of an earlier spec are being replaced.
+    """
+
+    missing: int
+    cancel: tuple[Pod, ...]
+    drain: tuple[tuple[tuple[Pod, ...], int], ...]
+    rolling: bool = False
+
+    @property
+    def leave(self) -> int:
+        return sum(number for _, number in self.drain)
+
+
+def turnover(state: GroupState) -> Turnover:
+    """The next step from the workers that there are to the number and kind that is declared."""
+    old = [p for p in state.staying if p.meta.uid in state.old]
+    if old:
+        new = [p for p in state.staying if p.meta.uid not in state.old]
+        return _roll(state, old, new)
+    missing, cancel, drain = _resize(state.staying, state.want)
+    return Turnover(missing, cancel, (drain,))
+
+
+def _resize(
+    some: Sequence[Pod], want: int
+) -> tuple[int, tuple[Pod, ...], tuple[tuple[Pod, ...], int]]:
+    surplus = max(0, len(some) - want)
+    pending = sorted((p for p in some if not p.started), key=lambda p: -p.serial)[:surplus]
+    started = tuple(p for p in some if p.started)
+    return max(0, want - len(some)), tuple(pending), (started, surplus - len(pending))
+
+
+def _roll(state: GroupState, old: Sequence[Pod], new: Sequence[Pod]) -> Turnover:
+    """As a Deployment does it: new ones within the surge, old ones as far as enough are ready without them."""
+    want, budget = state.want, Budget.of(state.want, state.group, state.cluster)
+    at_least = want - budget.unavailable
+    cancel = tuple(p for p in old if not p.started)
+    ready_old = tuple(p for p in old if p.started and p.ready)
+    broken = tuple(p for p in old if p.started and not p.ready)
+    ready_new = sum(p.ready for p in new)
+    room = len(ready_old) + len(broken) + ready_new - at_least
+    free = len(state.live) - len(cancel)
+    _, surplus_new, drain_new = _resize(new, want)
+    return Turnover(
+        missing=max(0, min(want - len(new), want + budget.surge - free)),
+        cancel=(*cancel, *surplus_new),
+        drain=(
+            (broken, max(0, min(len(broken), room))),
+            (ready_old, max(0, min(len(ready_old), len(ready_old) + ready_new - at_least))),
+            drain_new,
+        ),
+        rolling=True,
+    )
+
+
 def needs_scheduler(state: GroupState) -> bool:
     """Must the scheduler be asked before this group can be planned? Never for a group that is as it should be."""
     if state.cluster is None or state.scheduler is None:
         return False
-    started = [p for p in state.staying if p.started]
-    return bool(state.leaving) or (bool(started) and len(started) > state.want)
+    return bool(state.leaving) or turnover(state).leave > 0
 
 
 def plan_group(
@@ -123,13 +217,15 @@ def plan_group(
         return draft.done()  # garbage collection takes the pods of a deleted cluster
     if state.group is None and groups.declares(state.cluster, state.name):
         return draft.done()  # somebody deleted it, and it comes back: no worker has to go
+    _metadata(state, draft, reserved)
+    flow = turnover(state)
     fresh = 0  # ended right after their start: they hold their places for a moment
     for pod in state.pods:
         if pod.finished and pod.meta.deleting is None:
             # A worker ends with its scheduler: that says nothing against its successor.
             orphaned = state.scheduler and pod.meta.created < state.scheduler.meta.created
             wait = 0.0 if orphaned else may_be_replaced_in(pod, now)
-            if wait > 0 and fresh < state.want - len(state.staying):
+            if wait > 0 and fresh < flow.missing:
                 fresh += 1
                 draft.look_again(wait)
                 continue
@@ -140,8 +236,7 @@ def plan_group(
     if state.group is not None and state.declared is None:
         body = {"spec": {"replicas": state.want}}
         draft.add(Patch("DaskWorkerGroup", state.group.meta, body, subresource="scale"))
-    surplus = len(state.staying) + fresh - state.want
-    missing = max(0, -surplus)
+    missing = flow.missing - fresh
     reclaimed = _reclaimable(state, workers)[:missing]
     if reclaimed:  # who was about to leave stays, as far as the scheduler can be told
         draft.add(
@@ -150,12 +245,32 @@ def plan_group(
     # Before new pods: a quota that refuses them must not keep old ones from going.
     if state.leaving:
         _retire(state, workers, now, draft, silence, stay={p.meta.uid for p, _ in reclaimed})
+    _cancel(flow, draft)
     missing -= len(reclaimed)
     if missing:
-        _grow(state, missing, now, draft, default_image=default_image, reserved=reserved)
-    elif surplus > 0:
-        _choose(state, workers, surplus, now, draft, silence)
+        _grow(
+            state,
+            missing,
+            now,
+            draft,
+            rolling=flow.rolling,
+            default_image=default_image,
+            reserved=reserved,
+        )
+    if flow.leave:
+        _choose(state, flow, workers, now, draft, silence)
     return draft.done()
+
+
+def _metadata(state: GroupState, draft: Draft, reserved: tuple[str, ...]) -> None:
+    """Changed labels and annotations reach the live pods as they are; nothing restarts."""
+    if state.cluster is None or state.group is None:
+        return
+    want = with_note(pods.worker_metadata(state.cluster, state.group, reserved))
+    for pod in state.live:
+        patch = metadata_patch(want, pod.meta)
+        if patch:
+            draft.add(Patch("Pod", pod.meta, {"metadata": patch}))
 
 
 def may_be_replaced_in(pod: Pod, now: float) -> float:
@@ -169,6 +284,7 @@ def _grow(
     now: float,
     draft: Draft,
     *,
+    rolling: bool,
     default_image: str,
     reserved: tuple[str, ...],
 ) -> None:
@@ -193,25 +309,17 @@ def _grow(
                     state.group,
                     serial,
                     default_image=scheduler.image or default_image,
-                    follow=outdated(scheduler, state.cluster),
+                    held_image=state.held_image,
                     reserved=reserved,
                     warning=warning,
                 )
                 for serial in range(first, first + missing)
             ),
         ),
-        Emit("ScaledUp", f"created {words.workers(missing)}, {state.want} wanted"),
+        Emit("Updating", f"created {words.workers(missing)} of the new spec")
+        if rolling
+        else Emit("ScaledUp", f"created {words.workers(missing)}, {state.want} wanted"),
     )
-
-
-def outdated(scheduler: Pod, cluster: CustomResource) -> bool:
-    """Does the scheduler run an earlier spec than the cluster's?"""
-    return is_earlier(scheduler, pods.scheduler_revision(cluster))
-
-
-def is_earlier(pod: Pod, current: str) -> bool:
-    """Was this pod made from another spec than the current one?"""
-    return pod.meta.annotations.get(labels.REVISION, current) != current
 
 
 def _reclaimable(
@@ -220,20 +328,20 @@ def _reclaimable(
     if workers is None:
         return []
     matched, _ = match(state, workers)
-    found = [(p, [w.id for w in matched.get(p.meta.uid, [])]) for p in state.leaving]
+    current = (p for p in state.leaving if p.meta.uid not in state.old)
+    found = [(p, [w.id for w in matched.get(p.meta.uid, [])]) for p in current]
     return [(p, ids) for p, ids in found if ids]
 
 
 def _known_warning(state: GroupState) -> str | None:
     if state.group is None or state.cluster is None:
         return None
-    current = pods.worker_revision(state.cluster, state.group)
     return next(
         (
             p.meta.annotations[labels.SPEC_WARNING]
             for p in state.pods
             if labels.SPEC_WARNING in p.meta.annotations
-            and p.meta.annotations.get(labels.REVISION) == current
+            and p.meta.annotations.get(labels.REVISION) == state.revision
         ),
         None,
     )
@@ -270,30 +378,31 @@ def match(
     return matched, strangers
 
 
+def _cancel(flow: Turnover, draft: Draft) -> None:
+    draft.add(*(Delete("Pod", pod.meta) for pod in flow.cancel))
+    if flow.cancel:
+        which = words.workers(len(flow.cancel))
+        draft.add(
+            Emit("Updating", f"cancelled {which} of an earlier spec that had not started")
+            if flow.rolling
+            else Emit("ScaledDown", f"cancelled {which} that had not started")
+        )
+
+
 def _choose(
     state: GroupState,
+    flow: Turnover,
     workers: Sequence[Worker] | None,
-    surplus: int,
     now: float,
     draft: Draft,
     silence: str,
 ) -> None:
-    """Pods that never started go at once; then workers are marked to leave, idle and light ones first."""
-    pending = sorted((p for p in state.staying if not p.started), key=lambda p: -p.serial)[:surplus]
-    for pod in pending:
-        draft.add(Delete("Pod", pod.meta))
-    if pending:
-        draft.add(
-            Emit("ScaledDown", f"cancelled {words.workers(len(pending))} that had not started")
-        )
-    surplus -= len(pending)
-    if not surplus:
-        return
-    started = [p for p in state.staying if p.started]
-    if workers is None and state.want > 0:
-        draft.held = (
-            f"{words.workers(surplus)} should go, but the scheduler {silence or 'is not running'}"
-        )
+    """Workers are marked to leave, idle and light ones first."""
+    if flow.rolling and state.want and not (state.scheduler and state.scheduler.ready):
+        return  # it is starting, and its workers with it
+    if workers is None and state.want > 0 and not _may_go_unasked(state):
+        which = "workers of an earlier spec" if flow.rolling else words.workers(flow.leave)
+        draft.held = f"{which} should go, but the scheduler {silence or 'is not running'}"
         draft.look_again(RETRY_HELD_S)
         return
     matched, strangers = match(state, workers or ())
@@ -309,14 +418,22 @@ def _choose(
             -pod.serial,
         )
 
-    victims = sorted(started, key=load)[:surplus]
+    victims = [p for some, number in flow.drain for p in sorted(some, key=load)[:number]]
     for pod in victims:
         body = {"metadata": {"annotations": {labels.RETIRING: words.timestamp(now)}}}
         draft.add(Patch("Pod", pod.meta, body))
+    which = words.workers(len(victims)) + (" of an earlier spec" if flow.rolling else "")
+    verb = "hands over its" if len(victims) == 1 else "hand over their"
+    leave = "leaves" if len(victims) == 1 else "leave"
     draft.add(
-        Emit("ScalingDown", f"{words.workers(len(victims))} hand over their results and leave")
+        Emit("Updating" if flow.rolling else "ScalingDown", f"{which} {verb} results and {leave}")
     )
     draft.look_again(0)
+
+
+def _may_go_unasked(state: GroupState) -> bool:
+    """Does the user want workers to go, by their own hand-over, although the scheduler cannot be asked?"""
+    return state.cluster is not None and state.cluster.spec.get("whenUnreachable") == "Drain"
 
 
 def _retire(
@@ -331,6 +448,9 @@ def _retire(
     timeout, to_zero = state.drain_timeout, state.want == 0
     since = {p.meta.uid: now - (p.retiring or now) for p in state.leaving}
     if workers is None:
+        if _may_go_unasked(state) and not to_zero:
+            _go_unasked(state, now, draft, silence)
+            return
         overdue = [p for p in state.leaving if to_zero and since[p.meta.uid] > timeout]
         for pod in overdue:
             draft.add(Delete("Pod", pod.meta))
@@ -373,6 +493,20 @@ def _retire(
             draft.look_again(1)
 
 
+def _go_unasked(state: GroupState, now: float, draft: Draft, silence: str) -> None:
+    """One after the other, so that each can hand over to those that stay; the silence may end meanwhile."""
+    if any(p.meta.deleting is not None for p in state.pods):
+        return  # its end is news
+    pod = min(state.leaving, key=lambda p: (p.retiring or now, p.serial))
+    wait = (pod.retiring or now) + UNREACHABLE_S - now
+    if wait > 0:
+        draft.held = f"{words.workers(len(state.leaving))} should go; the scheduler {silence or 'is not running'}"
+        draft.look_again(wait)
+        return
+    text = f"{pod.meta.name} goes unasked: the scheduler {silence or 'is not running'}"
+    draft.add(Delete("Pod", pod.meta), Emit("DrainedUnasked", text, warning=True))
+
+
 # ---- status
 
 
@@ -380,7 +514,7 @@ def ready_revision(state: GroupState) -> str | None:
     """What "was up once" is remembered for: the meaning of the workers' spec and their number."""
     if state.group is None or state.cluster is None:
         return None
-    return revision(pods.worker_revision(state.cluster, state.group), state.want)
+    return revision(state.revision, state.want, state.cluster.spec.get("restartedAt"))
 
 
 def was_ready(state: GroupState) -> bool:
@@ -391,10 +525,11 @@ def was_ready(state: GroupState) -> bool:
 
 
 def is_up(state: GroupState) -> bool:
-    """Exactly the workers that are wanted, all ready, on a running scheduler."""
+    """Exactly the workers that are wanted, all ready and of the current spec, on a running scheduler."""
     return (
         state.scheduler is not None
         and state.scheduler.ready
+        and not state.old
         and len(state.live) == state.want
         and all(p.ready for p in state.live)
     )
@@ -445,15 +580,15 @@ def group_status(
     again: float | None = None
     if state.cluster is None:
         found = words.reconciling("ClusterMissing", f"waits for DaskCluster {cluster_name}")
-        updated = old = 0
+        updated = 0
     else:
-        current = pods.worker_revision(state.cluster, group)
-        updated = sum(p.meta.annotations.get(labels.REVISION) == current for p in live)
-        old = sum(is_earlier(p, current) for p in live)
+        updated = sum(state.is_current(p) for p in live)
         scheduler_down = state.scheduler is None or not state.scheduler.ready
         problem = first_problem([*live, *(p for p in state.pods if p.finished)], problems)
         count = f"{len(ready)} of {words.workers(state.want)} ready"
-        if len(live) > state.want:
+        if state.old:
+            count += f", {updated} of {state.want} updated"
+        elif len(live) > state.want:
             count += f", {len(live) - state.want} on the way out"
         if scheduler_down:
             found = words.reconciling("SchedulerNotReady", f"{count}; the scheduler is not ready")
@@ -466,15 +601,12 @@ def group_status(
                 again = left + 1
     if held:
         found.append(words.Condition(words.SCALE_DOWN_HELD, True, "NothingIsDiscarded", held))
-    if old:
-        message = (
-            f"{old} of {words.workers(len(live))} run an earlier spec; delete a pod to renew it"
-        )
-        found.append(words.Condition(words.UPDATE_PENDING, True, "EarlierSpec", message))
+    if state.held_image is not None and updated < len(live):
+        message = f"{words.workers(len(live) - updated)} of an earlier spec wait for the scheduler, whose image changes too"
+        found.append(words.Condition(words.UPDATE_PENDING, True, "WaitsForScheduler", message))
     warning = _known_warning(state)
     if warning:
         found.append(words.spec_warning(warning))
-    found += words.not_supported(group.spec, NOT_SUPPORTED)
     return {
         "observedGeneration": group.meta.generation,
         "conditions": words.conditions(found, group.status, group.meta.generation, now),

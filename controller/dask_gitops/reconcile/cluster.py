@@ -14,9 +14,14 @@ async def reconcile_cluster(world: World, key: Key) -> None:
     if cluster is None or cluster.meta.deleting is not None:
         return  # garbage collection does the rest
     settings = world.settings
+    load, silence = None, ""
+    if plan.needs_load(world.cluster_state(cluster)):
+        load, silence = await world.ask_load(cluster)
     steps = plan.plan_cluster(
         world.cluster_state(cluster),
         world.clock(),
+        load=load,
+        silence=silence,
         default_image=settings.dask_image,
         control=world.control,
         token=secrets.token_urlsafe(32),
@@ -28,7 +33,9 @@ async def reconcile_cluster(world: World, key: Key) -> None:
     if latch is not None:
         await world.patch(latch)
         state = world.cluster_state(cluster)
-    status, again = plan.cluster_status(state, world.clock(), problems=done.problems)
+    status, again = plan.cluster_status(
+        state, world.clock(), problems=done.problems, waits=steps.held
+    )
     await world.write_status(cluster, status)
     for seconds in (steps.again, again, retry_after(done.problems)):
         if seconds is not None:

@@ -25,8 +25,8 @@ from dask_gitops.kube.resource import (
     Resource,
 )
 from dask_gitops.metrics import Metrics
-from dask_gitops.plan.actions import Action, Create, Delete, Emit, Patch, Retire, Undrain
-from dask_gitops.plan.cluster import ClusterState
+from dask_gitops.plan.actions import Action, Create, Delete, Emit, Patch, Retire, TryOut, Undrain
+from dask_gitops.plan.cluster import ClusterState, Load
 from dask_gitops.plan.workergroup import GroupState, Worker
 from dask_gitops.resources import labels, names
 from dask_gitops.resources.observed import CustomResource, Meta, Pod, Problem, Service
@@ -43,6 +43,7 @@ log = logging.getLogger(__name__)
 WAIT_S = 2.0  # how long a retire call may wait inside the scheduler
 RETRY_S = 10  # a quota or missing rights may change without any event for us
 REFUSED_S = 60  # so may an admission rule
+UNFINISHED = ("waiting", "processing", "queued", "no-worker")  # Dask's states of tasks to be done
 FORBIDDEN_S = 60  # missing rights may still be on their way (RBAC is applied beside the objects)
 RESOURCES: Mapping[str, Resource] = {
     r.kind: r for r in (PODS, SERVICES, DASKCLUSTERS, DASKWORKERGROUPS, DASKAUTOSCALERS, DASKJOBS)
@@ -188,6 +189,8 @@ class World:
     )
     # (uid, reason) -> since when the API server refuses this. A report only: losing it restarts a clock.
     _refused: dict[tuple[str, str], float] = field(default_factory=dict)
+    # (namespace, cluster) -> (uid, what was tried out with success).
+    _tried: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
     # (namespace, group) -> (cluster uid, highest serial seen): a scheduler may still list a worker that is gone, and
     # refuses its name to another one. A restart forgets this; then the API server's 409 still prevents twins.
     _highest: dict[tuple[str, str], tuple[str, int]] = field(default_factory=dict)
@@ -268,6 +271,18 @@ class World:
             Worker(w.id, w.host, w.name, w.processing, w.bytes, w.actors) for w in state.workers
         ]
 
+    async def ask_load(self, cluster: CustomResource) -> tuple[Load | None, str]:
+        """What the cluster's scheduler has to do; or None, and why it does not answer, in words."""
+        scheduler = self.cluster_state(cluster).scheduler
+        if scheduler is None:
+            return None, "is not running"
+        try:
+            state = await self.schedulers.state(*self._address(scheduler))
+        except SchedulerUnavailable as error:
+            return None, error.reason
+        tasks = sum(state.tasks.get(word, 0) for word in UNFINISHED)
+        return Load(tasks=tasks, results=state.tasks.get("memory", 0)), ""
+
     def _address(self, scheduler: Pod) -> tuple[str, str]:
         if not scheduler.ip or not scheduler.running:
             raise SchedulerUnavailable("is not running")
@@ -321,6 +336,8 @@ class World:
         for action in some:
             if isinstance(action, Create):
                 await self._create(action)
+            elif isinstance(action, TryOut):
+                await self._try_out(action, subject)
             elif isinstance(action, Emit):
                 await self._emit(action, subject)
             elif scheduler is not None:
@@ -343,6 +360,18 @@ class World:
                 for manifest in todo:
                     manifest["metadata"]["annotations"][labels.SPEC_WARNING] = warnings[0]
             size *= 2
+
+    async def _try_out(self, action: TryOut, subject: CustomResource) -> None:
+        """A quota and the name of the object that is to be replaced are in the way now, and will not be then."""
+        namespace, word = subject.meta.namespace, (subject.meta.uid, action.word)
+        if self._tried.get((namespace, subject.meta.name)) == word and not action.again:
+            return
+        try:
+            await self.api.create(RESOURCES[action.kind], namespace, action.manifest, dry_run=True)
+        except ApiError as error:
+            if not (error.is_already_exists or error.is_forbidden_quota):
+                raise
+        self._tried[namespace, subject.meta.name] = word
 
     async def _create_one(self, kind: str, manifest: JSON) -> str | None:
         """:return: what the API server warned of, if that is not on the object already."""

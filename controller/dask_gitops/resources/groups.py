@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
 from typing import Any
 
 from dask_gitops.resources import labels, names
+from dask_gitops.resources.metadata import metadata_patch, users_metadata, with_note
 from dask_gitops.resources.observed import CustomResource
 from dask_gitops.resources.pods import owner_reference
 from dask_gitops.resources.revision import canonical, merge_patch, without, without_nulls
@@ -36,6 +36,7 @@ def _group(cluster: CustomResource, name: str, declared: JSON, reserved: tuple[s
     spec: JSON = {"cluster": cluster.meta.name, "worker": worker}
     if cluster.spec.get("drainTimeout") is not None:
         spec["drainTimeout"] = cluster.spec["drainTimeout"]
+    users = with_note(users_metadata([cluster], None, reserved))
     return {
         "apiVersion": "kubernetes.dask.org/v1",
         "kind": "DaskWorkerGroup",
@@ -43,11 +44,11 @@ def _group(cluster: CustomResource, name: str, declared: JSON, reserved: tuple[s
             "name": name,
             "namespace": cluster.meta.namespace,
             "labels": {
-                **labels.handed_on(cluster.meta.labels, reserved),
+                **users["labels"],
                 **labels.cluster_selector(cluster.meta.name, labels.WORKER_GROUP),
             },
             "annotations": {
-                **labels.handed_on(cluster.meta.annotations, reserved),
+                **users["annotations"],
                 labels.CLUSTER_REPLICAS: "" if replicas is None else str(replicas),
             },
             "ownerReferences": [owner_reference(cluster)],
@@ -70,18 +71,10 @@ def group_patch(want: JSON, group: CustomResource) -> JSON:
     # Compared by meaning, patched in the user's spelling: nulls and other spellings of a quantity change nothing.
     same = have == means or canonical(have) == canonical(means)
     spec: JSON = {} if same else merge_patch(have, without_nulls(means))
-    annotations = _missing(want["metadata"]["annotations"], group.meta.annotations)
+    metadata = metadata_patch(want["metadata"], group.meta)
     # Without any note of a last copy the group comes from another operator: its number may have been scaled.
     noted = labels.CLUSTER_REPLICAS in group.meta.annotations
-    if noted and labels.CLUSTER_REPLICAS in annotations and replicas is not None:
+    copied = labels.CLUSTER_REPLICAS not in metadata.get("annotations", ())
+    if noted and not copied and replicas is not None:
         spec.setdefault("worker", {})["replicas"] = replicas
-    metadata = {
-        "labels": _missing(want["metadata"]["labels"], group.meta.labels),
-        "annotations": annotations,
-    }
-    metadata = {key: value for key, value in metadata.items() if value}
     return {key: value for key, value in (("metadata", metadata), ("spec", spec)) if value}
-
-
-def _missing(want: Mapping[str, str], have: Mapping[str, str]) -> JSON:
-    return {key: value for key, value in want.items() if have.get(key) != value}

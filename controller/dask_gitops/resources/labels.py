@@ -27,6 +27,12 @@ CLUSTER_REPLICAS = (
     "dask.org/cluster-replicas"  # on the default group: last number copied from the cluster
 )
 SPEC_WARNING = "dask.org/spec-warning"  # on pods: what the API server warned of when it took them
+HANDED_ON = "dask.org/handed-on"  # on what we create: which labels and annotations are the user's
+RESTARTED_AT = "dask.org/restarted-at"  # on pods: spec.restartedAt when they were made
+SCHEDULER_IMAGE = (
+    "dask.org/scheduler-image"  # on workers without an image of their own: whose image they took
+)
+UPDATE_WAITS = "dask.org/update-waits"  # on the scheduler pod: for which change, since when
 
 # Metadata of the custom resource that belongs to tools, never to the pods made from it.
 RESERVED_DOMAINS = (
@@ -53,6 +59,12 @@ def is_reserved(key: str, more: Iterable[str] = ()) -> bool:
     if domain.startswith(RESERVED_PREFIXES):
         return True
     return any(domain == d or domain.endswith("." + d) for d in (*RESERVED_DOMAINS, *more))
+
+
+def is_ours(key: str) -> bool:
+    """Is this a label or annotation key that only the controller may set on what it creates?"""
+    domain, slash, _ = key.partition("/")
+    return bool(slash) and (domain == "dask.org" or domain.endswith(".dask.org"))
 
 
 def handed_on(metadata: Mapping[str, str], reserved: Iterable[str] = ()) -> dict[str, str]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from dask_gitops.resources import labels, names
 from dask_gitops.resources.commands import modernised, option
+from dask_gitops.resources.metadata import users_metadata, with_note
 from dask_gitops.resources.observed import CustomResource, main_container
 from dask_gitops.resources.revision import revision, without
 
@@ -77,11 +78,31 @@ def scheduler_pod(
         annotations={
             "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
             labels.REVISION: scheduler_revision(cluster),
+            **_restarted_at(cluster),
         },
-        handed=[cluster],
-        declared=declared.get("metadata"),
-        reserved=reserved,
+        users=scheduler_metadata(cluster, reserved),
     )
+
+
+def scheduler_metadata(cluster: CustomResource, reserved: tuple[str, ...] = ()) -> JSON:
+    """The user's labels and annotations for the scheduler's Pod and Service."""
+    declared = cluster.spec.get("scheduler") or {}
+    return users_metadata([cluster], declared.get("metadata"), reserved)
+
+
+def worker_metadata(
+    cluster: CustomResource, group: CustomResource, reserved: tuple[str, ...] = ()
+) -> JSON:
+    """The user's labels and annotations for the group's Pods."""
+    declared = group.spec.get("worker") or {}
+    return users_metadata([cluster, group], declared.get("metadata"), reserved)
+
+
+def declared_image(spec: JSON | None, component: str, cluster: CustomResource) -> str | None:
+    """The image that the user names for the main container of a Pod spec; None: whatever the default is."""
+    main = main_container((spec or {}).get("containers") or [], component)
+    image: str | None = main.get("image") or cluster.spec.get("image")
+    return image
 
 
 def worker_pod(
@@ -90,7 +111,7 @@ def worker_pod(
     serial: int,
     *,
     default_image: str,
-    follow: bool = False,
+    held_image: str | None = None,
     reserved: tuple[str, ...] = (),
     warning: str | None = None,
 ) -> JSON:
@@ -98,7 +119,8 @@ def worker_pod(
 
     :param default_image: used when neither the container nor the cluster's ``spec.image`` names one; the running
         scheduler's image, so that versions never mix within a cluster.
-    :param follow: the scheduler still runs an earlier spec, so its image goes before the cluster's ``spec.image``.
+    :param held_image: run this image instead of the declared one, until the scheduler changes too; the Pod then counts
+        as one of an earlier spec.
     :param warning: what the API server warned of for this spec before, kept on the pod.
     """
     declared = group.spec.get("worker") or {}
@@ -107,8 +129,8 @@ def worker_pod(
     # A retired worker exits 0 and must not come back while nobody looks.
     spec.setdefault("restartPolicy", "OnFailure")
     container = _main(spec, labels.WORKER)
-    image = None if follow else cluster.spec.get("image")
-    container.setdefault("image", image or default_image)
+    named = container.get("image") or cluster.spec.get("image")
+    container["image"] = held_image or named or default_image
     if not container.get("command") and not container.get("args"):
         container["args"] = ["dask", "worker", "--name", "$(DASK_WORKER_NAME)"]
         container["args"] += ["--dashboard-address", f":{names.WORKER_DASHBOARD_PORT}"]
@@ -133,7 +155,11 @@ def worker_pod(
     if declared.get("resources"):
         resources = {key: float(value) for key, value in declared["resources"].items()}
         _add_env(container, "DASK_DISTRIBUTED__WORKER__RESOURCES", repr(resources))
-    annotations = {labels.REVISION: worker_revision(cluster, group)}
+    current = worker_revision(cluster, group)
+    annotations = {labels.REVISION: f"{current}-held" if held_image else current}
+    annotations |= _restarted_at(cluster)
+    if not named:
+        annotations[labels.SCHEDULER_IMAGE] = container["image"]
     if warning:
         annotations[labels.SPEC_WARNING] = warning
     return _pod(
@@ -145,9 +171,7 @@ def worker_pod(
             labels.SERIAL: str(serial),
         },
         annotations=annotations,
-        handed=[cluster, group],
-        declared=declared.get("metadata"),
-        reserved=reserved,
+        users=worker_metadata(cluster, group, reserved),
     )
 
 
@@ -163,6 +187,11 @@ def worker_revision(cluster: CustomResource, group: CustomResource) -> str:
     return revision(
         "worker", without(declared, "replicas", "metadata", "cluster"), cluster.spec.get("image")
     )
+
+
+def _restarted_at(cluster: CustomResource) -> dict[str, str]:
+    text = cluster.spec.get("restartedAt")
+    return {labels.RESTARTED_AT: str(text)} if text else {}
 
 
 def owner_reference(owner: CustomResource) -> JSON:
@@ -183,28 +212,18 @@ def _pod(
     *,
     ours: dict[str, str],
     annotations: dict[str, str],
-    handed: list[CustomResource],
-    declared: JSON | None,
-    reserved: tuple[str, ...],
+    users: JSON,
 ) -> JSON:
-    """Metadata in order of strength: handed on from the custom resources, the user's own for the pod, our keys."""
-    declared = declared or {}
-    all_labels: dict[str, str] = {}
-    all_annotations = {k: v for k, v in annotations.items() if not k.startswith("dask.org/")}
-    for resource in handed:
-        all_labels.update(labels.handed_on(resource.meta.labels, reserved))
-        all_annotations.update(labels.handed_on(resource.meta.annotations, reserved))
-    all_labels.update(declared.get("labels") or {})
-    all_annotations.update(declared.get("annotations") or {})
-    all_annotations.update({k: v for k, v in annotations.items() if k.startswith("dask.org/")})
+    """The user's metadata go before our annotations, never before the labels that selectors need."""
+    users = with_note(users)
     return {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {
             "name": name,
             "namespace": cluster.meta.namespace,
-            "labels": {**all_labels, **ours},
-            "annotations": all_annotations,
+            "labels": {**users["labels"], **ours},
+            "annotations": {**annotations, **users["annotations"]},
             "ownerReferences": [owner_reference(cluster)],
         },
         "spec": spec,

@@ -6,8 +6,9 @@ import copy
 from typing import Any
 
 from dask_gitops.resources import labels, names
-from dask_gitops.resources.observed import CustomResource, main_container
-from dask_gitops.resources.pods import owner_reference
+from dask_gitops.resources.metadata import metadata_patch, with_note
+from dask_gitops.resources.observed import CustomResource, Service, main_container
+from dask_gitops.resources.pods import owner_reference, scheduler_metadata
 from dask_gitops.resources.revision import revision
 
 JSON = dict[str, Any]
@@ -34,6 +35,7 @@ def scheduler_service(cluster: CustomResource, *, reserved: tuple[str, ...] = ()
             for name, port in _PORTS.items()
         ],
     )
+    users = with_note(scheduler_metadata(cluster, reserved))
     return {
         "apiVersion": "v1",
         "kind": "Service",
@@ -41,17 +43,26 @@ def scheduler_service(cluster: CustomResource, *, reserved: tuple[str, ...] = ()
             "name": names.scheduler_name(cluster.meta.name),
             "namespace": cluster.meta.namespace,
             "labels": {
-                **labels.handed_on(cluster.meta.labels, reserved),
+                **users["labels"],
                 **labels.cluster_selector(cluster.meta.name, labels.SCHEDULER),
             },
-            "annotations": {
-                **labels.handed_on(cluster.meta.annotations, reserved),
-                labels.REVISION: service_revision(cluster),
-            },
+            "annotations": {**users["annotations"], labels.REVISION: service_revision(cluster)},
             "ownerReferences": [owner_reference(cluster)],
         },
         "spec": spec,
     }
+
+
+def service_patch(
+    cluster: CustomResource, service: Service, *, reserved: tuple[str, ...] = ()
+) -> JSON:
+    """JSON merge patch that brings the existing Service to what the user wants; ``{}`` if it is there."""
+    want = scheduler_service(cluster, reserved=reserved)
+    metadata = metadata_patch(want["metadata"], service.meta)
+    patch: JSON = {"metadata": metadata} if metadata else {}
+    if labels.REVISION in metadata.get("annotations", ()):
+        patch["spec"] = want["spec"]
+    return patch
 
 
 def _target(cluster: CustomResource, name: str, port: int) -> int:

@@ -18,7 +18,6 @@ from dask_gitops.plan.workergroup import (
     ready_revision,
 )
 from dask_gitops.resources.observed import CustomResource, Pod, Problem
-from dask_gitops.resources.pods import scheduler_revision
 
 from tests.unit.objects import T0, cluster, ended, group, pending, running, scheduler, worker
 
@@ -543,7 +542,7 @@ def test_counts() -> None:
     starting = worker(2, status=running("10.0.0.3", ready=False))
     gone = worker(3, deleting=JUST_NOW)
     status, _ = group_status(state(worker(0), old, starting, gone), NOW)
-    assert (status["replicas"], status["readyReplicas"], status["updatedReplicas"]) == (3, 2, 0)
+    assert (status["replicas"], status["readyReplicas"], status["updatedReplicas"]) == (3, 2, 2)
     assert status["observedGeneration"] == 1
     assert status["selector"] == (
         "dask.org/cluster-name=demo,dask.org/component=worker,dask.org/workergroup-name=demo-default"
@@ -580,31 +579,6 @@ def test_another_number_or_spec_needs_another_latch() -> None:
 def conditions_of(of: GroupState) -> dict[str, tuple[str, str]]:
     status, _ = group_status(of, NOW)
     return {c["type"]: (c["reason"], c["message"]) for c in status["conditions"]}
-
-
-def test_a_pod_of_an_earlier_spec_is_told() -> None:
-    of = state(worker(0), worker(1), worker(2, annotations={"dask.org/revision": "earlier"}))
-    assert conditions_of(of)["UpdatePending"] == (
-        "EarlierSpec",
-        "1 of 3 workers run an earlier spec; delete a pod to renew it",
-    )
-
-
-def test_fields_that_nobody_acts_on_are_told() -> None:
-    of = state(worker(0), worker(1), worker(2), updateStrategy={"maxSurge": 1})
-    assert conditions_of(of)["NotSupportedYet"] == (
-        "FieldsIgnored",
-        "this version of the controller does not act on spec.updateStrategy yet",
-    )
-
-
-def test_new_workers_follow_a_scheduler_of_an_earlier_spec() -> None:
-    of = cluster({"image": "dask:new"})
-    for revision, image in (("earlier", "dask:old"), (scheduler_revision(of), "dask:new")):
-        pod = replace(scheduler(annotations={"dask.org/revision": revision}), image="dask:old")
-        found = plan(state(replicas=1, scheduler=pod, of=of))
-        (manifest,) = next(a for a in found.actions if isinstance(a, Create)).manifests
-        assert manifest["spec"]["containers"][0]["image"] == image
 
 
 def test_an_address_of_two_pods_tells_nothing() -> None:

@@ -124,7 +124,10 @@ def test_the_worker_of_an_empty_spec() -> None:
                 "dask.org/workergroup-name": "demo-default",
                 "dask.org/worker-serial": "0",
             },
-            "annotations": {"dask.org/revision": worker_revision(cluster(), group())},
+            "annotations": {
+                "dask.org/revision": worker_revision(cluster(), group()),
+                "dask.org/scheduler-image": "dask:1",
+            },
             "ownerReferences": pod["metadata"]["ownerReferences"],
         },
         "spec": {
@@ -429,7 +432,8 @@ def test_labels_and_annotations_in_order_of_strength() -> None:
         "dask.org/workergroup-name": "demo-default",
         "dask.org/worker-serial": "0",
     }
-    made["annotations"].pop("dask.org/revision")
+    for key in ("dask.org/revision", "dask.org/scheduler-image", "dask.org/handed-on"):
+        made["annotations"].pop(key)
     assert made["annotations"] == {
         "note": "n",
         "from": "group",
@@ -462,6 +466,7 @@ def test_reserved_metadata_is_not_handed_on() -> None:
     assert set(made["annotations"]) == {
         "mine.org/x",
         "cluster-autoscaler.kubernetes.io/safe-to-evict",
+        "dask.org/handed-on",
         "dask.org/revision",
     }
 
