@@ -140,7 +140,9 @@ class FakeSchedulers:
             )
             for worker, pod in pods.items()
         )
-        return State("scheduler", "2026.8.0", 0.0, None, 0, {}, rows)
+        held = sum(len(self.keys.get(worker, ())) for worker in pods)
+        tasks = {"memory": held, "processing": len(self.running & pods.keys())}
+        return State("scheduler", "2026.8.0", 0.0, None, 0, tasks, rows)
 
     async def retire(
         self,

@@ -316,9 +316,9 @@ def is_complete(state: ClusterState) -> bool:
 
 def was_ready(state: ClusterState) -> bool:
     scheduler = state.scheduler
-    return scheduler is not None and scheduler.meta.annotations.get(
-        labels.WAS_READY
-    ) == ready_revision(state.cluster)
+    if scheduler is None or any(g.old for g in state.groups):
+        return False
+    return scheduler.meta.annotations.get(labels.WAS_READY) == ready_revision(state.cluster)
 
 
 def latch(state: ClusterState) -> Patch | None:

@@ -133,12 +133,14 @@ class Turnover:
     """Which workers come and go next.
 
     :ivar missing: how many are to be made.
+    :ivar short: how many of those that were about to leave may stay instead.
     :ivar cancel: never started, so nothing is lost with them.
     :ivar drain: sets of workers, and how many of each are to leave.
     :ivar rolling: workers of an earlier spec are being replaced.
     """
 
     missing: int
+    short: int
     cancel: tuple[Pod, ...]
     drain: tuple[tuple[tuple[Pod, ...], int], ...]
     rolling: bool = False
@@ -155,7 +157,7 @@ def turnover(state: GroupState) -> Turnover:
         new = [p for p in state.staying if p.meta.uid not in state.old]
         return _roll(state, old, new)
     missing, cancel, drain = _resize(state.staying, state.want)
-    return Turnover(missing, cancel, (drain,))
+    return Turnover(missing, missing, cancel, (drain,))
 
 
 def _resize(
@@ -180,6 +182,7 @@ def _roll(state: GroupState, old: Sequence[Pod], new: Sequence[Pod]) -> Turnover
     _, surplus_new, drain_new = _resize(new, want)
     return Turnover(
         missing=max(0, min(want - len(new), want + budget.surge - free)),
+        short=max(0, want - len(new)),
         cancel=(*cancel, *surplus_new),
         drain=(
             (broken, max(0, min(len(broken), room))),
@@ -237,7 +240,7 @@ def plan_group(
         body = {"spec": {"replicas": state.want}}
         draft.add(Patch("DaskWorkerGroup", state.group.meta, body, subresource="scale"))
     missing = flow.missing - fresh
-    reclaimed = _reclaimable(state, workers)[:missing]
+    reclaimed = _reclaimable(state, workers)[: max(0, flow.short - fresh)]
     if reclaimed:  # who was about to leave stays, as far as the scheduler can be told
         draft.add(
             Undrain(tuple(p for p, _ in reclaimed), tuple(i for _, ids in reclaimed for i in ids))
@@ -247,7 +250,7 @@ def plan_group(
         _retire(state, workers, now, draft, silence, stay={p.meta.uid for p, _ in reclaimed})
     _cancel(flow, draft)
     missing -= len(reclaimed)
-    if missing:
+    if missing > 0:
         _grow(
             state,
             missing,
@@ -518,6 +521,9 @@ def ready_revision(state: GroupState) -> str | None:
 
 
 def was_ready(state: GroupState) -> bool:
+    """Was all up once for what is declared? Back to an earlier spec, that is not enough: others run in between."""
+    if state.old:
+        return False
     key = labels.GROUP_WAS_READY + state.name
     return state.scheduler is not None and state.scheduler.meta.annotations.get(
         key
