@@ -9,8 +9,6 @@ from __future__ import annotations
 from tests.dask.support import Cluster, NewCluster, controller_is_ready, manifest, workers
 from tests.support.kubernetes import Audit, Kubectl, condition, eventually
 
-ONE_START_EACH = {str(number): 1 for number in range(6)}
-
 
 def test_up_by_group_and_by_cluster(cluster: NewCluster) -> None:
     it = cluster({"worker": workers(1)}).wait_ready()
@@ -25,59 +23,61 @@ def test_up_by_group_and_by_cluster(cluster: NewCluster) -> None:
     assert it.get()["status"]["replicas"] == 3
 
 
-def busy_cluster(cluster: NewCluster, kubectl: Kubectl) -> tuple[Cluster, list[str]]:
-    """Six workers and another group's one; 75 values held, a task running on each of six workers."""
-    it = cluster({"worker": workers(6)})
+def busy_cluster(cluster: NewCluster, kubectl: Kubectl, count: int) -> tuple[Cluster, list[str]]:
+    """So many workers and another group's one; 75 values held, a task running on each of the first."""
+    it = cluster({"worker": workers(count)})
     kubectl.apply(manifest("DaskWorkerGroup", "other", {"cluster": "c", "worker": workers(1)}))
     it.wait_ready()
-    it.wait_pods(6)
+    it.wait_pods(count)
     it.wait_pods(1, "other")
-    it.connect(7)
+    it.connect(count + 1)
     before: list[str] = it.inside("hold(60, 15)")
-    assert it.inside("run_gated(6)") == 6
+    assert it.inside(f"run_gated({count})") == count
     return it, before
 
 
-def four_leaving(it: Cluster) -> list[str]:
-    """The names of four pods, once they are marked to leave."""
-    eventually("four are marked to leave", lambda: len(it.retiring()) == 4)
+def leaving(it: Cluster, count: int) -> list[str]:
+    """The names of so many pods, once they are marked to leave."""
+    eventually(f"{count} are marked to leave", lambda: len(it.retiring()) == count)
     return it.retiring()
 
 
-def check_nothing_lost(it: Cluster, before: list[str], left: list[str], since: Audit) -> None:
-    """After four of six workers left."""
-    it.wait_workers(3)
+def check_nothing_lost(
+    it: Cluster, before: list[str], left: list[str], since: Audit, tasks: int
+) -> None:
+    """After these workers left."""
+    it.wait_workers(tasks - len(left) + 1)
     assert it.inside("hashes()") == before
     assert sum(it.inside("spread()")) == 75
-    assert it.inside("results()") == list(range(6))
-    assert it.inside("starts()") == ONE_START_EACH
+    assert it.inside("results()") == list(range(tasks))
+    assert it.inside("starts()") == {str(number): 1 for number in range(tasks)}
     events = it.inside("removed()")
-    assert len(events) == 4
+    assert len(events) == len(left)
     assert it.lost() == []
     assert it.deletes(since) == sorted(left)
     assert it.creates(since) == 0
 
 
-def test_six_become_two(cluster: NewCluster, kubectl: Kubectl) -> None:
-    it, before = busy_cluster(cluster, kubectl)
+def test_eight_become_three(cluster: NewCluster, kubectl: Kubectl) -> None:
+    it, before = busy_cluster(cluster, kubectl, 8)
     pods, other, since = it.uids(), it.uids("other"), Audit.now(it.audit.path)
-    it.scale(2)
-    leaving = four_leaving(it)
+    it.scale(3)
+    left = leaving(it, 5)
     assert it.deletes(since) == [], "deleted before its task ended"
     it.inside("open_gate()")
-    stay = it.wait_pods(2)
-    check_nothing_lost(it, before, leaving, since)
-    assert stay == {name: uid for name, uid in pods.items() if name not in leaving}
+    stay = it.wait_pods(3)
+    check_nothing_lost(it, before, left, since, 8)
+    assert stay == {name: uid for name, uid in pods.items() if name not in left}
     assert it.uids("other") == other
 
 
 def test_controller_is_killed_while_workers_leave(
     cluster: NewCluster, kubectl: Kubectl, system: Kubectl
 ) -> None:
-    it, before = busy_cluster(cluster, kubectl)
+    it, before = busy_cluster(cluster, kubectl, 6)
     since = Audit.now(it.audit.path)
     it.scale(2)
-    leaving = four_leaving(it)
+    left = leaving(it, 4)
     (old,) = system.list("pods", "app.kubernetes.io/component=controller")
     name = old["metadata"]["name"]
     system("delete", "pod", name, "--force", "--grace-period=0")
@@ -85,7 +85,7 @@ def test_controller_is_killed_while_workers_leave(
     eventually("another controller serves", lambda: controller_is_ready(system, name), timeout=90)
     it.wait_pods(2)
     assert it.retiring() == []
-    check_nothing_lost(it, before, leaving, since)
+    check_nothing_lost(it, before, left, since, 6)
 
 
 def test_two_workers_per_pod_leave_together(cluster: NewCluster) -> None:
