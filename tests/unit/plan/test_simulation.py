@@ -95,6 +95,17 @@ class World:
         if names and self.rng.random() < 0.2:
             self.busy ^= {self.rng.choice(names)}
 
+    def peace(self) -> None:
+        """All pods come up and their workers register."""
+        self.now += 5
+        for pod in self.own:
+            if not pod.started:
+                self.made += 1
+                ip = f"10.0.{self.made // 250}.{self.made % 250}"
+                up = self.raw(pod.meta.name, "demo-default", pod.serial, ip)
+                self.pods[pod.meta.name] = replace(up, meta=pod.meta)
+            self.keys.setdefault(pod.meta.name, 1)
+
     def evict(self, pod: Pod) -> None:
         """Somebody else takes the pod away; its worker hands over or not, that is not our doing."""
         del self.pods[pod.meta.name]
@@ -113,6 +124,7 @@ class World:
                         self.pods[meta["name"]] = self.raw(
                             meta["name"], "demo-default", serial, None
                         )
+                        self.mark(meta["name"], meta["annotations"])
                 case Delete(_, meta):
                     self.delete(meta.name)
                 case Patch(_, meta, body):
@@ -209,18 +221,7 @@ def test_whatever_happens(seed: int) -> None:
     world.silent = False
     world.busy.clear()
     for _ in range(40):
-        world.now += 5
-        for pod in world.own:
-            if not pod.started:
-                world.made += 1
-                up = world.raw(
-                    pod.meta.name,
-                    "demo-default",
-                    pod.serial,
-                    f"10.1.{world.made // 250}.{world.made % 250}",
-                )
-                world.pods[pod.meta.name] = replace(up, meta=pod.meta)
-            world.keys.setdefault(pod.meta.name, 1)
+        world.peace()
         step(world)
         check(world)
     assert len(world.own) == world.want
@@ -236,15 +237,7 @@ def test_a_marked_set_is_finished_exactly() -> None:
         world = World(random.Random(seed))
         world.want = 8
         for _ in range(12):
-            world.now += 5
-            for pod in world.own:
-                if not pod.started:
-                    world.made += 1
-                    up = world.raw(
-                        pod.meta.name, "demo-default", pod.serial, f"10.2.0.{world.made}"
-                    )
-                    world.pods[pod.meta.name] = replace(up, meta=pod.meta)
-                world.keys.setdefault(pod.meta.name, 1)
+            world.peace()
             step(world)
         world.want = 3
         step(world)
