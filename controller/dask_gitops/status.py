@@ -73,6 +73,16 @@ def conditions(
     return out
 
 
+def is_progress(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Does nothing change but counts and words, nobody's decision?"""
+
+    def verdict(status: Mapping[str, Any]) -> tuple[Any, ...]:
+        found = {(c.get("type"), c.get("status")) for c in status.get("conditions") or ()}
+        return status.get("observedGeneration"), status.get("phase"), found
+
+    return verdict(old) == verdict(new)
+
+
 def spec_warning(text: str) -> Condition:
     """What the API server warned of when it took a pod."""
     reason = "UnknownField" if "unknown field" in text else "ApiServerWarning"

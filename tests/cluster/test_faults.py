@@ -19,7 +19,7 @@ from tests.support.controller_process import ControllerProcess, free_port, get
 from tests.support.fake_scheduler import FakeSchedulers
 from tests.support.kubernetes import Audit, Kubectl, condition, eventually
 
-LATCHES = 2  # writes that remember on the scheduler pod that cluster and group were ready
+LATCHES = 1  # the write that remembers on the scheduler pod that cluster and group were ready
 pytestmark = pytest.mark.usefixtures("controller")
 
 

@@ -17,6 +17,7 @@ from dask_gitops.plan.workergroup import (
     may_be_replaced_in,
     unready,
 )
+from dask_gitops.plan.workergroup import latch as group_latch
 from dask_gitops.resources import groups, labels, names, pods, services
 from dask_gitops.resources.metadata import metadata_patch, with_note
 from dask_gitops.resources.observed import (
@@ -322,7 +323,10 @@ def was_ready(state: ClusterState) -> bool:
 
 
 def latch(state: ClusterState) -> Patch | None:
-    """Remember on the scheduler pod that all was up once for what the user says now; forget groups that are gone."""
+    """Remember on the scheduler pod what was up once for what the user says now; forget groups that are gone.
+
+    For the groups too, as all of them tend to be up at the same time, and one write does.
+    """
     if state.scheduler is None:
         return None
     groups_there = {labels.GROUP_WAS_READY + g.name for g in state.groups if g.group is not None}
@@ -331,6 +335,8 @@ def latch(state: ClusterState) -> Patch | None:
         for key in state.scheduler.meta.annotations
         if key.startswith(labels.GROUP_WAS_READY) and key not in groups_there
     }
+    for group in state.groups:
+        annotations |= group_latch(group)
     if is_complete(state) and not was_ready(state):
         annotations[labels.WAS_READY] = ready_revision(state.cluster)
     if not annotations:

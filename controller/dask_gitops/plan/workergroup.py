@@ -541,14 +541,12 @@ def is_up(state: GroupState) -> bool:
     )
 
 
-def latch(state: GroupState) -> Patch | None:
-    """Remember on the scheduler pod that the group was up once, so that an eviction does not clear Ready."""
-    if state.group is None or state.scheduler is None or not is_up(state) or was_ready(state):
-        return None
-    key = labels.GROUP_WAS_READY + state.name
-    return Patch(
-        "Pod", state.scheduler.meta, {"metadata": {"annotations": {key: ready_revision(state)}}}
-    )
+def latch(state: GroupState) -> dict[str, str]:
+    """What to remember on the scheduler pod, so that a later eviction does not clear Ready."""
+    revised = ready_revision(state)
+    if revised is None or not is_up(state) or was_ready(state):
+        return {}
+    return {labels.GROUP_WAS_READY + state.name: revised}
 
 
 def first_problem(some: Iterable[Pod], extra: Iterable[Problem] = ()) -> Problem | None:

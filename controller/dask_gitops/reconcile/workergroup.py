@@ -46,10 +46,6 @@ async def _reconcile_in(world: World, key: Key, cluster_name: str) -> None:
         return
     done = await world.carry_out(steps.actions, subject, state.scheduler)
     state = observe()
-    latch = plan.latch(state)
-    if latch is not None:
-        await world.patch(latch)
-        state = observe()
     again = None
     if state.group is not None:
         held = "; ".join(([steps.held] if steps.held else []) + done.held) or None

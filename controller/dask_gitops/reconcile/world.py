@@ -35,6 +35,7 @@ from dask_gitops.resources.revision import merge_patch
 from dask_gitops.scheduler.client import Outcome, SchedulerUnavailable, State, base_url
 from dask_gitops.scheduler.source import PRELOAD, SOURCE_ENV, TOKEN_ENV, control_source
 from dask_gitops.settings import Settings
+from dask_gitops.status import is_progress
 
 JSON = dict[str, Any]
 T = TypeVar("T")
@@ -44,6 +45,7 @@ WAIT_S = 2.0  # how long a retire call may wait inside the scheduler
 RETRY_S = 10  # a quota or missing rights may change without any event for us
 REFUSED_S = 60  # so may an admission rule
 UNFINISHED = ("waiting", "processing", "queued", "no-worker")  # Dask's states of tasks to be done
+PROGRESS_S = 1.0  # mere progress is written this often
 FORBIDDEN_S = 60  # missing rights may still be on their way (RBAC is applied beside the objects)
 RESOURCES: Mapping[str, Resource] = {
     r.kind: r for r in (PODS, SERVICES, DASKCLUSTERS, DASKWORKERGROUPS, DASKAUTOSCALERS, DASKJOBS)
@@ -189,6 +191,8 @@ class World:
     )
     # (uid, reason) -> since when the API server refuses this. A report only: losing it restarts a clock.
     _refused: dict[tuple[str, str], float] = field(default_factory=dict)
+    # When statuses were written within the last second.
+    _written: dict[Key, float] = field(default_factory=dict)
     # (namespace, cluster) -> (uid, what was tried out with success).
     _tried: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
     # (namespace, group) -> (cluster uid, highest serial seen): a scheduler may still list a worker that is gone, and
@@ -551,11 +555,20 @@ class World:
             log.warning("%s %s/%s: no Event: %s", subject.kind, meta.namespace, meta.name, error)
 
     async def write_status(self, resource: CustomResource, status: JSON) -> None:
-        """Write what changed, of exactly the object that was judged; nothing if nothing changed."""
+        """Write what changed, of exactly the object that was judged; nothing if nothing changed.
+
+        Mere progress ("3 of 10 workers") is told once a second.
+        """
         patch = merge_patch(resource.status, status)
         if not patch:
             return
         meta, store = resource.meta, self.stores.of(resource.kind)
+        key, now = Key(resource.kind, meta.namespace, meta.name), self.clock()
+        written = {k: at for k, at in self._written.items() if 0 <= now - at < PROGRESS_S}
+        if key in written and is_progress(resource.status, status):
+            self.again(key, written[key] + PROGRESS_S - now)
+            return
+        self._written = {**written, key: now}
         body = {
             "metadata": {
                 "uid": meta.uid,
@@ -570,7 +583,7 @@ class World:
         except ApiError as error:
             if error.is_conflict:  # somebody changed it meanwhile: judge again
                 await self._refresh(resource.kind, meta)
-                self.again(Key(resource.kind, meta.namespace, meta.name), 0.1)
+                self.again(key, 0.1)
                 return
             if error.is_not_found:
                 store.forget(meta.namespace, meta.name, meta.uid)

@@ -387,9 +387,13 @@ def test_the_latch() -> None:
     of = cluster(SPEC)
     patch = latch(state(of, worker(0), worker(1)))
     assert patch is not None
-    assert patch.body == {"metadata": {"annotations": {"dask.org/was-ready": ready_revision(of)}}}
+    notes = patch.body["metadata"]["annotations"]
+    assert notes.pop("dask.org/was-ready") == ready_revision(of)
+    assert list(notes) == ["ready.dask.org/demo-default"]
     assert latch(state(of, worker(0))) is None
-    assert latch(state(of, worker(0), worker(1), schedulers=(was_up(of),))) is None
+    again = latch(state(of, worker(0), worker(1), schedulers=(was_up(of),)))
+    assert again is not None
+    assert list(again.body["metadata"]["annotations"]) == ["ready.dask.org/demo-default"]
     assert latch(state(of, schedulers=())) is None
 
 

@@ -556,17 +556,13 @@ def test_a_removed_group_has_no_status() -> None:
 
 def test_the_latch() -> None:
     full = state(*ALL)
-    key = "ready.dask.org/demo-default"
-    body = {"metadata": {"annotations": {key: ready_revision(full)}}}
-    assert latch(full) == Patch("Pod", scheduler().meta, body)
-    assert latch(state(*ALL, scheduler=was_up(full))) is None
-    assert latch(state(*ALL[:2])) is None
-    assert latch(state(*ALL, scheduler=None)) is None
-    assert latch(state(removed=True)) is None
-    assert (
-        latch(state(*ALL, scheduler=scheduler(status=running(name="scheduler", ready=False))))
-        is None
-    )
+    assert latch(full) == {"ready.dask.org/demo-default": ready_revision(full)}
+    assert latch(state(*ALL, scheduler=was_up(full))) == {}
+    assert latch(state(*ALL[:2])) == {}
+    assert latch(state(*ALL, scheduler=None)) == {}
+    assert latch(state(removed=True)) == {}
+    starting = scheduler(status=running(name="scheduler", ready=False))
+    assert latch(state(*ALL, scheduler=starting)) == {}
 
 
 def test_another_number_or_spec_needs_another_latch() -> None:

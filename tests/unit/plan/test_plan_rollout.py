@@ -220,6 +220,13 @@ def test_back_to_the_earlier_spec_those_about_to_leave_stay() -> None:
     assert undrain.ids == ("id-0",)
 
 
+def test_those_about_to_leave_do_not_stay_where_enough_are_new() -> None:
+    of = declared(2)
+    leaving = worker(0, annotations={**current(of), "dask.org/retiring": "2030-01-01T00:16:39Z"})
+    found = plan(state(leaving, *new(1, 2, of=of), *old(3), of=of))
+    assert not [a for a in found.actions if isinstance(a, Undrain)]
+
+
 def test_nothing_is_drained_while_the_scheduler_is_silent_or_not_ready() -> None:
     pods = [*old(*range(10)), *new(10, 11, 12)]
     silent = plan_group(state(*pods), None, NOW, default_image="d", silence="does not answer")
@@ -357,7 +364,7 @@ def test_progress_is_counted() -> None:
     assert found["Ready"] == ("False", "10 of 10 workers ready, 3 of 10 updated")
     assert "Reconciling" in found
     assert status["updatedReplicas"] == 3
-    assert latch(rolling) is None
+    assert latch(rolling) == {}
     assert is_up(state(*new(*range(10))))
 
 

@@ -672,3 +672,21 @@ def test_the_token_is_new_for_each_scheduler_pod_and_found_in_its_env() -> None:
         assert token() != first
 
     play(main)
+
+
+def test_progress_is_told_once_a_second_and_a_verdict_at_once() -> None:
+    async def main(h: Harness) -> None:
+        await up(h, 10)
+        writes = h.api.count("patch", subresource="status")
+        names = h.workers()
+        for name in names[:5]:
+            h.kubelet.set_ready(NS, name, False)
+            await h.pass_time(0.6)
+        assert h.api.count("patch", subresource="status") - writes <= 2 * 5
+        await h.settle()
+        assert h.find(DASKCLUSTERS, "demo")["status"]["workers"]["ready"] == 5
+        h.delete_pod("demo-scheduler")
+        await h.pass_time(0.1)
+        assert ready(h)[0] == "False"
+
+    play(main)
