@@ -53,9 +53,7 @@ def is_reserved(key: str, more: Iterable[str] = ()) -> bool:
 
     :param more: further domains (``example.com`` also covers ``a.example.com/x``) from the settings.
     """
-    domain, slash, _ = key.partition("/")
-    if not slash:
-        return False
+    domain = key.partition("/")[0]  # also a key that is nothing but a domain
     if domain.startswith(RESERVED_PREFIXES):
         return True
     return any(domain == d or domain.endswith("." + d) for d in (*RESERVED_DOMAINS, *more))

@@ -16,7 +16,8 @@ from dask_gitops.resources import labels, names
         ("argoproj.io/x", True),
         ("kopf.dev/x", True),
         ("dask.org/x", True),
-        ("kubernetes.io", False),  # no domain, a name
+        ("kubectl.kubernetes.io", True),  # a domain without a name
+        ("kubernetes.io.team", False),
         ("mine.example.org/x", True),
         ("example.org/x", True),
         ("example.org.evil/x", False),
