@@ -69,6 +69,12 @@ def words_of(container: JSON) -> list[str]:
     return [part for word in words for part in str(word).split()]
 
 
+def port(container: JSON, name: str) -> int | None:
+    """The port that ``--port 9000``, ``--dashboard-address :9000`` and the like fix; None when none does."""
+    text = (option(words_of(container), name) or "").strip("'\"").rpartition(":")[2]
+    return int(text) if text.isdecimal() and int(text) else None
+
+
 def option(words: Sequence[Any], name: str) -> str | None:
     """Value of ``--name value`` or ``--name=value`` among the words of a command; None when it is not there."""
     for index, word in enumerate(words):

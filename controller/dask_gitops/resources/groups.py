@@ -15,7 +15,10 @@ JSON = dict[str, Any]
 
 
 def declared_groups(cluster: CustomResource, *, reserved: tuple[str, ...] = ()) -> list[JSON]:
-    """The groups of this cluster as they are created, the default group first, all owned by the cluster."""
+    """The groups of this cluster as they are created, the default group first, all owned by the cluster.
+
+    They carry the labels and annotations of the cluster and of their workers, none of them reserved.
+    """
     workers = {names.default_group_name(cluster.meta.name): cluster.spec.get("worker")}
     for group in cluster.spec.get("workerGroups") or ():
         workers.setdefault(f"{cluster.meta.name}-{group['name']}", group.get("worker"))
@@ -36,7 +39,11 @@ def _group(cluster: CustomResource, name: str, declared: JSON, reserved: tuple[s
     spec: JSON = {"cluster": cluster.meta.name, "worker": worker}
     if cluster.spec.get("drainTimeout") is not None:
         spec["drainTimeout"] = cluster.spec["drainTimeout"]
-    users = with_note(users_metadata([cluster], None, reserved))
+    of_workers = {
+        field: labels.handed_on(found or {}, reserved)
+        for field, found in (worker.get("metadata") or {}).items()
+    }
+    users = with_note(users_metadata([cluster], of_workers, reserved))
     return {
         "apiVersion": "kubernetes.dask.org/v1",
         "kind": "DaskWorkerGroup",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from dask_gitops.resources import labels, names
+from dask_gitops.resources import commands, labels, names
 
 JSON = dict[str, Any]
 
@@ -168,14 +169,7 @@ class Pod:
             ready=conditions.get("Ready", {}).get("status") == "True",
             image=main.get("image", ""),
             token=env.get("SCHEDULER_CONTROL_TOKEN"),
-            http_port=next(
-                (
-                    p["containerPort"]
-                    for p in main.get("ports") or []
-                    if p.get("name") == "http-dashboard"
-                ),
-                names.DASHBOARD_PORT,
-            ),
+            http_port=http_port(main),
             restarts=sum(s.get("restartCount", 0) for s in states),
             last_exit=_last_exit(states),
             problem=_problem(meta, status, conditions, states),
@@ -183,10 +177,31 @@ class Pod:
 
 
 def main_container(containers: list[JSON], component: str) -> JSON:
-    """The container that runs Dask: the one called like the component, else the first. Empty if there is none."""
-    return next(
-        (c for c in containers if c.get("name") == component), containers[0] if containers else {}
-    )
+    """The container that runs Dask: the one called like the component, else the first that starts one, else the first.
+
+    Empty if there is none.
+    """
+    starts = re.compile(rf"\bdask[-_ ](?:cuda[-_ ])?{component}\b")
+    named = (c for c in containers if c.get("name") == component)
+    starting = (c for c in containers if starts.search(" ".join(commands.words_of(c))))
+    return next(named, None) or next(starting, None) or (containers[0] if containers else {})
+
+
+def http_port(container: JSON) -> int:
+    """Where a scheduler in this container serves HTTP."""
+    return _port(container, "--dashboard-address", "http-dashboard", names.DASHBOARD_PORT)
+
+
+def comm_port(container: JSON) -> int:
+    """Where a scheduler in this container listens for workers and clients."""
+    return _port(container, "--port", "tcp-comm", names.COMM_PORT)
+
+
+def _port(container: JSON, option: str, name: str, default: int) -> int:
+    """What the command says, else the container's port of that name, else Dask's default."""
+    ports = {p.get("name"): p.get("containerPort") for p in container.get("ports") or []}
+    declared = ports.get(name)
+    return commands.port(container, option) or (declared if isinstance(declared, int) else default)
 
 
 def _exit_words(terminated: JSON) -> str:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from dask_gitops.resources import labels, names
-from dask_gitops.resources.commands import modernised, option
+from dask_gitops.resources.commands import modernised, option, port
 from dask_gitops.resources.metadata import users_metadata, with_note
-from dask_gitops.resources.observed import CustomResource, main_container
+from dask_gitops.resources.observed import CustomResource, comm_port, http_port, main_container
 from dask_gitops.resources.revision import revision, without
 
 JSON = dict[str, Any]
@@ -53,9 +53,9 @@ def scheduler_pod(
     container.setdefault("image", cluster.spec.get("image") or default_image)
     if not container.get("command") and not container.get("args"):
         container["args"] = ["dask", "scheduler"]
-    _add_port(container, "tcp-comm", names.COMM_PORT)
-    _add_port(container, "http-dashboard", names.DASHBOARD_PORT)
-    health = {"httpGet": {"path": "/health", "port": names.DASHBOARD_PORT}}
+    _add_port(container, "tcp-comm", comm_port(container))
+    _add_port(container, "http-dashboard", http_port(container))
+    health = {"httpGet": {"path": "/health", "port": http_port(container)}}
     # A scheduler that is busy for seconds is not dead: only the start is watched closely.
     container.setdefault(
         "startupProbe", {**health, "periodSeconds": 1, "timeoutSeconds": 5, "failureThreshold": 300}
@@ -134,24 +134,22 @@ def worker_pod(
     if not container.get("command") and not container.get("args"):
         container["args"] = ["dask", "worker", "--name", "$(DASK_WORKER_NAME)"]
         container["args"] += ["--dashboard-address", f":{names.WORKER_DASHBOARD_PORT}"]
-    port = _fixed_dashboard_port(container)
-    if port:
-        _add_port(container, "http-dashboard", port)
+    dashboard = port(container, "--dashboard-address")
+    if dashboard:
+        _add_port(container, "http-dashboard", dashboard)
         container.setdefault(
             "readinessProbe",
             {
-                "httpGet": {"path": "/health", "port": port},
+                "httpGet": {"path": "/health", "port": dashboard},
                 "periodSeconds": 2,
                 "timeoutSeconds": 5,
                 "failureThreshold": 15,
             },
         )
-    _add_env(container, "DASK_WORKER_NAME", name)
-    _add_env(
-        container,
-        "DASK_SCHEDULER_ADDRESS",
-        names.scheduler_address(cluster.meta.name, cluster.meta.namespace),
-    )
+    address = names.scheduler_address(cluster.meta.name, cluster.meta.namespace)
+    for each in spec["containers"]:  # a sidecar may want to talk to the scheduler, too
+        _add_env(each, "DASK_WORKER_NAME", name)
+        _add_env(each, "DASK_SCHEDULER_ADDRESS", address)
     if declared.get("resources"):
         resources = {key: float(value) for key, value in declared["resources"].items()}
         _add_env(container, "DASK_DISTRIBUTED__WORKER__RESOURCES", repr(resources))
@@ -253,9 +251,12 @@ def _pod_spec(declared: JSON | None) -> JSON:
 
 def _main(spec: JSON, component: str) -> JSON:
     """The container that runs Dask, ready to be filled in; it is made when the user named none."""
-    containers = spec["containers"] = list(spec.get("containers") or [{"name": component}])
+    for field in ("initContainers", "containers"):
+        if spec.get(field):
+            spec[field] = [modernised(c) for c in spec[field]]
+    containers = spec["containers"] = spec.get("containers") or [{"name": component}]
     found = main_container(containers, component)
-    container = modernised({k: v for k, v in found.items() if v is not None})
+    container = {k: v for k, v in found.items() if v is not None}
     container.setdefault("name", component)
     containers[containers.index(found)] = container
     return container
@@ -269,15 +270,9 @@ def _add_port(container: JSON, name: str, number: int) -> None:
 
 def _add_env(container: JSON, name: str, value: str) -> None:
     """Appended after the user's variables; a variable that the user sets stays as it is."""
-    env = container.setdefault("env", [])
+    env = container["env"] = container.get("env") or []
     if not any(e.get("name") == name for e in env):
         env.append({"name": name, "value": value})
-
-
-def _fixed_dashboard_port(container: JSON) -> int | None:
-    words = (container.get("command") or []) + (container.get("args") or [])
-    text = (option(words, "--dashboard-address") or "").rpartition(":")[2]
-    return int(text) if text.isdecimal() and int(text) else None
 
 
 def _inject_control_api(container: JSON, control: ControlApi, token: str) -> None:

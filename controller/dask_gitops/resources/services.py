@@ -7,7 +7,13 @@ from typing import Any
 
 from dask_gitops.resources import labels, names
 from dask_gitops.resources.metadata import metadata_patch, with_note
-from dask_gitops.resources.observed import CustomResource, Service, main_container
+from dask_gitops.resources.observed import (
+    CustomResource,
+    Service,
+    comm_port,
+    http_port,
+    main_container,
+)
 from dask_gitops.resources.pods import owner_reference, scheduler_metadata
 from dask_gitops.resources.revision import revision
 
@@ -16,7 +22,10 @@ _PORTS = {"tcp-comm": names.COMM_PORT, "http-dashboard": names.DASHBOARD_PORT}
 
 
 def scheduler_service(cluster: CustomResource, *, reserved: tuple[str, ...] = ()) -> JSON:
-    """The Service ``<cluster>-scheduler``; the user's ``spec.scheduler.service`` wins where it says something."""
+    """The Service ``<cluster>-scheduler``; the user's ``spec.scheduler.service`` wins where it says something.
+
+    It carries the labels and annotations of the cluster and of ``spec.scheduler.metadata``, as the Pod does.
+    """
     declared = (cluster.spec.get("scheduler") or {}).get("service")
     spec = {key: value for key, value in copy.deepcopy(declared or {}).items() if value is not None}
     spec.setdefault("type", "ClusterIP")
@@ -26,13 +35,8 @@ def scheduler_service(cluster: CustomResource, *, reserved: tuple[str, ...] = ()
     spec.setdefault(
         "ports",
         [
-            {
-                "name": name,
-                "protocol": "TCP",
-                "port": port,
-                "targetPort": _target(cluster, name, port),
-            }
-            for name, port in _PORTS.items()
+            {"name": name, "protocol": "TCP", "port": port, "targetPort": target}
+            for (name, port), target in zip(_PORTS.items(), _targets(cluster), strict=True)
         ],
     )
     users = with_note(scheduler_metadata(cluster, reserved))
@@ -65,15 +69,14 @@ def service_patch(
     return patch
 
 
-def _target(cluster: CustomResource, name: str, port: int) -> int:
-    """The number of the scheduler container's port of that name, however the user calls the others."""
+def _targets(cluster: CustomResource) -> tuple[int, int]:
+    """Where the scheduler listens, by number: users call the container's ports as they like."""
     declared = (cluster.spec.get("scheduler") or {}).get("spec") or {}
     main = main_container(declared.get("containers") or [], labels.SCHEDULER)
-    users = main.get("ports") or []
-    return next((int(p["containerPort"]) for p in users if p.get("name") == name), port)
+    return comm_port(main), http_port(main)
 
 
 def service_revision(cluster: CustomResource) -> str:
     """Revision of what the user says about the Service."""
-    targets = [_target(cluster, name, port) for name, port in _PORTS.items()]
-    return revision("service", (cluster.spec.get("scheduler") or {}).get("service"), targets)
+    declared = (cluster.spec.get("scheduler") or {}).get("service")
+    return revision("service", declared, list(_targets(cluster)))

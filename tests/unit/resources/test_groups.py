@@ -72,6 +72,23 @@ def test_all_groups_the_default_one_first() -> None:
     assert [g["metadata"]["annotations"][NOTE] for g in (default, gpu, big)] == ["2", "0", ""]
 
 
+def test_a_group_carries_the_metadata_of_its_workers_but_nothing_reserved() -> None:
+    metadata = {
+        "labels": {"team": "b", "argocd.argoproj.io/instance": "x", "dask.org/component": "x"},
+        "annotations": {"note": "n", "helm.sh/hook": "x"},
+    }
+    (made,) = declared({"worker": {"metadata": metadata}}, labels={"team": "a", "cost": "c"})
+    assert made["metadata"]["labels"] == {
+        "team": "b",
+        "cost": "c",
+        "dask.org/cluster-name": "demo",
+        "dask.org/component": "workergroup",
+    }
+    made["metadata"]["annotations"].pop("dask.org/handed-on")
+    assert made["metadata"]["annotations"] == {"note": "n", NOTE: ""}
+    assert made["spec"]["worker"]["metadata"] == metadata  # as it is, for the pods
+
+
 def test_an_inline_group_cannot_take_the_default_groups_place() -> None:
     (only,) = declared({"worker": {"replicas": 2}, "workerGroups": [{"name": "default"}]})
     assert only["spec"]["worker"]["replicas"] == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from dask_gitops.resources.observed import Pod
 from dask_gitops.resources.pods import scheduler_pod, worker_pod, worker_revision
 
 from tests.unit.objects import CONTROL, cluster, group
@@ -272,22 +273,66 @@ def test_image_of_container_then_cluster_then_default(make: Any) -> None:
     assert main(make(None))["image"] == "dask:1"
 
 
-def test_sidecars_stay_as_they_are() -> None:
-    sidecar = {"name": "logs", "image": "logs:1", "command": ["dask-worker"], "resources": None}
-    spec = {"containers": [sidecar, {"name": "worker", "image": "mine"}]}
+def test_sidecars_get_nothing_but_name_and_address() -> None:
+    """As in the existing operator: a sidecar may want to talk to the scheduler, too."""
+    sidecar = {"name": "logs", "image": "logs:1", "command": ["logs"], "resources": None}
+    spec = {"containers": [{**sidecar, "env": None}, {"name": "worker", "image": "mine"}]}
     pod = worker(spec)
-    assert pod["spec"]["containers"][0] == sidecar
-    assert pod["spec"]["containers"][1]["image"] == "mine"
-    assert [e["name"] for e in pod["spec"]["containers"][1]["env"]] == [
-        "DASK_WORKER_NAME",
-        "DASK_SCHEDULER_ADDRESS",
+    given = [
+        {"name": "DASK_WORKER_NAME", "value": pod["metadata"]["name"]},
+        {"name": "DASK_SCHEDULER_ADDRESS", "value": "tcp://demo-scheduler.ns.svc:8786"},
     ]
+    assert pod["spec"]["containers"][0] == {**sidecar, "env": given}
+    assert pod["spec"]["containers"][1]["image"] == "mine"
+    assert pod["spec"]["containers"][1]["env"] == given
+    made = scheduler({"containers": [sidecar, {"name": "scheduler"}]})["spec"]["containers"]
+    assert made[0] == sidecar
 
 
-def test_the_first_container_runs_dask_when_none_has_the_name() -> None:
+RUNS = {
+    "old words": ["dask-{}", "--nthreads", "2"],
+    "today's words": ["dask", "{}"],
+    "module": ["python", "-m", "distributed.cli.dask_{}"],
+    "shell": ["bash", "-c", "pip install x && exec dask-{} --dashboard-address 8788"],
+    "start script": ["tini", "-g", "--", "/usr/bin/prepare.sh", "/opt/conda/bin/dask-{}"],
+}
+
+
+@pytest.mark.parametrize("words", RUNS.values(), ids=RUNS)
+@pytest.mark.parametrize("field", ["command", "args"])
+@pytest.mark.parametrize(("make", "role"), [(scheduler, "scheduler"), (worker, "worker")])
+def test_dasks_container_is_found_by_what_it_runs(
+    make: Any, role: str, field: str, words: list[str]
+) -> None:
+    """A sidecar may stand before it, and it may have any name."""
+    other = {"name": "logs", "args": ["logs", "--of", "dask"]}
+    dask = {"name": "dask", field: [w.format(role) for w in words]}
+    pod = make({"containers": [other, dask]})
+    assert pod["spec"]["containers"][0].get("image") is None
+    assert pod["spec"]["containers"][1]["image"] == "dask:1"
+    assert Pod.of({**pod, "metadata": {**pod["metadata"], "uid": "u"}}).image == "dask:1"
+
+
+def test_a_dask_worker_by_another_program_is_found_too() -> None:
+    for words in (["dask-cuda-worker"], ["dask", "cuda", "worker"]):
+        pod = worker({"containers": [{"name": "logs"}, {"name": "gpu", "args": words}]})
+        assert [c.get("image") for c in pod["spec"]["containers"]] == [None, "dask:1"]
+
+
+def test_the_first_container_runs_dask_when_nothing_tells() -> None:
     pod = worker({"containers": [{"name": "a"}, {"name": "b"}]})
-    assert "env" in pod["spec"]["containers"][0]
-    assert pod["spec"]["containers"][1] == {"name": "b"}
+    assert [c.get("image") for c in pod["spec"]["containers"]] == ["dask:1", None]
+
+
+def test_old_words_are_run_by_module_wherever_they_stand() -> None:
+    spec = {
+        "initContainers": [{"name": "warm", "command": ["dask-worker", "--version"]}],
+        "containers": [{"name": "worker"}, {"name": "second", "args": ["dask-worker"]}],
+    }
+    made = worker(spec)["spec"]
+    module = ["python", "-m", "distributed.cli.dask_worker"]
+    assert made["initContainers"] == [{"name": "warm", "command": [*module, "--version"]}]
+    assert made["containers"][1]["args"] == module
 
 
 def test_our_variables_come_after_the_users_and_never_instead() -> None:
@@ -309,6 +354,36 @@ def test_ports_of_the_user_are_not_doubled() -> None:
         {"name": "http-dashboard", "containerPort": 9},
     ]
     assert main(scheduler({"containers": [{"ports": users}]}))["ports"] == users
+
+
+@pytest.mark.parametrize(
+    "container",
+    [
+        {"args": ["dask-scheduler", "--dashboard-address", ":9000", "--port", "9001"]},
+        {"args": ["bash", "-c", "dask-scheduler --dashboard-address ':9000' --port=9001"]},
+        {"args": ["my-own"], "ports": [{"name": "http-dashboard", "containerPort": 9000}]},
+    ],
+)
+def test_the_schedulers_probes_follow_the_users_dashboard_port(container: JSON) -> None:
+    """A probe of a port where nobody listens kills the scheduler again and again."""
+    pod = scheduler({"containers": [container]})
+    made = main(pod)
+    probes = [made[f"{word}Probe"] for word in ("startup", "readiness", "liveness")]
+    assert {p["httpGet"]["port"] for p in probes} == {9000}
+    ports = {p["name"]: p["containerPort"] for p in made["ports"]}
+    comm = 8786 if container["args"] == ["my-own"] else 9001
+    assert ports == {"http-dashboard": 9000, "tcp-comm": comm}
+    assert Pod.of({**pod, "metadata": {**pod["metadata"], "uid": "u"}}).http_port == 9000
+
+
+def test_a_dashboard_port_of_another_name_is_where_the_command_says() -> None:
+    container = {
+        "args": ["dask-scheduler", "--dashboard-address", ":9000"],
+        "ports": [{"name": "dashboard", "containerPort": 9000}],
+    }
+    pod = scheduler({"containers": [container]})
+    assert [p["name"] for p in main(pod)["ports"]] == ["dashboard", "tcp-comm"]
+    assert Pod.of({**pod, "metadata": {**pod["metadata"], "uid": "u"}}).http_port == 9000
 
 
 def test_tolerations_of_the_user_for_lost_nodes_win() -> None:

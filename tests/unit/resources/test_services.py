@@ -70,6 +70,38 @@ def test_ports_that_the_user_names_otherwise_are_reached_by_number() -> None:
     assert [p["targetPort"] for p in made["spec"]["ports"]] == [8786, 80]
 
 
+@pytest.mark.parametrize("number", [None, "http", {}])
+def test_a_port_that_is_no_number_is_left_to_the_api_server(number: Any) -> None:
+    ports = [{"name": "http-dashboard", "containerPort": number}, {"name": "tcp-comm"}]
+    made = scheduler_service(cluster({"scheduler": {"spec": {"containers": [{"ports": ports}]}}}))
+    assert [p["targetPort"] for p in made["spec"]["ports"]] == [8786, 8787]
+
+
+def test_ports_that_the_users_command_says() -> None:
+    args = ["dask-scheduler", "--port", "9001", "--dashboard-address", ":9000"]
+    made = scheduler_service(cluster({"scheduler": {"spec": {"containers": [{"args": args}]}}}))
+    assert [p["targetPort"] for p in made["spec"]["ports"]] == [9001, 9000]
+
+
+def test_metadata_of_the_scheduler_is_the_services_too() -> None:
+    """The only way to annotate it, for example for a cloud's load balancer."""
+    key = "service.beta.kubernetes.io/aws-load-balancer-internal"
+    metadata = {
+        "labels": {"team": "b", "dask.org/component": "x"},
+        "annotations": {key: "true", "dask.org/revision": "x"},
+    }
+    of = cluster({"scheduler": {"metadata": metadata}}, labels={"team": "a", "cost": "c"})
+    made = scheduler_service(of)["metadata"]
+    assert made["labels"] == {
+        "team": "b",
+        "cost": "c",
+        "dask.org/cluster-name": "demo",
+        "dask.org/component": "scheduler",
+    }
+    made["annotations"].pop("dask.org/handed-on")
+    assert made["annotations"] == {key: "true", "dask.org/revision": service_revision(of)}
+
+
 def test_metadata_is_handed_on_but_never_into_the_selector() -> None:
     made = service(labels={"team": "a", "helm.sh/chart": "x"}, annotations={"note": "n"})
     assert made["metadata"]["labels"]["team"] == "a"
