@@ -34,6 +34,8 @@ SCHEDULER_IMAGE = (
 )
 UPDATE_WAITS = "dask.org/update-waits"  # on the scheduler pod: for which change, since when
 
+MESH_PROXY = "sidecar.istio.io/inject"  # "false" on pods that say nothing of it: as the existing operator has it
+
 # Metadata of the custom resource that belongs to tools, never to the pods made from it.
 RESERVED_DOMAINS = (
     "kubernetes.io",

@@ -214,13 +214,14 @@ def _pod(
 ) -> JSON:
     """The user's metadata go before our annotations, never before the labels that selectors need."""
     users = with_note(users)
+    proxy = {} if labels.MESH_PROXY in users["annotations"] else {labels.MESH_PROXY: "false"}
     return {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {
             "name": name,
             "namespace": cluster.meta.namespace,
-            "labels": {**users["labels"], **ours},
+            "labels": {**proxy, **users["labels"], **ours},
             "annotations": {**annotations, **users["annotations"]},
             "ownerReferences": [owner_reference(cluster)],
         },

@@ -52,7 +52,11 @@ def test_the_scheduler_of_an_empty_spec() -> None:
         "metadata": {
             "name": "demo-scheduler",
             "namespace": "ns",
-            "labels": {"dask.org/cluster-name": "demo", "dask.org/component": "scheduler"},
+            "labels": {
+                "sidecar.istio.io/inject": "false",
+                "dask.org/cluster-name": "demo",
+                "dask.org/component": "scheduler",
+            },
             "annotations": {
                 "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
                 "dask.org/revision": "aaaaf55dca",  # pinned: another value would restart everybody
@@ -120,6 +124,7 @@ def test_the_worker_of_an_empty_spec() -> None:
             "name": pod["metadata"]["name"],
             "namespace": "ns",
             "labels": {
+                "sidecar.istio.io/inject": "false",
                 "dask.org/cluster-name": "demo",
                 "dask.org/component": "worker",
                 "dask.org/workergroup-name": "demo-default",
@@ -537,7 +542,7 @@ def test_reserved_metadata_is_not_handed_on() -> None:
     made = scheduler_pod(
         of, default_image="d", control=CONTROL, token="t", reserved=("example.com",)
     )["metadata"]
-    assert set(made["labels"]) == {"mine", "dask.org/cluster-name", "dask.org/component"}
+    assert set(made["labels"]) == {"mine", MESH, "dask.org/cluster-name", "dask.org/component"}
     assert set(made["annotations"]) == {
         "mine.org/x",
         "cluster-autoscaler.kubernetes.io/safe-to-evict",
@@ -550,6 +555,29 @@ def test_the_user_may_let_the_scheduler_be_evicted() -> None:
     key = "cluster-autoscaler.kubernetes.io/safe-to-evict"
     made = scheduler(scheduler={"metadata": {"annotations": {key: "true"}}})
     assert made["metadata"]["annotations"][key] == "true"
+
+
+MESH = "sidecar.istio.io/inject"
+
+
+@pytest.mark.parametrize("make", [scheduler, worker])
+def test_no_mesh_proxy_unless_the_user_wants_one(make: Any) -> None:
+    """As the existing operator has it: proxies refuse the pods' direct traffic."""
+    assert make()["metadata"]["labels"][MESH] == "false"
+
+
+@pytest.mark.parametrize("where", ["labels", "annotations"])
+def test_a_mesh_proxy_that_the_user_wants(where: str) -> None:
+    """A label would win over the annotation of older releases, so there is none of ours then."""
+    wanted = {where: {MESH: "true"}}
+    for made in (
+        scheduler(scheduler={"metadata": wanted}),
+        worker(metadata=wanted),
+        worker_pod(cluster(**wanted), group(), 0, default_image="d"),
+        worker_pod(cluster(), group(**wanted), 0, default_image="d"),
+    ):
+        assert made["metadata"][where][MESH] == "true"
+        assert made["metadata"]["labels"].get(MESH) in (None, "true")
 
 
 def test_a_warning_of_the_api_server_is_kept_on_the_pod() -> None:

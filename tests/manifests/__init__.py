@@ -1,0 +1,79 @@
+"""Manifests as users of the existing Dask operator have them, and by hand what should come of them.
+
+``*.yaml`` are the manifests, written for these tests; the first lines of each name its source. ``expected/*.yaml`` are
+the objects that a cluster or a group means: whole, but for what :func:`expected` adds to all of them, and for words in
+angle brackets that stand for something.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+JSON = dict[str, Any]
+HERE = Path(__file__).parent
+NAMES = sorted(path.stem for path in HERE.glob("*.yaml"))
+CLUSTERS = sorted(path.stem for path in (HERE / "expected").glob("*.yaml"))  # those with pods
+
+_HEALTH = {"path": "/health"}
+_PROBES: dict[str, JSON] = {
+    "startup": {"periodSeconds": 1, "timeoutSeconds": 5, "failureThreshold": 300},
+    "readiness": {"periodSeconds": 1, "timeoutSeconds": 5, "failureThreshold": 10},
+    "liveness": {"periodSeconds": 20, "timeoutSeconds": 10, "failureThreshold": 6},
+    "worker readiness": {"periodSeconds": 2, "timeoutSeconds": 5, "failureThreshold": 15},
+}
+_LOST_NODES = [
+    {
+        "key": f"node.kubernetes.io/{key}",
+        "operator": "Exists",
+        "effect": "NoExecute",
+        "tolerationSeconds": 60,
+    }
+    for key in ("not-ready", "unreachable")
+]
+
+
+def manifests(name: str) -> list[JSON]:
+    """The manifests of that file, in order."""
+    return list(yaml.safe_load_all((HERE / f"{name}.yaml").read_text()))
+
+
+def expected(name: str, words: dict[str, Any]) -> dict[str, JSON]:
+    """What should come of them, by ``kind name``, each with its kind, its name, and ``words["everywhere"]`` as metadata.
+
+    ``<startup 8787>`` and the like stand for the controller's probe of that port, ``<lost nodes>`` for its tolerations,
+    other words for what ``words`` says. A word whose value is a list is spliced into the list where it stands.
+    """
+    words = {**words, "lost nodes": _LOST_NODES}
+    whole: dict[str, JSON] = _expand(
+        yaml.safe_load((HERE / "expected" / f"{name}.yaml").read_text()), words
+    )
+    for key, manifest in whole.items():
+        kind, called = key.split(" ")
+        manifest["kind"] = kind
+        manifest["apiVersion"] = "kubernetes.dask.org/v1" if kind.startswith("Dask") else "v1"
+        manifest["metadata"] |= {"name": called, **words["everywhere"]}
+    return whole
+
+
+def _expand(value: Any, words: dict[str, Any]) -> Any:
+    if isinstance(value, dict):
+        return {_expand(k, words): _expand(v, words) for k, v in value.items()}
+    if isinstance(value, list):
+        out: list[Any] = []
+        for item in value:
+            new = _expand(item, words)
+            out += new if isinstance(new, list) and isinstance(item, str) else [new]
+        return out
+    if not isinstance(value, str):
+        return value
+    probe = re.fullmatch(r"<([a-z ]+) (\d+)>", value)
+    if probe:
+        return {"httpGet": {**_HEALTH, "port": int(probe[2])}, **_PROBES[probe[1]]}
+    word = re.fullmatch(r"<([^<>]+)>", value)
+    if word and word[1] in words:
+        return words[word[1]]
+    return re.sub(r"<([^<>]+)>", lambda m: str(words.get(m[1], m[0])), value)
