@@ -48,6 +48,10 @@ NS = "default"
 CONTROL = ControlApi("import os; preload", "CONTROL_SOURCE", "source", "SCHEDULER_CONTROL_TOKEN")
 
 
+async def _nothing(what: str, number: int, when: str) -> None:
+    pass
+
+
 class FakeSchedulers:
     """All schedulers of a `MemoryApi`, with workers, keys and the control API's answers.
 
@@ -67,9 +71,8 @@ class FakeSchedulers:
         self.discarded: set[str] = set()
         self.silent: str | None = None
         self.calls: list[tuple[str, tuple[str, ...]]] = []
-        #: (n, "before", "after" or "killed"): what goes wrong with the n-th call, or happens right after it.
-        self.fault: tuple[int, str] | None = None
-        self.on_kill: Callable[[], None] = lambda: None
+        #: Asked with "call", its number from 1 on and "before" or "after" its effect; what it raises, the caller gets.
+        self.strike: Callable[[str, int, str], Awaitable[None]] = _nothing
 
     def workers(self) -> dict[str, JSON]:
         """Worker id -> its pod, for all that are connected now."""
@@ -102,17 +105,12 @@ class FakeSchedulers:
         await asyncio.sleep(0)
         if self.silent is not None:
             raise SchedulerUnavailable(self.silent)
-        if self.fault == (len(self.calls), "before"):
-            raise SchedulerUnavailable("closed the connection")
+        await self.strike("call", len(self.calls), "before")
         return self.workers()
 
     async def _answered(self, call: int) -> None:
         """The call has had its effect; does its answer arrive?"""
-        if self.fault == (call, "after"):
-            raise SchedulerUnavailable("does not answer (timeout after 5 s)")
-        if self.fault == (call, "killed"):
-            self.on_kill()
-        await asyncio.sleep(0)  # a kill arrives here
+        await self.strike("call", call, "after")
 
     async def state(self, base_url: str, token: str) -> State:
         pods = await self._call("state")
@@ -192,19 +190,20 @@ class FakeSchedulers:
 
 
 class _Wire(MemoryClient):
-    """The controller's client: counts answers, so that a process can be killed right after the n-th."""
+    """The controller's client: counts requests, so that something can happen right before or after the n-th."""
 
     def __init__(self, harness: Harness) -> None:
         super().__init__(harness.api, "controller")
         self.harness = harness
 
     async def _request(self, *args: Any, **kwargs: Any) -> Any:
-        answer = await super()._request(*args, **kwargs)
-        self.harness.answers += 1
-        if self.harness.answers == self.harness.kill_at:
-            self.harness.restart()
-            await asyncio.sleep(0)  # the cancellation arrives here
-        return answer
+        self.harness.asked += 1
+        number = self.harness.asked
+        await self.harness.strike("request", number, "before")
+        try:
+            return await super()._request(*args, **kwargs)
+        finally:
+            await self.harness.strike("request", number, "after")
 
 
 class Harness:
@@ -214,13 +213,19 @@ class Harness:
         self.api = api or MemoryApi()
         self.kubelet = Kubelet(self.api)
         self.schedulers = FakeSchedulers(self.api)
+        self.schedulers.strike = self.strike
         self.settings = Settings(dask_image="dask:1", **settings)
         self.tasks: list[asyncio.Task[Any]] = []
         self.errors: list[BaseException] = []
         self.turns: list[Key] = []
-        self.answers = 0
-        self.kill_at: int | None = None
+        self.asked = 0
         self.kills = 0
+        #: ("request" or "call", its number from 1 on, "before" or "after" its effect) -> what happens then.
+        self.strikes: dict[tuple[str, int, str], Callable[[], Awaitable[None] | None]] = {}
+        self.struck = 0
+        #: For tests: a snapshot of the world before their change, and the keys that workers held then.
+        self.before: Any = None
+        self.held: set[str] = set()
 
     # ---- the process
 
@@ -261,6 +266,16 @@ class Harness:
         self.kill()
         self.start()
 
+    async def strike(self, what: str, number: int, when: str) -> None:
+        """Let happen what ``strikes`` says."""
+        act = self.strikes.get((what, number, when))
+        if act is not None:
+            self.struck += 1
+            waits = act()
+            if waits is not None:
+                await waits
+            await asyncio.sleep(0)  # a kill arrives here
+
     async def _begin(self) -> None:
         for informer in self.informers:
             await informer.synced.wait()
@@ -289,20 +304,34 @@ class Harness:
     async def pass_time(self, seconds: float, *, quiet_s: float | None = None) -> None:
         """Play the nodes for so long, or until all is quiet."""
         now = asyncio.get_running_loop().time
-        end, seen, pods, since = now() + seconds, 0, -1, now()
+        end, seen, pods, since = now() + seconds, 0, (-1, 0), now()
         while now() < end:
             if seen != self.api.version:
                 self.api.collect_garbage()
                 seen, since = self.api.version, now()
             elif quiet_s is not None and now() - since >= quiet_s:
                 return
-            if pods != len(self.api._history.get(PODS, ())):
-                pods = len(self.api._history.get(PODS, ()))
+            news = len(self.api._history.get(PODS, ())), len(self.schedulers.retired)
+            if pods != news:
+                pods = news
                 self.schedulers.workers()
                 self.kubelet.tick()
+                self._retired_ones_end()
                 self.schedulers.workers()
             await asyncio.sleep(0.5 if now() - since < 5 else 2.5)
         assert quiet_s is None, "the world never comes to rest"
+
+    def _retired_ones_end(self) -> None:
+        """A worker that was retired exits with 0; the kubelet of these nodes restarts it only if its pod says Always."""
+        for pod in self.api.items(PODS, None, f"{labels.COMPONENT}={labels.WORKER}"):
+            name, restarts = pod["metadata"]["name"], pod["status"].get("containerStatuses") or []
+            worker = f"{pod['metadata']['uid']}/{sum(s['restartCount'] for s in restarts)}"
+            if worker in self.schedulers.retired and pod["status"]["phase"] == "Running":
+                if pod["spec"].get("restartPolicy", "Always") == "Always":
+                    self.kubelet.restart(NS, name, 0)
+                    self.kubelet.set_ready(NS, name, True)
+                else:
+                    self.kubelet.finish(NS, name, 0)
 
     # ---- the world
 

@@ -22,6 +22,7 @@ import bisect
 import itertools
 import json
 import re
+from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -177,8 +178,12 @@ class MemoryClient:
             def effect(start: int = offset) -> Page:
                 nonlocal snapshot, version
                 if not version:
-                    version = server.version
-                    snapshot = [obj for obj in server._objects(res, namespace) if selects(obj)]
+                    version, objects = server._listed(res)
+                    snapshot = [
+                        obj
+                        for key, obj in sorted(objects.items())
+                        if namespace in (None, key[0]) and selects(obj)
+                    ]
                 elif version < server._compacted.get(res, 0):
                     raise ApiError(410, "Expired", "The provided continue parameter is too old")
                 end = start + limit if limit else len(snapshot)
@@ -380,7 +385,8 @@ class MemoryClient:
             if fault is not None and fault.when == "after":
                 await _fail(fault, request)
         except ApiError as error:
-            request.status = error.status
+            took_effect = f"{request.status}, answered " if request.status else ""
+            request.status = f"{took_effect}{error.status}" if took_effect else error.status
             raise
         except BaseException as error:
             request.status = f"{request.status or 'nothing done'}, {type(error).__name__}"
@@ -452,6 +458,8 @@ class MemoryApi(MemoryClient):
         self._compacted: dict[Resource, int] = {}
         self._watchers: list[_Watcher] = []
         self._held: set[Resource] = set()
+        self._stale: Any = None
+        self._stale_left: dict[Resource, int] = defaultdict(int)
 
     def client(self, name: str, guard: Callable[[], bool] | None = None) -> MemoryClient:
         """A further client, say a second controller."""
@@ -641,6 +649,11 @@ class MemoryApi(MemoryClient):
         """A backup for `restore`."""
         return self.version, {res: dict(objects) for res, objects in self._store.items()}
 
+    def stale_lists(self, backup: Any, times: int = 1) -> None:
+        """Answer the next so many lists of each resource as a server does that lags behind; watches go on from there."""
+        self._stale = backup
+        self._stale_left = defaultdict(lambda: times)
+
     def restore(self, backup: Any) -> None:
         """Go back in time, as an etcd restored from a backup does; breaks all watches."""
         self.version, store = backup
@@ -690,6 +703,14 @@ class MemoryApi(MemoryClient):
         return step
 
     # The store
+
+    def _listed(self, res: Resource) -> tuple[int, dict[Key, JSON]]:
+        """What a list that begins now sees."""
+        if self._stale_left[res]:
+            self._stale_left[res] -= 1
+            version, store = self._stale
+            return version, store.get(res, {})
+        return self.version, self._store.get(res, {})
 
     def _objects(self, res: Resource, namespace: str | None) -> Iterator[JSON]:
         for key, obj in sorted(self._store.get(res, {}).items()):

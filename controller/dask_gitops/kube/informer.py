@@ -27,6 +27,7 @@ Key = tuple[str, str]
 
 TOMBSTONES = 20_000
 TOMBSTONE_S = 600.0
+BEHIND = 5  # so many lists in a row (some ten seconds) that are older than what we saw: history did go back
 _NEVER = float("inf")
 
 
@@ -48,6 +49,10 @@ class _Entry(Generic[T]):
 
 class _Silence(Exception):
     """Nothing was heard on a watch for too long."""
+
+
+class _Behind(Exception):
+    """A list is older than what was seen before."""
 
 
 class Informer(Generic[T]):
@@ -109,6 +114,7 @@ class Informer(Generic[T]):
         self._tombstones: dict[str, tuple[float, float]] = {}
         self._version = 0  # our place in the server's history; 0: a list is needed
         self._last_version = 0  # the newest place that the server itself told us
+        self._behind = 0  # lists in a row that were older than what we know
         self._page_limit = page_size
         self._complaint = ""
 
@@ -182,7 +188,7 @@ class Informer(Generic[T]):
                     self._complaint = ""
                     continue
                 self._complain("the server ends watches at once")
-            except (KubeError, _Silence, TimeoutError) as error:
+            except (KubeError, _Silence, _Behind, TimeoutError) as error:
                 if isinstance(error, ApiError) and error.is_gone:
                     if not self._version:
                         self._page_limit = 0  # mid-list: too slow for pages, take it in one
@@ -233,9 +239,12 @@ class Informer(Generic[T]):
                 version = int(page.resource_version)
                 if first:
                     first = False
-                    # Lists are read from the quorum, so history can only go back when etcd was
-                    # restored from a backup. Then nothing that we know by number is worth anything.
+                    # Either this server lags behind the others, or etcd was restored from a backup:
+                    # then nothing that we know by number is worth anything.
                     if version < before:
+                        self._behind += 1
+                        if self._behind < BEHIND:
+                            raise _Behind(f"a list is older than what was seen ({version})")
                         log.warning("%s: the server's history went back", self.resource)
                         self._tombstones.clear()
                         for entry in self._entries.values():
@@ -250,6 +259,7 @@ class Informer(Generic[T]):
             if entry.version <= version:
                 self._drop(key, entry.uid, version)
         self.lists += 1
+        self._behind = 0
         self._page_limit = self._page_size
         self._version = self._last_version = version
         self.synced.set()

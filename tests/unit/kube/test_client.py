@@ -569,4 +569,5 @@ def test_informer_and_lease_over_real_sockets() -> None:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
-    play(main, listed, stream(event("ADDED", "b"), end=False), listed, stream(end=False))
+    later = {**listed, "metadata": {"resourceVersion": "9"}}
+    play(main, listed, stream(event("ADDED", "b"), end=False), later, stream(end=False))

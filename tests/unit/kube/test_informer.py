@@ -422,6 +422,27 @@ async def test_history_that_goes_back_is_believed(world: World) -> None:
 
 
 @scenario()
+async def test_a_list_from_a_server_that_lags_behind_is_not_believed(world: World) -> None:
+    """One API server of several may answer from yesterday: what was seen to be gone does not come back."""
+    world.api.put(PODS, pod("a"))
+    backup = world.api.snapshot()
+    async with world.running():
+        world.api.put(PODS, pod("b"))
+        world.api.remove(PODS, "ns", "a")
+        await asyncio.sleep(1)
+        assert world.names() == ["b"]
+        world.said.clear()
+        world.api.stale_lists(backup, times=2)
+        world.api.break_watches(error=ApiError(410, "Expired", "too old"))
+        await asyncio.sleep(10)
+        assert not world.said
+        world.api.put(PODS, pod("c"))
+        await asyncio.sleep(1)
+        world.check_right()
+        assert world.said == ["+c"]
+
+
+@scenario()
 async def test_an_unreadable_object_keeps_its_last_good_state(world: World) -> None:
     world.api.put(
         PODS, {**pod("bad"), "metadata": {**pod("bad")["metadata"], "annotations": {"broken": "1"}}}
