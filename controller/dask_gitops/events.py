@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from dask_gitops.text import printable
+
 JSON = dict[str, Any]
 
 COMPONENT = "dask-gitops"
@@ -41,7 +43,7 @@ def event(
             "uid": uid,
         },
         "reason": reason,
-        "message": message[:1024],
+        "message": printable(message, 1024),
         "type": "Warning" if warning else "Normal",
         "source": {"component": COMPONENT},
         "reportingComponent": COMPONENT,

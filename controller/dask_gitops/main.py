@@ -70,7 +70,11 @@ class Controller:
         )
         # A user's scheduler is not to be trusted: no cookies, no proxy, nothing unpacked.
         self._session = aiohttp.ClientSession(
-            cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False, trust_env=False
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            trust_env=False,
+            # The client has limits of its own; here 100 that hang would keep all others waiting.
+            connector=aiohttp.TCPConnector(limit=0),
         )
         self.queue: WorkQueue[Key] = WorkQueue(
             self._reconcile, on_turn=self._count_turn, quiet=(KubeError,)
@@ -79,7 +83,7 @@ class Controller:
         self.informers = stores.informers
         self.world = World(
             api=self.api,
-            schedulers=SchedulerClient(self._session),
+            schedulers=SchedulerClient(self._session, aside=self.queue.aside),
             stores=stores,
             settings=settings,
             metrics=self.metrics,

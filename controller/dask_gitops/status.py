@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from dask_gitops.text import printable
+
 JSON = dict[str, Any]
 
 READY, RECONCILING, STALLED = "Ready", "Reconciling", "Stalled"
@@ -65,7 +67,7 @@ def conditions(
                 "type": condition.type,
                 "status": status,
                 "reason": condition.reason,
-                "message": condition.message[:_MESSAGE_LIMIT],
+                "message": printable(condition.message, _MESSAGE_LIMIT),
                 "observedGeneration": generation,
                 "lastTransitionTime": unchanged or timestamp(now),
             }

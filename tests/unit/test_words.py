@@ -48,6 +48,25 @@ def test_long_messages_are_cut() -> None:
     assert len(written["message"]) == 1024
 
 
+def test_what_others_wrote_cannot_write_on_a_terminal() -> None:
+    text = "\x1b[2J\x1b]0;mine\x07 back-off\r\nnext\u202eline"
+    (written,) = status.conditions([status.Condition("Ready", False, "A", text)], {}, 1, T0)
+    made = event(
+        kind="DaskCluster",
+        namespace="ns",
+        name="demo",
+        uid="u",
+        reason="R",
+        message=text,
+        warning=True,
+        now=T0,
+        unique="1",
+    )
+    for said in (written["message"], made["message"]):
+        assert said.isprintable()
+        assert said == " [2J ]0;mine  back-off  next line"
+
+
 def test_what_kstatus_reads() -> None:
     def types(found: list[status.Condition]) -> dict[str, bool]:
         return {c.type: c.status for c in found}

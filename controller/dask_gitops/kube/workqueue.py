@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Iterator
+from contextlib import contextmanager
 from typing import Generic, TypeVar
 
 log = logging.getLogger(__name__)
@@ -21,7 +22,8 @@ class WorkQueue(Generic[K]):
 
     Promises:
 
-    - never two turns of one key at a time; at most ``workers`` turns in all; first in, first out
+    - never two turns of one key at a time; at most ``workers`` turns in all, not counting those
+      that stand `aside`; first in, first out
     - a key put several times before its turn gets one turn; put during its turn, one more after
     - at most one timer per key; when a turn begins the timer is dropped: every turn says anew when
       it wants to be back
@@ -57,6 +59,7 @@ class WorkQueue(Generic[K]):
         self._rng = rng or random.Random()
         self._ready: dict[K, float] = {}  # key -> since when, in order
         self._running: dict[K, tuple[asyncio.Task[None], float]] = {}
+        self._aside = 0
         self._again: set[K] = set()
         self._timers: dict[K, asyncio.TimerHandle] = {}
         self._failures: dict[K, int] = {}
@@ -89,6 +92,19 @@ class WorkQueue(Generic[K]):
         timer = self._timers.get(key)
         if timer is None or when < timer.when():
             self._set_timer(key, when)
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """For a turn that waits for somebody who may take long: meanwhile others have its place.
+
+        It does not wait to come back, so there may be more than ``workers`` turns for a moment.
+        """
+        self._aside += 1
+        self._pump()
+        try:
+            yield
+        finally:
+            self._aside -= 1
 
     # Life
 
@@ -158,7 +174,7 @@ class WorkQueue(Generic[K]):
             self._settle()
             return
         loop = asyncio.get_running_loop()
-        while self._ready and len(self._running) < self._workers:
+        while self._ready and len(self._running) - self._aside < self._workers:
             key = next(iter(self._ready))
             since = self._ready.pop(key)
             task = loop.create_task(self._turn(key, since))

@@ -3,11 +3,11 @@
 from dask_gitops.scheduler.client import (
     Outcome,
     SchedulerClient,
-    SchedulerUnavailable,
     State,
     WorkerRow,
     base_url,
 )
+from dask_gitops.scheduler.errors import SchedulerUnavailable
 from dask_gitops.scheduler.source import PRELOAD, PRELOAD_ENV, SOURCE_ENV, TOKEN_ENV, control_source
 
 __all__ = [

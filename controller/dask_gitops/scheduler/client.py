@@ -1,8 +1,9 @@
 """HTTP client of the control API that runs inside a user's scheduler (`control.py`).
 
 The other end runs users' code, so it may answer anything. Whatever it does, a call ends within its
-timeout, holds at most `MAX_ANSWER` bytes of its answer, and either returns checked dataclasses or
-raises `SchedulerUnavailable`. Nothing is ever unpickled, no redirect followed, nothing unpacked.
+timeout (once it is made, see `patience.py`), holds at most `MAX_ANSWER` bytes of its answer, keeps
+the event loop for a tenth of a second at most, and either returns checked dataclasses or raises
+`SchedulerUnavailable`. Nothing is ever unpickled, no redirect followed, nothing unpacked.
 """
 
 from __future__ import annotations
@@ -10,34 +11,33 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, cast, get_args
 
 import aiohttp
 
+from dask_gitops.scheduler.errors import SchedulerUnavailable
+from dask_gitops.scheduler.patience import Patience
+from dask_gitops.text import printable
+
 __all__ = ["Outcome", "SchedulerClient", "SchedulerUnavailable", "State", "WorkerRow", "base_url"]
 
-MAX_ANSWER = 4 * 1024 * 1024
-"""Bytes of an answer that are read at most: some 10,000 workers."""
+MAX_ANSWER = 2 * 1024 * 1024
+"""Bytes of an answer that are read at most: some 5,000 workers."""
+
+MAX_CONTAINERS, MAX_COMMAS = 15_000, 150_000
+"""Of an answer, counted before it is decoded: 2 MiB of `[],[],` would take half a second and 50 MB."""
+
+ROWS_AT_ONCE = 200
+"""Workers of an answer that are checked before others get the event loop: some 5 ms."""
 
 MAX_WAIT_S = 20.0
 """Seconds that a `retire` call may wait inside the scheduler."""
 
 T = TypeVar("T")
 OutcomeState = Literal["retired", "gone", "draining", "refused"]
-
-
-class SchedulerUnavailable(Exception):
-    """The scheduler gave no usable answer.
-
-    `reason` is short, holds neither secrets nor unchecked text of the scheduler, and reads well
-    after "the scheduler ": "does not answer (timeout after 5 s)", "refuses our token".
-    """
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,15 +122,25 @@ class SchedulerClient:
     The session should have no cookie jar of its own (`aiohttp.DummyCookieJar`) and no proxy.
     """
 
-    def __init__(self, session: aiohttp.ClientSession, *, timeout_s: float = 5.0) -> None:
-        """`timeout_s`: seconds that a call may take in all (`retire`: besides its `wait_s`)."""
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        *,
+        timeout_s: float = 5.0,
+        aside: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        """
+        - `timeout_s`: seconds that a call may take in all (`retire`: besides its `wait_s`).
+        - `aside`: entered while a scheduler is waited for, so that the caller's place is free.
+        """
         self._session = session
         self._timeout_s = timeout_s
+        self._aside = aside
+        self._patience = Patience()
 
     async def state(self, base_url: str, token: str) -> State:
         """Return what the scheduler knows. Raises `SchedulerUnavailable`."""
-        answer = await self._call("GET", base_url, "state", token)
-        return _valid(_parse_state, answer)
+        return await self._call("GET", base_url, "state", token, _parse_state)
 
     async def retire(
         self,
@@ -158,8 +168,11 @@ class SchedulerClient:
             return {}
         wait_s = min(max(wait_s, 0.0), MAX_WAIT_S)
         body = {"ids": asked, "wait_s": wait_s, "interrupt": interrupt, "discard": discard}
-        answer = await self._call("POST", base_url, "retire", token, body, wait_s)
-        return _valid(lambda a: _parse_per_id(a, asked, _parse_outcome), answer)
+
+        async def parse(answer: Any) -> dict[str, Outcome]:
+            return await _parse_per_id(answer, asked, _parse_outcome)
+
+        return await self._call("POST", base_url, "retire", token, parse, body, wait_s)
 
     async def undrain(self, base_url: str, token: str, ids: Iterable[str]) -> dict[str, str]:
         """Stop retiring these workers: back to work. Return the status of each.
@@ -170,8 +183,11 @@ class SchedulerClient:
         asked = list(dict.fromkeys(ids))
         if not asked:
             return {}
-        answer = await self._call("POST", base_url, "undrain", token, {"ids": asked})
-        return _valid(lambda a: _parse_per_id(a, asked, lambda row: row.text("state", 64)), answer)
+
+        async def parse(answer: Any) -> dict[str, str]:
+            return await _parse_per_id(answer, asked, lambda row: row.text("state", 64))
+
+        return await self._call("POST", base_url, "undrain", token, parse, {"ids": asked})
 
     async def _call(
         self,
@@ -179,28 +195,44 @@ class SchedulerClient:
         base_url: str,
         what: str,
         token: str,
+        parse: Callable[[Any], Awaitable[T]],
         body: Mapping[str, Any] | None = None,
         wait_s: float = 0.0,
-    ) -> Any:
-        """Make one request; return the decoded JSON. Raises `SchedulerUnavailable`."""
+    ) -> T:
+        """Make one request when it is this scheduler's turn. Raises `SchedulerUnavailable`."""
+        with self._aside():
+            async with self._patience.turn((base_url, token), wait_s) as turn:
+                raw = await self._answer(method, base_url, what, token, body, wait_s)
+                turn.size = len(raw)
+                try:
+                    return await parse(_decode(raw))
+                except _Invalid as e:
+                    raise SchedulerUnavailable(f"answer is not valid: {e}") from None
+
+    async def _answer(
+        self,
+        method: str,
+        base_url: str,
+        what: str,
+        token: str,
+        body: Mapping[str, Any] | None,
+        wait_s: float,
+    ) -> bytes:
+        """Return the body of the answer to one request. Raises `SchedulerUnavailable`."""
         timeout_s = self._timeout_s + wait_s
         try:
             async with asyncio.timeout(timeout_s):
-                raw = await self._raw(method, f"{base_url}/control/v1/{what}", token, body)
+                return await self._raw(method, f"{base_url}/control/v1/{what}", token, body)
         except TimeoutError:
             raise SchedulerUnavailable(f"does not answer (timeout after {timeout_s:g} s)") from None
         except aiohttp.ClientConnectorError as e:
             why = (e.os_error.strerror or "no connection").lower()
-            raise SchedulerUnavailable(f"cannot be reached ({_clean(why, 60)})") from None
+            raise SchedulerUnavailable(f"cannot be reached ({printable(why, 60)})") from None
         except aiohttp.ServerConnectionError:
             raise SchedulerUnavailable("closed the connection") from None
         except (aiohttp.ClientError, OSError, ValueError) as e:
             # Only the kind: the text of these may quote what the other side sent.
             raise SchedulerUnavailable(f"does not speak HTTP ({type(e).__name__})") from None
-        try:
-            return json.loads(raw, parse_constant=_refuse_constant)
-        except (ValueError, RecursionError):
-            raise SchedulerUnavailable("answer is not valid: not JSON") from None
 
     async def _raw(
         self, method: str, url: str, token: str, body: Mapping[str, Any] | None
@@ -253,11 +285,14 @@ class _Invalid(Exception):
     """A field of an answer is wrong; the text says which and how, and quotes no value."""
 
 
-def _valid(parse: Callable[[Any], T], answer: Any) -> T:
+def _decode(raw: bytes) -> Any:
+    """Return the JSON value. Raises `_Invalid`."""
+    if raw.count(b"[") + raw.count(b"{") > MAX_CONTAINERS or raw.count(b",") > MAX_COMMAS:
+        raise _Invalid("it has too many parts")
     try:
-        return parse(answer)
-    except _Invalid as e:
-        raise SchedulerUnavailable(f"answer is not valid: {e}") from None
+        return json.loads(raw, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        raise _Invalid("not JSON") from None
 
 
 class _Fields:
@@ -285,7 +320,7 @@ class _Fields:
 
     def note(self, key: str) -> str:
         """Return text that only people read: whatever it was, printable and short."""
-        return _clean(self._take(key, str, "a string"), 200)
+        return printable(self._take(key, str, "a string"), 200)
 
     def count(self, key: str) -> int:
         value: int = self._take(key, int, "an integer")
@@ -319,10 +354,9 @@ class _Fields:
                 raise _Invalid(f"{self._prefix}{key} has a value that is out of range")
         return {name: float(number) for name, number in value.items()}
 
-    def objects(self, key: str, wanted: list[str]) -> dict[str, _Fields]:
-        """Return these entries of an object of objects; others are dropped."""
+    def value(self, key: str) -> dict[str, Any]:
         value: dict[str, Any] = self._take(key, dict, "an object")
-        return {i: _Fields(value.get(i), f"{self._prefix}{key}[{n}]") for n, i in enumerate(wanted)}
+        return value
 
     def wrong(self, key: str, words: str) -> _Invalid:
         return _Invalid(f"{self._prefix}{key} {words}")
@@ -331,10 +365,12 @@ class _Fields:
         return key in self._value and self._value[key] is None
 
 
-def _parse_state(answer: Any) -> State:
+async def _parse_state(answer: Any) -> State:
     fields = _Fields(answer, "")
     workers: dict[str, WorkerRow] = {}
     for n, item in enumerate(fields.items("workers")):
+        if n % ROWS_AT_ONCE == ROWS_AT_ONCE - 1:
+            await asyncio.sleep(0)
         row = _parse_worker(_Fields(item, f"workers[{n}]"))
         if row.id in workers:
             raise _Invalid(f"workers[{n}].id is there twice")
@@ -373,10 +409,15 @@ def _parse_worker(row: _Fields) -> WorkerRow:
     )
 
 
-def _parse_per_id(answer: Any, ids: list[str], parse: Callable[[_Fields], T]) -> dict[str, T]:
+async def _parse_per_id(answer: Any, ids: list[str], parse: Callable[[_Fields], T]) -> dict[str, T]:
     """Return `parse` of each asked id's row; rows that nobody asked for are dropped."""
-    rows = _Fields(answer, "").objects("workers", ids)
-    return {i: parse(row) for i, row in rows.items()}
+    rows = _Fields(answer, "").value("workers")
+    parsed = {}
+    for n, i in enumerate(ids):
+        if n % ROWS_AT_ONCE == ROWS_AT_ONCE - 1:
+            await asyncio.sleep(0)
+        parsed[i] = parse(_Fields(rows.get(i), f"workers[{n}]"))
+    return parsed
 
 
 def _parse_outcome(row: _Fields) -> Outcome:
@@ -392,11 +433,6 @@ def _canonical_host(host: str) -> str:
         return str(ipaddress.ip_address(host.strip("[]")))
     except ValueError:
         return host
-
-
-def _clean(text: str, longest: int) -> str:
-    """Return `text` cut to `longest` characters, without anything that does not print."""
-    return "".join(c if c.isprintable() else " " for c in text[:longest])
 
 
 def _refuse_constant(name: str) -> float:

@@ -272,7 +272,7 @@ def test_a_missing_field_is_named():
         b"\xff\xfe\x00",
         b'{"now": NaN}',
         b'{"now": -Infinity}',
-        b"[" * 1_000_000,
+        b"[" * 10_000,
         b"1" * 5000,
         b"\x80\x04\x95",  # the head of a pickle
     ],
@@ -345,7 +345,7 @@ def test_an_endless_body_is_cut():
             await response.write(b" " * 65536)
             sent += 65536
 
-    assert reason(call, answer) == "answer is not valid: larger than 4 MiB"
+    assert reason(call, answer) == "answer is not valid: larger than 2 MiB"
     assert sent < 4 * MAX_ANSWER  # what the sockets buffer comes on top
 
 
