@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeVar, cast, get_args
 
 import aiohttp
 
-from dask_gitops.scheduler.errors import SchedulerUnavailable
+from dask_gitops.scheduler.errors import SchedulerUnavailable, SchedulerUnreachable
 from dask_gitops.scheduler.patience import Patience
 from dask_gitops.text import printable
 
@@ -227,7 +227,7 @@ class SchedulerClient:
             raise SchedulerUnavailable(f"does not answer (timeout after {timeout_s:g} s)") from None
         except aiohttp.ClientConnectorError as e:
             why = (e.os_error.strerror or "no connection").lower()
-            raise SchedulerUnavailable(f"cannot be reached ({printable(why, 60)})") from None
+            raise SchedulerUnreachable(f"cannot be reached ({printable(why, 60)})") from None
         except aiohttp.ServerConnectionError:
             raise SchedulerUnavailable("closed the connection") from None
         except (aiohttp.ClientError, OSError, ValueError) as e:

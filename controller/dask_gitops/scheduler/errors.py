@@ -13,3 +13,7 @@ class SchedulerUnavailable(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class SchedulerUnreachable(SchedulerUnavailable):
+    """Nothing listens there: known at once, and usual while a scheduler starts."""

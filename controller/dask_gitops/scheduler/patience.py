@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from dask_gitops.scheduler.errors import SchedulerUnavailable
+from dask_gitops.scheduler.errors import SchedulerUnavailable, SchedulerUnreachable
 
 AT_ONCE = 4  # calls to one scheduler
 TRUSTED = 64  # calls in all, to schedulers that answer well: bounds memory (`MAX_ANSWER` each)
@@ -74,7 +74,7 @@ class Patience:
                     try:
                         yield turn
                     except SchedulerUnavailable as error:
-                        self._failed(record, error.reason)
+                        self._failed(record, error)
                         raise
                     now = self._clock()
                     slow = now - started > SLOW_S + wait_s
@@ -88,14 +88,18 @@ class Patience:
         if self._clock() < record.retry_at:
             raise SchedulerUnavailable(record.reason)
 
-    def _failed(self, record: _Record, reason: str) -> None:
+    def _failed(self, record: _Record, error: SchedulerUnavailable) -> None:
         first, most = BACKOFF_S
-        record.trouble = min(8, record.trouble + 2)
-        record.reason = reason
-        record.retry_at = self._clock() + min(most, first * 2 ** (record.trouble // 2 - 1))
+        wait = first
+        if not isinstance(error, SchedulerUnreachable):  # that one cost us nothing
+            record.trouble = min(8, record.trouble + 2)
+            wait = min(most, first * 2 ** (record.trouble // 2 - 1))
+        record.reason = error.reason
+        record.retry_at = self._clock() + wait
 
     def _forget(self, who: tuple[str, str], record: _Record) -> None:
-        if not record.users and not record.trouble and record.free_at <= self._clock():
+        now = self._clock()
+        if not record.users and not record.trouble and max(record.free_at, record.retry_at) <= now:
             self._records.pop(who, None)
         elif len(self._records) > RECORDS:  # schedulers that are gone by now, oldest first
             for old in [w for w, r in self._records.items() if not r.users][: RECORDS // 10]:
