@@ -2,7 +2,7 @@
 dask.clusters: puts into .out what the values declare, merged and checked.
   {{- $out := dict }}{{ include "dask.clusters" (dict "root" $ "out" $out) }}
   $out.clusters: name -> {values, podTemplates: {scheduler, worker}}
-  $out.groups:   name -> {cluster, values, image, podTemplates: {worker}}
+  $out.groups:   name -> {path, cluster, values, pullPolicy, podTemplates: {worker}}
 A cluster is laid over `defaults`, a group over `defaults.worker` and the cluster's labels and annotations. podTemplates are kept apart, lowest first:
 they are laid over the finished Pod one after the other, so that their lists merge by name. Where null took
 podTemplate (or all of scheduler or worker) away, there is none.
@@ -39,6 +39,7 @@ podTemplate (or all of scheduler or worker) away, there is none.
         {{- include "dask.checkGroupName" (dict "cluster" $name "key" $key "path" $path) -}}
         {{- include "dask.claim" (dict "seen" $seen "group" $groupName "path" $path) -}}
         {{- $_ := set $groups $groupName (dict
+          "path" $path
           "cluster" $name
           "values" $groupValues
           "pullPolicy" (dig "image" "pullPolicy" "" $groupValues | default (dig "image" "pullPolicy" "" $values))
@@ -87,6 +88,31 @@ dask.claim: two keys must not mean one DaskWorkerGroup (cluster "a" with group "
 {{- fail (printf "%s and %s both mean the worker group %q; rename one of the keys" . $.path $.group) -}}
 {{- end -}}
 {{- $_ := set .seen .group .path -}}
+{{- end -}}
+
+{{/*
+dask.checkUpdateStrategy: refuses a roll-out that could never take a step, a rule of the custom resources.
+*/}}
+{{- define "dask.checkUpdateStrategy" -}}
+{{- $strategy := .strategy | default dict -}}
+{{- $zero := "^0+%?$" -}}
+{{- if and (regexMatch $zero (toString $strategy.maxSurge)) (regexMatch $zero (toString (get $strategy "maxUnavailable" | default 0))) -}}
+{{- fail (printf "%s.updateStrategy: maxSurge and maxUnavailable (left out, it is 0) must not both be 0, no worker could ever be replaced" .path) -}}
+{{- end -}}
+{{- end -}}
+
+{{/*
+dask.plain: those of .keys that .values has, as they are; maps that are empty are left out.
+*/}}
+{{- define "dask.plain" -}}
+{{- $out := dict -}}
+{{- range $key := .keys -}}
+{{- $value := get $.values $key -}}
+{{- if and (hasKey $.values $key) (or $value (not (kindIs "map" $value))) -}}
+{{- $_ := set $out $key $value -}}
+{{- end -}}
+{{- end -}}
+{{- with $out -}}{{- toYaml . -}}{{- end -}}
 {{- end -}}
 
 {{/*

@@ -92,6 +92,91 @@ CASES = {
         ["demo", "worker", "replicas"],
     ),
     "negative drainTimeout": ("clusters: {demo: {drainTimeout: -1}}", ["demo", "drainTimeout"]),
+    "typo in updateStrategy": (
+        "clusters: {demo: {updateStrategy: {maxSurges: 1}}}",
+        ["demo", "updateStrategy", "maxSurges"],
+    ),
+    "typo in a group's updateStrategy": (
+        "clusters: {demo: {workerGroups: {gpu: {updateStrategy: {maxUnvailable: 1}}}}}",
+        ["gpu", "updateStrategy", "maxUnvailable"],
+    ),
+    "a group has no scheduler": (
+        "clusters: {demo: {workerGroups: {gpu: {updateStrategy: {scheduler: WhenIdle}}}}}",
+        ["gpu", "updateStrategy", "'scheduler'|property scheduler "],
+    ),
+    "a bad updateStrategy.scheduler": (
+        "clusters: {demo: {updateStrategy: {scheduler: whenIdle}}}",
+        ["demo", "updateStrategy", "scheduler", "WhenIdle"],
+    ),
+    "negative maxSurge": (
+        "clusters: {demo: {updateStrategy: {maxSurge: -1}}}",
+        ["demo", "updateStrategy", "maxSurge", "-1|greater than or equal to 0"],
+    ),
+    "negative maxUnavailable in the defaults": (
+        "defaults: {updateStrategy: {maxUnavailable: -1}}",
+        ["defaults", "updateStrategy", "maxUnavailable"],
+    ),
+    "half a worker of surge": (
+        "clusters: {demo: {updateStrategy: {maxSurge: 0.5}}}",
+        ["demo", "updateStrategy", "maxSurge"],
+    ),
+    "a number of surge as a string": (
+        "clusters: {demo: {updateStrategy: {maxSurge: '1'}}}",
+        ["demo", "updateStrategy", "maxSurge", "%"],
+    ),
+    "a negative percentage": (
+        "clusters: {demo: {workerGroups: {gpu: {updateStrategy: {maxUnavailable: -5%}}}}}",
+        ["demo", "gpu", "updateStrategy", "maxUnavailable", "%"],
+    ),
+    "nothing may surge, nothing may be missing": (
+        "clusters: {demo: {updateStrategy: {maxSurge: 0, maxUnavailable: 0}}}",
+        ["clusters.demo.updateStrategy", "maxSurge", "maxUnavailable", "both be 0"],
+    ),
+    "the same in percent and by default": (
+        "clusters: {demo: {updateStrategy: {maxSurge: 0%}}}",
+        ["clusters.demo.updateStrategy", "both be 0"],
+    ),
+    "the same in a group": (
+        "clusters: {demo: {workerGroups: {gpu: {updateStrategy: {maxSurge: 0, maxUnavailable: 00%}}}}}",
+        ["clusters.demo.workerGroups.gpu.updateStrategy", "both be 0"],
+    ),
+    "the same from two places": (
+        "{defaults: {updateStrategy: {maxSurge: 0, maxUnavailable: 1}}, clusters: {demo: {updateStrategy: {maxUnavailable: 0}}}}",
+        ["clusters.demo.updateStrategy", "both be 0"],
+    ),
+    "negative schedulerDeadlineSeconds": (
+        "clusters: {demo: {updateStrategy: {schedulerDeadlineSeconds: -1}}}",
+        ["demo", "updateStrategy", "schedulerDeadlineSeconds"],
+    ),
+    "no progressDeadlineSeconds": (
+        "clusters: {demo: {progressDeadlineSeconds: 0}}",
+        ["demo", "progressDeadlineSeconds"],
+    ),
+    "progressDeadlineSeconds in a group": (
+        "clusters: {demo: {workerGroups: {gpu: {progressDeadlineSeconds: 5}}}}",
+        ["gpu", "progressDeadlineSeconds"],
+    ),
+    "a bad whenUnreachable": (
+        "clusters: {demo: {whenUnreachable: drain}}",
+        ["demo", "whenUnreachable", "Drain"],
+    ),
+    "restartedAt without a time": (
+        "clusters: {demo: {restartedAt: 2026-01-31}}",
+        ["demo", "restartedAt"],
+    ),
+    "restartedAt without a time zone": (
+        "clusters: {demo: {restartedAt: '2026-01-31T12:00:00'}}",
+        ["demo", "restartedAt"],
+    ),
+    "restartedAt in a month that is none": (
+        "clusters: {demo: {restartedAt: '2026-13-31T12:00:00Z'}}",
+        ["demo", "restartedAt"],
+    ),
+    "restartedAt in words": ("clusters: {demo: {restartedAt: now}}", ["demo", "restartedAt"]),
+    "restartedAt as a number": (
+        "clusters: {demo: {restartedAt: 1769860800}}",
+        ["demo", "restartedAt"],
+    ),
     "no threads": ("clusters: {demo: {worker: {nthreads: 0}}}", ["demo", "worker", "nthreads"]),
     "a list of clusters": ("clusters: [demo]", ["clusters"]),
     "a list of variables": (

@@ -6,6 +6,7 @@ The server is this module's own: the first tests need one that has never seen th
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -380,6 +381,85 @@ def test_refused_by_name(kubectl: Kubectl, manifest: JSON, words: list[str]) -> 
     said = refused(kubectl, manifest)
     for word in words:
         assert word in said
+
+
+def with_strategy(kind: str, strategy: JSON, name: str = "x") -> JSON:
+    spec = {"updateStrategy": strategy}
+    if kind == "DaskJob":
+        return resource(kind, name, {"job": {}, "cluster": {"spec": spec}})
+    return resource(kind, name, {"cluster": "c", **spec} if kind == "DaskWorkerGroup" else spec)
+
+
+NO_SHARE = "a number of workers (0 or more) or a percentage such as 25%"
+NO_STEP = "must not both be 0, no worker could ever be replaced"
+BAD_ROLL_OUTS: list[tuple[str, JSON, str, str]] = [  # kind, spec.updateStrategy, field, message
+    *((kind, {field: value}, f"updateStrategy.{field}", NO_SHARE)
+        for kind in ("DaskCluster", "DaskWorkerGroup", "DaskJob")
+        for field in ("maxSurge", "maxUnavailable")
+        for value in (-1, "-1%", "1.5%", "25", "", "25 %")),
+    *((kind, strategy, "updateStrategy", NO_STEP)
+        for kind in ("DaskCluster", "DaskWorkerGroup", "DaskJob")
+        for strategy in ({"maxSurge": 0}, {"maxSurge": "0%"}, {"maxSurge": 0, "maxUnavailable": 0}, {"maxSurge": "00%", "maxUnavailable": "0%"})),
+    ("DaskCluster", {"maxSurge": 0.5}, "updateStrategy.maxSurge", "Invalid value"),
+    ("DaskCluster", {"scheduler": "whenIdle"}, "updateStrategy.scheduler", '"WhenIdle", "Immediate", "OnDelete"'),
+    ("DaskWorkerGroup", {"scheduler": "WhenIdle"}, "updateStrategy.scheduler", "unknown field"),
+    ("DaskCluster", {"schedulerDeadlineSeconds": -1}, "updateStrategy.schedulerDeadlineSeconds", "greater than or equal to 0"),
+]  # fmt: skip
+NO_TIMES = [
+    "now", "2026-01-31", "2026-01-31T12:00:00", "2026-02-30T12:00:00Z", "2026-01-31T12:00:00+99:99",
+    "2026-01-31T12:00:00,5Z", "2026-01-31T12:00:00z", "0000-01-01T00:00:00Z",
+]  # fmt: skip
+BAD_FIELDS = [
+    *({"restartedAt": time} for time in NO_TIMES),
+    {"progressDeadlineSeconds": 0},
+    {"whenUnreachable": "Wait"},
+]
+
+
+@with_definitions
+def test_roll_outs_that_cannot_be_meant_are_refused_by_name(kubectl: Kubectl) -> None:
+    expected: dict[str, tuple[str, str]] = {}
+    manifests = []
+    for number, (kind, strategy, field, words) in enumerate(BAD_ROLL_OUTS):
+        expected[f"strategy-{number}"] = (field, words)
+        manifests.append(with_strategy(kind, strategy, f"strategy-{number}"))
+    for number, spec in enumerate(BAD_FIELDS):
+        (field,) = spec
+        expected[f"field-{number}"] = (f"spec.{field}", "Invalid value|Unsupported value")
+        manifests.append(resource("DaskCluster", f"field-{number}", spec))
+    said = refused(kubectl, {"apiVersion": "v1", "kind": "List", "items": manifests})
+    for number, manifest in enumerate(manifests):
+        name = manifest["metadata"]["name"]
+        # One answer for each, in any order: it begins with the kind or the file, and holds the name.
+        (answer,) = [a for a in re.split(r"\n(?=The |Error )", said) if f'"{name}"' in a]
+        field, words = expected[name]
+        assert field in answer, (number, manifest)
+        assert any(choice in answer for choice in words.split("|")), (manifest, answer)
+
+
+@with_definitions
+def test_roll_outs_are_described_as_they_are_meant(kubectl: Kubectl) -> None:
+    """Numbers, percentages and times are stored as they were written."""
+    strategies = [
+        {"maxSurge": 0, "maxUnavailable": 1},
+        {"maxSurge": "0%", "maxUnavailable": "1%"},
+        {"maxSurge": "150%", "maxUnavailable": 0},
+        {"maxSurge": 1000000},
+        {"maxUnavailable": "0%"},
+        {},
+    ]
+    for kind in ("DaskCluster", "DaskWorkerGroup"):
+        for strategy in strategies:
+            kubectl.apply(with_strategy(kind, strategy))
+            assert kubectl.get(kind, "x")["spec"].get("updateStrategy") == strategy
+    spec = {
+        "updateStrategy": {"scheduler": "Immediate", "schedulerDeadlineSeconds": 0},
+        "progressDeadlineSeconds": 1,
+        "whenUnreachable": "Drain",
+    }
+    for time in ("2026-01-31T12:00:00Z", "2026-01-31T12:00:00.123456789+23:59"):
+        kubectl.apply(resource("DaskCluster", "y", {**spec, "restartedAt": time}))
+        assert kubectl.get("daskcluster", "y")["spec"] == {**spec, "restartedAt": time}
 
 
 @with_definitions
