@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections import Counter
 from typing import Any
 
@@ -11,11 +12,13 @@ import dask.array as da
 import dask.dataframe as dd
 import numpy as np
 import pandas as pd
-from distributed import Client, get_task_stream
+from distributed import Client, get_task_stream, get_worker
 
 client: Client
 made: list[Any] = []  # futures of random values: computing one again would give another value
 sown: list[Any] = []  # scattered values: they cannot be computed again at all
+going: list[Any] = []  # futures of a computation that goes on until it is told to end
+started: set[tuple[float, int]] = set()  # when which of its tasks was started
 
 
 def connect(address: str, workers: int) -> list[str]:
@@ -97,6 +100,42 @@ def let_go() -> None:
     """Forget the held values."""
     made.clear()
     sown.clear()
+
+
+def go_on(ahead: int, seconds: float = 0.5) -> int:
+    """Have this many tasks of the computation waiting or running; returns how many are done. Results are kept."""
+
+    def task(number: int) -> int:
+        get_worker().log_event("started", number)
+        time.sleep(seconds)
+        return number * number
+
+    note_starts()
+    done = sum(future.done() for future in going)
+    new = range(len(going), done + ahead)
+    going.extend(client.map(task, new, pure=False))
+    return done
+
+
+def note_starts() -> None:
+    """The scheduler remembers the last 1,000 only."""
+    started.update(client.get_events("started"))
+
+
+def come_to_an_end() -> dict[str, list[int]]:
+    """The results of all tasks in order, and how often each was started."""
+    results = client.gather(going)
+    note_starts()
+    times = Counter(number for _, number in started)
+    going.clear()
+    started.clear()
+    return {"results": results, "starts": [times[number] for number in range(len(results))]}
+
+
+def variable(name: str) -> list[str]:
+    """The values that an environment variable has in the workers, "" where there is none."""
+    found = client.run(lambda: os.environ.get(name, ""))
+    return sorted(set(found.values()))
 
 
 def removed() -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,12 @@ KUBERNETES_OWN = ("configmap/kube-root-ca.crt", "serviceaccount/default")
 SIDE, CHUNK = 9_000, 900
 PARTITIONS, ROWS, GROUPS = 100, 400_000, 97
 RANDOM, SCATTERED, SIZE = 40, 12, 256 * 1024
+AHEAD = 32  # tasks that wait or run during the roll-out, half a second each
+
+# What the roll-out changes, and how the group's status tells of its progress.
+VARIABLE, VALUE = "RELEASE", "2"
+CHANGE = f"clusters.{CLUSTER}.worker.env.{VARIABLE}={VALUE}"
+UPDATED = re.compile(r"(\d+) of (\d+) updated")
 
 
 class Story:
@@ -69,6 +76,8 @@ class Story:
         with self.steps.step("scale up to 4 workers") as step:
             self.scale(step, 4)
             step.shown = "4 of 4 ready"
+        with self.steps.step("roll-out under load, values held") as step:
+            self.roll_out(step)
         with self.steps.step("scale down to 1, values held") as step:
             self.scale_down(step)
         with self.steps.step("a worker pod is killed") as step:
@@ -162,30 +171,105 @@ class Story:
         wait_until(
             f"{replicas} workers in {GROUP}, all ready",
             lambda: (
-                counts(kube.get("daskworkergroup", GROUP)) == (replicas, replicas)
+                counts(kube.get("daskworkergroup", GROUP)) == (replicas, replicas, replicas)
                 and len(kube.objects("pods", WORKERS)) == replicas
             ),
             120,
         )
 
-    def scale_down(self, step: Step) -> None:
-        """From 4 to 1 while values are held that nobody could compute again."""
-        before = self.ask(f"hold({RANDOM}, {SCATTERED}, {SIZE})")
-        spread = sorted(before["keys"].values(), reverse=True)
+    def roll_out(self, step: Step) -> None:
+        """A changed variable of the workers while they compute: all are replaced, nothing is lost."""
+        kube = self.kube
+        before = self.hold(step)
+        known, ended = self.ask("names()"), len(self.ask("removed()"))
+        old, scheduler = self.worker_uids(), uid(kube.get("pod", SCHEDULER))
+        self.ask(f"go_on({AHEAD})")
+        step.command(f"helm upgrade {RELEASE} . -f values/demo.yaml --set-string {CHANGE} ...")
+        kube.helm(*helm_command(self.images, CHANGE, wait=False))
+        told: list[str] = []
+        wait_until(
+            f"{len(old)} new workers, all ready and updated",
+            lambda: self.rolled_out(old, told),
+            300,
+        )
+        step.detail(f"DaskWorkerGroup {GROUP} on the way: {', '.join(told)}")
+        halfway = [words for words in told if words != f"{len(old)} of {len(old)} updated"]
+        check("the status told of the progress", bool(halfway), True)
+        done = self.ask(f"go_on({AHEAD})")
+        found = self.ask("come_to_an_end()")
+        tasks = len(found["results"])
+        step.detail(
+            f"a computation of {tasks} tasks ran all the time; {done} were done when the last old worker had gone"
+        )
+        check("results of the computation", found["results"], [n * n for n in range(tasks)])
+        check("starts per task", set(found["starts"]), {1})
+        self.check_ends(step, known, ended, len(old))
+        check("hashes of the held values", self.ask("hashes()"), before["hashes"])
+        pods = self.kube.objects("pods", WORKERS)
+        check(f"pods with {VARIABLE}={VALUE}", sum(map(has_variable, pods)), len(old))
+        check(f"{VARIABLE} in the workers", self.ask(f"variable({VARIABLE!r})"), [VALUE])
+        check("uid of the scheduler", uid(kube.get("pod", SCHEDULER)), scheduler)
+        step.shown = (
+            f"{len(old)} workers replaced, {tasks} tasks each started once, "
+            f"the very same {RANDOM + SCATTERED} values; the scheduler stayed"
+        )
+        self.ask("let_go()")
+
+    def rolled_out(self, old: set[str], told: list[str]) -> bool:
+        """Has each old worker pod a successor that serves? Keeps the computation going meanwhile.
+
+        :param old: uids of the pods of before.
+        :param told: what the status tells of the progress is added here.
+        """
+        self.ask(f"go_on({AHEAD})")
+        group = self.kube.get("daskworkergroup", GROUP)
+        progress = UPDATED.search(ready_condition(group).get("message", ""))
+        if progress and progress[0] not in told:
+            told.append(progress[0])
+        new = self.worker_uids()
+        return (
+            counts(group) == (len(old), len(old), len(old))
+            and len(new) == len(old)
+            and not new & old
+            and is_ready(group)
+            and is_ready(self.kube.get("daskcluster", CLUSTER))
+        )
+
+    def worker_uids(self) -> set[str]:
+        """What tells the worker pods that there are now from any others."""
+        return set(map(uid, self.kube.objects("pods", WORKERS)))
+
+    def hold(self, step: Step) -> JSON:
+        """Have values held that nobody could compute again."""
+        held: JSON = self.ask(f"hold({RANDOM}, {SCATTERED}, {SIZE})")
+        spread = sorted(held["keys"].values(), reverse=True)
         step.detail(
             f"{RANDOM} impure random and {SCATTERED} scattered values are held, "
-            f"{' + '.join(map(str, spread))} of them on 4 workers"
+            f"{' + '.join(map(str, spread))} of them on {len(spread)} workers"
         )
-        known, ended = self.ask("names()"), len(self.ask("removed()"))
-        self.scale(step, 1)
+        return held
+
+    def check_ends(self, step: Step, known: dict[str, str], ended: int, count: int) -> None:
+        """So many workers left, and the scheduler says of each that it was expected and took nothing along.
+
+        :param known: names of the workers by address.
+        :param ended: how many had left before.
+        """
         events = self.ask("removed()")[ended:]
         for event in events:
             name = known.get(event["worker"], event["worker"])
-            expected = "expected" if event.get("expected", True) else "NOT expected"
-            lost = event.get("lost-computed-tasks", 0) + event.get("lost-scattered-tasks", 0)
-            step.detail(f"the scheduler: removed {name}: {expected}, {lost} results lost")
-            check(f"end of {name}", (expected, lost), ("expected", 0))
-        check("workers removed", len(events), 3)
+            expected = "expected" if event.get("expected") else "NOT expected"
+            lost = [event.get(f"lost-{kind}-tasks", -1) for kind in ("computed", "scattered")]
+            step.detail(f"the scheduler: removed {name}: {expected}, {sum(lost)} results lost")
+            check(f"end of {name}", (expected, lost), ("expected", [0, 0]))
+        check("workers removed", len(events), count)
+
+    def scale_down(self, step: Step) -> None:
+        """From 4 to 1 while values are held that nobody could compute again."""
+        before = self.hold(step)
+        known, ended = self.ask("names()"), len(self.ask("removed()"))
+        self.scale(step, 1)
+        self.check_ends(step, known, ended, 3)
         check("hashes of the held values", self.ask("hashes()"), before["hashes"])
         check("values on the last worker", list(self.ask("keys()").values()), [RANDOM + SCATTERED])
         step.shown = f"the very same {RANDOM + SCATTERED} values; 3 workers removed, all expected"
@@ -257,8 +341,11 @@ class Story:
 # ---- help
 
 
-def helm_command(images: dict[str, str]) -> list[str]:
-    """The words after `helm` that install the chart with these images."""
+def helm_command(images: dict[str, str], *changes: str, wait: bool = True) -> list[str]:
+    """The words after `helm` that install the chart with these images.
+
+    :param changes: further values, each ``path=text``.
+    """
     repository, tag = split_image(images[CONTROLLER])
     dask_repository, dask_tag = split_image(images[DASK])
     values = {
@@ -268,10 +355,11 @@ def helm_command(images: dict[str, str]) -> list[str]:
         "defaults.image.tag": dask_tag,
         "defaults.image.pullPolicy": "IfNotPresent",
     }
-    sets = [word for pair in values.items() for word in ("--set-string", "=".join(pair))]
+    pairs = [*map("=".join, values.items()), *changes]
     return [
         *("upgrade", "--install", RELEASE, ".", "-f", "values/demo.yaml"),
-        *("--wait", "--timeout", "180s", *sets),
+        *(("--wait", "--timeout", "180s") if wait else ()),
+        *(word for pair in pairs for word in ("--set-string", pair)),
     ]
 
 
@@ -337,16 +425,33 @@ def nothing_left(kube: Kube) -> bool:
     return True
 
 
-def counts(group: JSON) -> tuple[int, int]:
-    """Workers, and those that are ready."""
+def counts(group: JSON) -> tuple[int, int, int]:
+    """Workers, those that are ready, and those that were made from the newest spec."""
     status = group.get("status") or {}
-    return status.get("replicas", -1), status.get("readyReplicas", -1)
+    replicas, ready = status.get("replicas", -1), status.get("readyReplicas", -1)
+    return replicas, ready, status.get("updatedReplicas", -1)
+
+
+def ready_condition(thing: JSON) -> JSON:
+    """The condition Ready, {} if there is none yet."""
+    conditions = (thing.get("status") or {}).get("conditions") or []
+    return next((c for c in conditions if c["type"] == "Ready"), {})
 
 
 def is_ready(thing: JSON) -> bool:
     """Is the condition Ready true?"""
-    conditions = (thing.get("status") or {}).get("conditions") or []
-    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+    return bool(ready_condition(thing).get("status") == "True")
+
+
+def uid(thing: JSON) -> str:
+    """What tells an object from another one of the same name."""
+    return str(thing["metadata"]["uid"])
+
+
+def has_variable(pod: JSON) -> bool:
+    """Was this worker pod made with the changed variable?"""
+    env = [e for c in pod["spec"]["containers"] for e in c.get("env") or []]
+    return {"name": VARIABLE, "value": VALUE} in env
 
 
 def took_part(tasks: dict[str, int]) -> str:
