@@ -2,7 +2,7 @@
 dask.clusters: puts into .out what the values declare, merged and checked.
   {{- $out := dict }}{{ include "dask.clusters" (dict "root" $ "out" $out) }}
   $out.clusters: name -> {values, podTemplates: {scheduler, worker}}
-  $out.groups:   name -> {path, cluster, values, pullPolicy, podTemplates: {worker}}
+  $out.groups:   name -> {cluster, values, pullPolicy, podTemplates: {worker}}
 A cluster is laid over `defaults`, a group over `defaults.worker` and the cluster's labels and annotations. podTemplates are kept apart, lowest first:
 they are laid over the finished Pod one after the other, so that their lists merge by name. Where null took
 podTemplate (or all of scheduler or worker) away, there is none.
@@ -26,6 +26,7 @@ podTemplate (or all of scheduler or worker) away, there is none.
     {{- end -}}
     {{- $_ := set $clusters $name (dict "values" $values "podTemplates" $podTemplates) -}}
     {{- include "dask.checkClusterName" $name -}}
+    {{- include "dask.checkUpdateStrategy" (dict "path" (printf "clusters.%s" $name) "strategies" (list $values.updateStrategy)) -}}
     {{- include "dask.claim" (dict "seen" $seen "group" (printf "%s-default" $name) "path" (printf "clusters.%s" $name)) -}}
     {{- range $key, $group := $declared.workerGroups -}}
       {{- $group = $group | default dict -}}
@@ -37,9 +38,9 @@ podTemplate (or all of scheduler or worker) away, there is none.
       {{- include "dask.merge" (dict "into" $groupValues "from" $group) -}}
       {{- if ne (toString (get $groupValues "enabled")) "false" -}}
         {{- include "dask.checkGroupName" (dict "cluster" $name "key" $key "path" $path) -}}
+        {{- include "dask.checkUpdateStrategy" (dict "path" $path "strategies" (list $values.updateStrategy $groupValues.updateStrategy)) -}}
         {{- include "dask.claim" (dict "seen" $seen "group" $groupName "path" $path) -}}
         {{- $_ := set $groups $groupName (dict
-          "path" $path
           "cluster" $name
           "values" $groupValues
           "pullPolicy" (dig "image" "pullPolicy" "" $groupValues | default (dig "image" "pullPolicy" "" $values))
@@ -91,13 +92,17 @@ dask.claim: two keys must not mean one DaskWorkerGroup (cluster "a" with group "
 {{- end -}}
 
 {{/*
-dask.checkUpdateStrategy: refuses a roll-out that could never take a step, a rule of the custom resources.
+dask.checkUpdateStrategy: refuses a roll-out that could never take a step. A group takes from its cluster what it does not
+say itself: .strategies, lowest first.
 */}}
 {{- define "dask.checkUpdateStrategy" -}}
-{{- $strategy := .strategy | default dict -}}
+{{- $strategy := dict "maxUnavailable" 0 -}}
+{{- range .strategies -}}
+{{- include "dask.merge" (dict "into" $strategy "from" (. | default dict)) -}}
+{{- end -}}
 {{- $zero := "^0+%?$" -}}
-{{- if and (regexMatch $zero (toString $strategy.maxSurge)) (regexMatch $zero (toString (get $strategy "maxUnavailable" | default 0))) -}}
-{{- fail (printf "%s.updateStrategy: maxSurge and maxUnavailable (left out, it is 0) must not both be 0, no worker could ever be replaced" .path) -}}
+{{- if and (regexMatch $zero (toString $strategy.maxSurge)) (regexMatch $zero (toString $strategy.maxUnavailable)) -}}
+{{- fail (printf "%s.updateStrategy: maxSurge and maxUnavailable must not both be 0 (maxUnavailable is 0 where nothing else is said), no worker could ever be replaced" .path) -}}
 {{- end -}}
 {{- end -}}
 

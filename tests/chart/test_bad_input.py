@@ -144,6 +144,10 @@ CASES = {
         "{defaults: {updateStrategy: {maxSurge: 0, maxUnavailable: 1}}, clusters: {demo: {updateStrategy: {maxUnavailable: 0}}}}",
         ["clusters.demo.updateStrategy", "both be 0"],
     ),
+    "the same from cluster and group": (
+        "clusters: {demo: {updateStrategy: {maxSurge: 0, maxUnavailable: 1}, workerGroups: {gpu: {updateStrategy: {maxUnavailable: 0}}}}}",
+        ["clusters.demo.workerGroups.gpu.updateStrategy", "both be 0"],
+    ),
     "negative schedulerDeadlineSeconds": (
         "clusters: {demo: {updateStrategy: {schedulerDeadlineSeconds: -1}}}",
         ["demo", "updateStrategy", "schedulerDeadlineSeconds"],

@@ -122,6 +122,12 @@ def test_a_group_says_only_what_is_its_own(one: One) -> None:
         assert one(MERGE, "DaskWorkerGroup", name)["spec"] == {"cluster": "group"}
 
 
+def test_a_group_takes_the_other_share_from_its_cluster(one: One) -> None:
+    """`maxSurge: 0` is no dead end where the cluster lets a worker be missing."""
+    text = "clusters: {demo: {updateStrategy: {maxUnavailable: 1}, workerGroups: {g: {updateStrategy: {maxSurge: 0}}}}}"
+    assert one(text, "DaskWorkerGroup")["spec"]["updateStrategy"] == {"maxSurge": 0}
+
+
 def test_values_and_definitions_know_the_same_fields() -> None:
     values = json.loads((ROOT / "values.schema.json").read_text(encoding="utf-8"))["definitions"]
     for part, kind in (("cluster", "DaskCluster"), ("group", "DaskWorkerGroup")):

@@ -399,7 +399,8 @@ BAD_ROLL_OUTS: list[tuple[str, JSON, str, str]] = [  # kind, spec.updateStrategy
         for value in (-1, "-1%", "1.5%", "25", "", "25 %")),
     *((kind, strategy, "updateStrategy", NO_STEP)
         for kind in ("DaskCluster", "DaskWorkerGroup", "DaskJob")
-        for strategy in ({"maxSurge": 0}, {"maxSurge": "0%"}, {"maxSurge": 0, "maxUnavailable": 0}, {"maxSurge": "00%", "maxUnavailable": "0%"})),
+        for strategy in ({"maxSurge": 0, "maxUnavailable": 0}, {"maxSurge": "00%", "maxUnavailable": "0%"})),
+    *((kind, {"maxSurge": surge}, "updateStrategy", NO_STEP) for kind in ("DaskCluster", "DaskJob") for surge in (0, "0%")),
     ("DaskCluster", {"maxSurge": 0.5}, "updateStrategy.maxSurge", "Invalid value"),
     ("DaskCluster", {"scheduler": "whenIdle"}, "updateStrategy.scheduler", '"WhenIdle", "Immediate", "OnDelete"'),
     ("DaskWorkerGroup", {"scheduler": "WhenIdle"}, "updateStrategy.scheduler", "unknown field"),
@@ -452,6 +453,8 @@ def test_roll_outs_are_described_as_they_are_meant(kubectl: Kubectl) -> None:
         for strategy in strategies:
             kubectl.apply(with_strategy(kind, strategy))
             assert kubectl.get(kind, "x")["spec"].get("updateStrategy") == strategy
+    # A group takes from its cluster what it does not say itself.
+    kubectl.apply(with_strategy("DaskWorkerGroup", {"maxSurge": 0}))
     spec = {
         "updateStrategy": {"scheduler": "Immediate", "schedulerDeadlineSeconds": 0},
         "progressDeadlineSeconds": 1,
