@@ -34,7 +34,7 @@ from dask_gitops.kube import (
     load,
 )
 from dask_gitops.metrics import Metrics
-from dask_gitops.reconcile.wiring import RECONCILERS, build_stores
+from dask_gitops.reconcile.wiring import build_stores, reconcile
 from dask_gitops.reconcile.world import Key, World
 from dask_gitops.scheduler.client import SchedulerClient
 from dask_gitops.settings import Settings, SettingsError
@@ -163,7 +163,7 @@ class Controller:
             self.lost.set()
 
     async def _reconcile(self, key: Key) -> None:
-        await RECONCILERS[key.kind](self.world, key)
+        await reconcile(self.world, key)
 
     def _count_request(self, verb: str, resource: Resource, status: int, seconds: float) -> None:
         self.metrics.requests.labels(verb, resource.plural, status).inc()
@@ -255,6 +255,8 @@ def build_shell(controller: Controller) -> kopf.OperatorRegistry:
         settings.posting.enabled = False
         settings.peering.standalone = True
         settings.scanning.disabled = True  # no watching of CRDs and namespaces
+        # Of a plugin's handlers only. kopf's own is taken off objects that are being deleted.
+        settings.persistence.finalizer = "plugin.dask.org/finalizer"
         settings.networking.error_backoffs = [
             1,
             2,

@@ -16,6 +16,7 @@ SPEC_WARNING = "SpecWarning"
 SCALE_DOWN_HELD = "ScaleDownHeld"
 REPLICAS_OVERRIDDEN = "ReplicasOverridden"
 UPDATE_PENDING = "UpdatePending"
+ORPHANED_PODS = "OrphanedPods"
 NOT_SUPPORTED = "NotSupportedYet"
 
 _MESSAGE_LIMIT = 1024  # characters; whole API errors do not belong into `kubectl get`
@@ -102,3 +103,9 @@ def not_supported(spec: Mapping[str, Any], fields: Iterable[str]) -> list[Condit
 
 def workers(count: int) -> str:
     return "1 worker" if count == 1 else f"{count} workers"
+
+
+def listed(names: Iterable[str], most: int = 4) -> str:
+    """Names for a message, not more than people read."""
+    names = list(names)
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -33,7 +33,7 @@ from dask_gitops.kube.resource import (
 )
 from dask_gitops.kube.workqueue import WorkQueue
 from dask_gitops.metrics import Metrics
-from dask_gitops.reconcile.wiring import RECONCILERS, build_stores
+from dask_gitops.reconcile.wiring import build_stores, reconcile
 from dask_gitops.reconcile.world import Key, World
 from dask_gitops.resources import labels
 from dask_gitops.resources.pods import ControlApi
@@ -282,7 +282,7 @@ class Harness:
         self.queue.start()
 
     async def _reconcile(self, key: Key) -> None:
-        await RECONCILERS[key.kind](self.world, key)
+        await reconcile(self.world, key)
 
     def _turned(self, key: Key, waited: float, ran: float, error: BaseException | None) -> None:
         self.turns.append(key)

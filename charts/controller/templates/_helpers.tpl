@@ -41,6 +41,10 @@ What the controller may do in the namespaces it serves: exactly the calls it mak
 - apiGroups: [kubernetes.dask.org]
   resources: [daskclusters, daskworkergroups, daskautoscalers, daskjobs]
   verbs: [get, list, watch]
+# Of what others made, only an old operator's finalizer is taken off, once the object is being deleted.
+- apiGroups: [kubernetes.dask.org]
+  resources: [daskclusters, daskautoscalers, daskjobs]
+  verbs: [patch]
 # The groups that a cluster declares itself are the controller's own objects.
 - apiGroups: [kubernetes.dask.org]
   resources: [daskworkergroups]

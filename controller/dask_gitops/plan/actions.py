@@ -8,7 +8,7 @@ from typing import Any, Literal
 from dask_gitops.resources.observed import Meta, Pod
 
 JSON = dict[str, Any]
-Kind = Literal["Pod", "Service", "DaskWorkerGroup"]
+Kind = Literal["Pod", "Service", "DaskCluster", "DaskWorkerGroup", "DaskAutoscaler", "DaskJob"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +30,13 @@ class Delete:
 
 @dataclass(frozen=True, slots=True)
 class Patch:
-    """JSON merge patch on exactly this object (by uid)."""
+    """JSON merge patch on exactly this object (by uid); ``exact``: only as long as nobody changed it meanwhile."""
 
     kind: Kind
     meta: Meta
     body: JSON
     subresource: str | None = None
+    exact: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,12 +61,14 @@ class ClusterState:
 
     :ivar schedulers: all scheduler pods under the cluster's name, also of a deleted cluster of the same name.
     :ivar groups: the groups that name this cluster, the default group among them.
+    :ivar orphans: worker pods with the cluster's labels and without any owner.
     """
 
     cluster: CustomResource
     schedulers: tuple[Pod, ...] = ()
     service: Service | None = None
     groups: tuple[GroupState, ...] = ()
+    orphans: tuple[Pod, ...] = ()
 
     @property
     def scheduler(self) -> Pod | None:
@@ -264,7 +266,8 @@ def _groups(state: ClusterState, draft: Draft, reserved: tuple[str, ...]) -> Non
         elif group.meta.owner_uid == cluster.meta.uid and group.meta.deleting is None:
             body = groups.group_patch(want, group)
             if body:
-                draft.add(Patch("DaskWorkerGroup", group.meta, body))
+                # Exact, so that a leader that was asleep copies no number over a later one.
+                draft.add(Patch("DaskWorkerGroup", group.meta, body, exact="spec" in body))
         elif group.meta.owner_uid is not None:
             draft.look_again(PREDECESSOR_S)
     for name, group in existing.items():
@@ -359,7 +362,10 @@ def names_taken(state: ClusterState) -> list[Problem]:
     return [
         Problem(
             "NameTaken",
-            f"{kind} {meta.name} belongs to something else",
+            f"{kind} {meta.name} belongs to something else"
+            if meta.owner_uid
+            else f"{kind} {meta.name} was not made for this cluster and belongs to nobody; "
+            "delete it, and the cluster makes its own",
             max(cluster.meta.created, meta.created),
         )
         for kind, meta in things
@@ -433,11 +439,15 @@ def cluster_status(
     if any(c.type == words.STALLED for c in found) and phase != "Running":
         phase = "Error"
     default = state.default_group
-    overridden = _overridden(cluster, default)
-    if overridden:
-        found.append(
-            words.Condition(words.REPLICAS_OVERRIDDEN, True, "ScaledElsewhere", overridden)
+    found += _overridden(state)
+    if state.orphans:
+        count, some = (
+            words.workers(len(state.orphans)),
+            words.listed(p.meta.name for p in state.orphans),
         )
+        verb = "belongs" if len(state.orphans) == 1 else "belong"
+        message = f"{count.replace('worker', 'worker pod')} {verb} to nobody, nobody drains or replaces them: {some}"
+        found.append(words.Condition(words.ORPHANED_PODS, True, "NoOwner", message))
     warning = scheduler.meta.annotations.get(labels.SPEC_WARNING) if scheduler else None
     if warning:
         found.append(words.spec_warning(warning))
@@ -469,12 +479,36 @@ def cluster_status(
     return out, again
 
 
-def _overridden(cluster: CustomResource, default: GroupState | None) -> str | None:
-    """The default group's number differs from the cluster's own, because somebody scaled the group itself."""
-    own = (cluster.spec.get("worker") or {}).get("replicas")
-    if own is None or default is None or default.group is None or default.declared in (None, own):
-        return None
-    copied = default.group.meta.annotations.get(labels.CLUSTER_REPLICAS)
-    if copied != str(own):
-        return None  # it is about to be copied
-    return f"spec.worker.replicas is {own}, the worker group was scaled to {default.declared}"
+def _overridden(state: ClusterState) -> list[words.Condition]:
+    """Of the cluster's own groups: who scaled one itself, or made one itself, so that the cluster's word does not count."""
+    cluster = state.cluster
+    existing = {g.name: g.group for g in state.groups if g.group is not None}
+    scaled, foreign = [], []
+    for want in groups.declared_groups(cluster):
+        group = existing.get(want["metadata"]["name"])
+        if group is None:
+            continue
+        path = "spec.worker"
+        if group.meta.name != names.default_group_name(cluster.meta.name):
+            inline = group.meta.name.removeprefix(f"{cluster.meta.name}-")
+            path = f"spec.workerGroups[{inline}].worker"
+        own = want["spec"]["worker"].get("replicas")
+        number = (group.spec.get("worker") or {}).get("replicas")
+        if group.meta.owner_uid is None:
+            if want["spec"]["worker"]:
+                foreign.append(
+                    f"worker group {group.meta.name} was not made for this cluster: "
+                    f"it goes by its own spec, not by {path}"
+                )
+        elif (
+            None not in (own, number)
+            and own != number
+            # Else the cluster's number is about to be copied.
+            and group.meta.annotations.get(labels.CLUSTER_REPLICAS) == str(own)
+        ):
+            scaled.append(f"{path}.replicas is {own}, the worker group was scaled to {number}")
+    if not scaled and not foreign:
+        return []
+    reason = "GroupOfItsOwn" if foreign else "ScaledElsewhere"
+    message = "; ".join([*foreign, *scaled])
+    return [words.Condition(words.REPLICAS_OVERRIDDEN, True, reason, message)]

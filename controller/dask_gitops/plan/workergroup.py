@@ -86,8 +86,27 @@ class GroupState:
 
     @property
     def want(self) -> int:
-        """How many workers there should be. A number that nobody gives is held: what lives now, or 1 at the start."""
-        return len(self.live) or 1 if self.declared is None else self.declared
+        """How many workers there should be. A number that nobody gives any more is held."""
+        return self.held if self.declared is None else self.declared
+
+    @property
+    def held(self) -> int:
+        """How many there were to be until the number was taken away; 1 for a new group."""
+        old = sum(not self.is_current(p) for p in self.staying)
+        there = max(old, len(self.staying) - old)  # in a roll-out, some are there twice
+        before = self._up_with
+        if before is None:
+            return there if self.live else 1
+        if self.leaving and all(self.is_current(p) for p in self.live):
+            return there  # on the way down; who stays is what was asked for
+        return max(there, before)  # on the way up nobody has to leave again
+
+    @property
+    def _up_with(self) -> int | None:
+        """With how many workers the group was complete last, as far as this scheduler pod remembers."""
+        notes = self.scheduler.meta.annotations if self.scheduler else {}
+        _, dot, number = notes.get(labels.GROUP_WAS_READY + self.name, "").rpartition(".")
+        return int(number) if dot and number.isdecimal() else None
 
     @cached_property
     def held_image(self) -> str | None:
@@ -517,7 +536,8 @@ def ready_revision(state: GroupState) -> str | None:
     """What "was up once" is remembered for: the meaning of the workers' spec and their number."""
     if state.group is None or state.cluster is None:
         return None
-    return revision(state.revision, state.want, state.cluster.spec.get("restartedAt"))
+    meaning = revision(state.revision, state.cluster.spec.get("restartedAt"))
+    return f"{meaning}.{state.want}"
 
 
 def was_ready(state: GroupState) -> bool:

@@ -18,6 +18,7 @@ from dask_gitops.kube.resource import (
     Resource,
 )
 from dask_gitops.reconcile.cluster import reconcile_cluster
+from dask_gitops.reconcile.release import release
 from dask_gitops.reconcile.unsupported import reconcile_unsupported
 from dask_gitops.reconcile.workergroup import reconcile_group
 from dask_gitops.reconcile.world import (
@@ -42,6 +43,12 @@ RECONCILERS: dict[str, Callable[[World, Key], Awaitable[None]]] = {
     "DaskAutoscaler": reconcile_unsupported,
     "DaskJob": reconcile_unsupported,
 }
+
+
+async def reconcile(world: World, key: Key) -> None:
+    """One step for whatever this key names."""
+    await release(world, key)
+    await RECONCILERS[key.kind](world, key)
 
 
 class Wiring:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from dask_gitops import events
+from dask_gitops import status as words
 from dask_gitops.kube.client import Api
 from dask_gitops.kube.errors import ApiError, KubeError
 from dask_gitops.kube.informer import Informer
@@ -42,6 +43,9 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 WAIT_S = 2.0  # how long a retire call may wait inside the scheduler
+IN_FLIGHT = (
+    64  # creates that are on their way when their cluster is deleted can still make something
+)
 RETRY_S = 10  # a quota or missing rights may change without any event for us
 REFUSED_S = 60  # so may an admission rule
 UNFINISHED = ("waiting", "processing", "queued", "no-worker")  # Dask's states of tasks to be done
@@ -212,6 +216,11 @@ class World:
             schedulers=self._schedulers(namespace, name),
             service=self.stores.services.get(namespace, names.scheduler_name(name)),
             groups=tuple(self.group_state(namespace, group, name) for group in sorted(declared)),
+            orphans=tuple(
+                p
+                for p in self.stores.pods.by_index("cluster", namespace, name, labels.WORKER)
+                if p.meta.owner_uid is None and not p.gone
+            ),
         )
 
     def _schedulers(self, namespace: str, cluster: str) -> tuple[Pod, ...]:
@@ -250,7 +259,7 @@ class World:
             cluster=cluster,
             scheduler=next((p for p in schedulers if not p.gone and p.meta.owner_uid == uid), None),
             pods=pods,
-            neighbours=tuple(p for p in everyone if p.group != name),
+            neighbours=tuple(p for p in everyone if p.group != name or p.meta.owner_uid != uid),
             highest=self._highest_serial(namespace, name, uid, pods),
         )
 
@@ -356,9 +365,17 @@ class World:
     async def _create(self, action: Create) -> None:
         """Slow start: 1, 2, 4 ... at once, so that a quota's refusal costs a few requests only."""
         todo, size = list(action.manifests), 1
+        slots = asyncio.Semaphore(IN_FLIGHT)
+
+        async def one(manifest: JSON) -> str | None:
+            async with slots:
+                if self._ends(manifest):
+                    return None
+                return await self._create_one(action.kind, manifest)
+
         while todo:
             batch, todo = todo[:size], todo[size:]
-            answers = await _all(self._create_one(action.kind, manifest) for manifest in batch)
+            answers = await _all(one(manifest) for manifest in batch)
             warnings = [a for a in answers if a is not None]
             if warnings:
                 for manifest in todo:
@@ -376,6 +393,12 @@ class World:
             if not (error.is_already_exists or error.is_forbidden_quota):
                 raise
         self._tried[namespace, subject.meta.name] = word
+
+    def _ends(self, manifest: JSON) -> bool:
+        """Is that for which this is made gone, or going?"""
+        (ref,) = manifest["metadata"]["ownerReferences"]
+        owner = self.stores.of(ref["kind"]).get(manifest["metadata"]["namespace"], ref["name"])
+        return owner is None or owner.meta.uid != ref["uid"] or owner.meta.deleting is not None
 
     async def _create_one(self, kind: str, manifest: JSON) -> str | None:
         """:return: what the API server warned of, if that is not on the object already."""
@@ -446,11 +469,11 @@ class World:
     async def patch(self, action: Patch) -> None:
         """Patch exactly the object that was observed; one that is gone meanwhile needs no patch."""
         meta, store = action.meta, self.stores.of(action.kind)
-        if action.subresource == "scale":
-            # A Scale has no place for a uid; the version makes sure that nobody wrote the number meanwhile.
-            extra = {"resourceVersion": store.resource_version(meta.namespace, meta.name)}
-        else:
-            extra = {"uid": meta.uid}
+        extra: JSON = {}
+        if action.subresource != "scale":  # a Scale has no place for a uid
+            extra["uid"] = meta.uid
+        if action.exact or action.subresource == "scale":
+            extra["resourceVersion"] = meta.version
         body = {**action.body, "metadata": {**action.body.get("metadata", {}), **extra}}
         try:
             answer = await self.api.patch(
@@ -515,7 +538,12 @@ class World:
             end = "; ".join(lost) or "nothing was lost"
             reason = "ResultsDiscarded" if lost else "ScaledDown"
             await self._emit(
-                Emit(reason, f"retired {_names(retired)}; {end}", warning=bool(lost)), subject
+                Emit(
+                    reason,
+                    f"retired {words.listed(p.meta.name for p in retired)}; {end}",
+                    warning=bool(lost),
+                ),
+                subject,
             )
         out.held += [
             f"{pod.meta.name}: {o.message}"
@@ -601,9 +629,3 @@ async def _all(work: Iterable[Awaitable[T]]) -> list[T]:
             raise answer
         good.append(answer)
     return good
-
-
-def _names(pods: Sequence[Pod], most: int = 4) -> str:
-    """Names for a message, not more than people read."""
-    names = [p.meta.name for p in pods]
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -36,6 +36,8 @@ class Meta:
     deleting: float | None  # deletionTimestamp: when the grace period ends
     owner_uid: str | None  # of the controlling owner
     owner_kind: str | None = None
+    finalizers: tuple[str, ...] = ()
+    version: str | None = field(default=None, compare=False)  # resourceVersion when it was seen
 
     @classmethod
     def of(cls, raw: JSON) -> Meta:
@@ -53,6 +55,8 @@ class Meta:
             deleting=parse_time(meta.get("deletionTimestamp")),
             owner_uid=owner.get("uid"),
             owner_kind=owner.get("kind"),
+            finalizers=tuple(meta.get("finalizers") or ()),
+            version=meta.get("resourceVersion"),
         )
 
 

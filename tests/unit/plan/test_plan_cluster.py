@@ -332,7 +332,7 @@ def test_a_name_that_something_else_has(kind: str) -> None:
         of = state(None, worker(0), worker(1), service=service(owner=None))
     _, found, message, _ = report(of, now=T0 + 5)
     assert found == on_its_way("NameTaken")
-    assert f"{kind} demo-scheduler belongs to something else" in message
+    assert f"{kind} demo-scheduler was not made for this cluster and belongs to nobody" in message
     assert report(of, now=T0 + 700)[1] == stuck("NameTaken")
 
 
