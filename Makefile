@@ -7,7 +7,7 @@ export PYTHONPATH := controller:.
 export PYTHONUNBUFFERED := 1
 venv = $(shell $(PYTHON) ci/venv.py)
 
-.PHONY: help demo test bench kubernetes kubernetes-down kubernetes-status images run schema format
+.PHONY: help demo test soak bench kubernetes kubernetes-down kubernetes-status images run schema format
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,6 +17,9 @@ demo: ## Dask computes on workers that a values file declares. KEEP=1 leaves it 
 
 test: ## all tests: unit, chart, cluster (real API server), dask (real node). TIERS="unit chart" runs some
 	@python=$$($(PYTHON) ci/venv.py) && $(PYTHON) ci/kubernetes build && $$python -m pytest $(TIERS:%=tests/%)
+
+soak: ## the long cases and full sizes that `make test` leaves out
+	@python=$$($(PYTHON) ci/venv.py) && $(PYTHON) ci/kubernetes build && $$python -m pytest -m soak $(TIERS:%=tests/%)
 
 bench: ## this controller beside a raw create loop, on 1,000 pretended pods
 	@python=$$($(PYTHON) ci/venv.py) && $$python -m bench $(BENCH)

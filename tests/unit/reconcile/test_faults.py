@@ -253,7 +253,9 @@ def took_effect(h: Harness, verb: str) -> Counter[str]:
     return Counter(
         f"{r.resource} {r.name}"
         for r in h.api.log
-        if r.verb == verb and str(r.status)[:3] in ("200", "201") and "events" not in str(r.resource)
+        if r.verb == verb
+        and str(r.status)[:3] in ("200", "201")
+        and "events" not in str(r.resource)
     )
 
 
