@@ -19,6 +19,7 @@ TIERS = ("unit", "chart", "cluster", "dask")
 _started = time.monotonic()
 _counts: dict[str, Counter[str]] = {}
 _lines: list[str] = []
+_told: list[str] = []  # what tests recorded as "closing": numbers for people, at the end of the run
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -49,6 +50,8 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
         counts["skipped"] += 1
     elif report.when == "call":
         counts["passed"] += 1
+    if report.when == "teardown":
+        _told.extend(str(value) for name, value in report.user_properties if name == "closing")
 
 
 @pytest.hookimpl(trylast=True)
@@ -59,6 +62,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
     minutes, seconds = divmod(round(time.monotonic() - _started), 60)
     tiers = [f"{tier} {_words(_counts[tier])}" for tier in (*TIERS, "other") if tier in _counts]
+    _lines.extend(_told)
     _lines.append("{passed} passed, {failed} failed, {skipped} skipped".format_map(_all(total)))
     _lines.append(f"{' · '.join(tiers)} · {minutes} min {seconds} s")
 

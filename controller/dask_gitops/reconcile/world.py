@@ -30,7 +30,7 @@ from dask_gitops.plan.actions import Action, Create, Delete, Emit, Patch, Retire
 from dask_gitops.plan.cluster import ClusterState, Load
 from dask_gitops.plan.workergroup import GroupState, Worker
 from dask_gitops.resources import labels, names
-from dask_gitops.resources.observed import CustomResource, Meta, Pod, Problem, Service
+from dask_gitops.resources.observed import CustomResource, Pod, Problem, Service
 from dask_gitops.resources.pods import ControlApi
 from dask_gitops.resources.revision import merge_patch
 from dask_gitops.scheduler.client import Outcome, SchedulerUnavailable, State, base_url
@@ -315,6 +315,9 @@ class World:
         :param subject: the custom resource that Events are about.
         """
         out = Outcomes()
+        creates = [a for a in actions if isinstance(a, Create)]
+        if creates and not await self._still_wanted(subject, creates[0]):
+            return out  # the next round begins from what was learnt
         for _, group in itertools.groupby(actions, type):
             some = list(group)
             try:
@@ -361,6 +364,20 @@ class World:
                         await self._undrain(action, scheduler)
                 except SchedulerUnavailable as error:
                     out.held.append(f"the scheduler {error.reason}")
+
+    async def _still_wanted(self, subject: CustomResource, create: Create) -> bool:
+        """Ask the API server itself: a watch may be late, and nothing is made for what is being deleted."""
+        owner = create.manifests[0]["metadata"]["ownerReferences"][0]
+        wanted = {(subject.kind, subject.meta.name): subject.meta.uid}
+        wanted[owner["kind"], owner["name"]] = owner["uid"]
+
+        async def is_there(kind: str, name: str, uid: str) -> bool:
+            namespace = subject.meta.namespace
+            await self._refresh(kind, namespace, name, uid)
+            found = self.stores.of(kind).get(namespace, name)
+            return found is not None and found.meta.uid == uid and found.meta.deleting is None
+
+        return all(await _all(is_there(*thing, uid) for thing, uid in wanted.items()))
 
     async def _create(self, action: Create) -> None:
         """Slow start: 1, 2, 4 ... at once, so that a quota's refusal costs a few requests only."""
@@ -488,22 +505,24 @@ class World:
                 store.forget(meta.namespace, meta.name, meta.uid)
                 return
             if error.is_conflict:
-                await self._refresh(action.kind, meta)
+                await self._refresh(action.kind, meta.namespace, meta.name, meta.uid)
             raise
         if action.subresource == "scale":
-            await self._refresh(action.kind, meta)  # the answer is a Scale, not the object
+            await self._refresh(
+                action.kind, meta.namespace, meta.name, meta.uid
+            )  # the answer is a Scale, not the object
         else:
             store.observe(answer)
 
-    async def _refresh(self, kind: str, meta: Meta) -> None:
+    async def _refresh(self, kind: str, namespace: str, name: str, uid: str) -> None:
         """Look at an object itself: the cache may be behind for long, and is not to be asked in a circle."""
         store = self.stores.of(kind)
         try:
-            store.observe(await self.api.get(RESOURCES[kind], meta.namespace, meta.name))
+            store.observe(await self.api.get(RESOURCES[kind], namespace, name))
         except ApiError as error:
             if not error.is_not_found:
                 raise
-            store.forget(meta.namespace, meta.name, meta.uid)
+            store.forget(namespace, name, uid)
 
     async def _retire(
         self, action: Retire, subject: CustomResource, scheduler: Pod, out: Outcomes
@@ -610,7 +629,7 @@ class World:
             )
         except ApiError as error:
             if error.is_conflict:  # somebody changed it meanwhile: judge again
-                await self._refresh(resource.kind, meta)
+                await self._refresh(resource.kind, meta.namespace, meta.name, meta.uid)
                 self.again(key, 0.1)
                 return
             if error.is_not_found:

@@ -1,0 +1,69 @@
+"""Watches that tell late: nothing is made for what is gone, and nothing is believed that was true once."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from dask_gitops.kube.resource import DASKCLUSTERS, DASKWORKERGROUPS, PODS, Resource
+
+from tests.support.harness import NS, Harness, play
+
+
+async def up(h: Harness) -> None:
+    h.cluster(worker={"replicas": 2})
+    h.group("extra", worker={"replicas": 1})
+    h.start()
+    await h.settle()
+    h.api.log.clear()
+
+
+@pytest.mark.parametrize("propagation", ["Background", "Foreground"])
+def test_a_deleted_cluster_is_not_built_anew(propagation: str) -> None:
+    """Its children are seen to go; that it was deleted itself is not heard of for a minute."""
+
+    async def main(h: Harness) -> None:
+        await up(h)
+        h.api.hold_events(DASKCLUSTERS)
+        h.api._delete(DASKCLUSTERS, h.api._must(DASKCLUSTERS, NS, "demo"), None, propagation)
+        await h.pass_time(60)
+        h.api.release_events()
+        await h.settle()
+        assert h.api.count("create") == 0
+        assert h.api.names(PODS) == []
+
+    play(main)
+
+
+@pytest.mark.parametrize("late", [DASKWORKERGROUPS, DASKCLUSTERS])
+def test_a_deleted_group_gets_no_workers(late: Resource) -> None:
+    """One of its workers is deleted together with it, and the news of the group is late."""
+
+    async def main(h: Harness) -> None:
+        await up(h)
+        h.api.hold_events(late)
+        h.api.remove(DASKWORKERGROUPS, NS, "extra")
+        h.delete_pod(h.workers("extra")[0])
+        await h.pass_time(60)
+        h.api.release_events()
+        await h.settle()
+        assert h.api.count("create", PODS) == 0
+        assert len(h.api.names(PODS)) == 3
+
+    play(main)
+
+
+def test_a_quiet_watch_costs_one_question() -> None:
+    """However many workers are created: the cluster and the group are looked at once."""
+
+    async def main(h: Harness) -> None:
+        await up(h)
+        await asyncio.sleep(600)
+        h.api.edit(DASKCLUSTERS, NS, "demo", {"spec": {"worker": {"replicas": 40}}})
+        await h.settle()
+        assert len(h.workers()) == 40
+        assert h.api.count("create", PODS) == 38
+        assert h.api.count("get", DASKCLUSTERS) == 1
+        assert h.api.count("get", DASKWORKERGROUPS) == 1
+
+    play(main)
