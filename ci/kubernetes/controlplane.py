@@ -137,6 +137,8 @@ def apiserver(instance: Instance) -> Component:
         f"--proxy-client-cert-file={keys.crt('front-proxy')}",
         f"--proxy-client-key-file={keys.key('front-proxy')}",
         "--allow-privileged=true",
+        # As OpenShift has it: an ownerReference may block a deletion only by leave of the owner's finalizers.
+        "--enable-admission-plugins=OwnerReferencesPermissionEnforcement",
         f"--audit-policy-file={policy}",
         f"--audit-log-path={instance.audit_log}",
         "--audit-log-maxsize=1024",

@@ -121,6 +121,10 @@ class Controller:
         await self._session.close()
         await self.api.close()
 
+    async def leads(self) -> None:
+        """Wait until this process is the leader."""
+        await self._leading.wait()
+
     def may_write(self) -> bool:
         """Asked right before each write."""
         return self._elector is None or self._elector.is_leader()
@@ -247,8 +251,12 @@ def configure_logging(settings: Settings) -> None:
 
 
 def build_shell(controller: Controller) -> kopf.OperatorRegistry:
-    """kopf's registry with our start and stop, and whatever plugins register."""
+    """kopf's registry with our start and stop, and whatever plugins register.
+
+    A plugin acts where the leader acts: of two replicas, kopf watches in one only.
+    """
     registry = kopf.get_default_registry()
+    plugins = load_plugins()
 
     @kopf.on.startup(registry=registry)
     async def start(settings: kopf.OperatorSettings, **_: Any) -> None:
@@ -265,6 +273,12 @@ def build_shell(controller: Controller) -> kopf.OperatorRegistry:
         ]  # an API server may be away for long
         settings.execution.max_workers = 4
         await controller.start()
+        if plugins:
+            try:
+                await controller.leads()
+            except asyncio.CancelledError:  # kopf cleans up only what has started
+                await controller.stop()
+                raise
 
     @kopf.on.cleanup(registry=registry)
     async def stop(**_: Any) -> None:
@@ -275,10 +289,21 @@ def build_shell(controller: Controller) -> kopf.OperatorRegistry:
         found = kopf.login_with_service_account(settings=settings, logger=log)
         return found or kopf.login_with_kubeconfig(settings=settings, logger=log)
 
-    for plugin in importlib.metadata.entry_points(group=PLUGINS):
-        plugin.load()
-        log.info("plugin %s loaded", plugin.name)
     return registry
+
+
+def load_plugins() -> int:
+    """How many were loaded. One that cannot be loaded stops nobody else."""
+    loaded = 0
+    for plugin in importlib.metadata.entry_points(group=PLUGINS):
+        try:
+            plugin.load()
+        except Exception:
+            log.exception("plugin %s (%s) cannot be loaded", plugin.name, plugin.value)
+        else:
+            log.info("plugin %s loaded", plugin.name)
+            loaded += 1
+    return loaded
 
 
 async def run(settings: Settings, credentials: Credentials) -> bool:

@@ -12,6 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from dask_gitops.resources.names import worker_name
+from dask_gitops.resources.observed import CustomResource
+from dask_gitops.resources.pods import owner_reference, scheduler_revision, worker_revision
+from dask_gitops.resources.services import service_revision
 
 JSON = dict[str, Any]
 HERE = Path(__file__).parent
@@ -41,13 +45,36 @@ def manifests(name: str) -> list[JSON]:
     return list(yaml.safe_load_all((HERE / f"{name}.yaml").read_text()))
 
 
-def expected(name: str, words: dict[str, Any]) -> dict[str, JSON]:
-    """What should come of them, by ``kind name``, each with its kind, its name, and ``words["everywhere"]`` as metadata.
+def expected(
+    name: str,
+    cluster: CustomResource,
+    groups: list[CustomResource],
+    *,
+    control_api: list[JSON],
+    hand_over: list[JSON],
+) -> dict[str, JSON]:
+    """What should come of them, by ``kind name``, with what all of them have: kind, name, namespace and owner.
 
     ``<startup 8787>`` and the like stand for the controller's probe of that port, ``<lost nodes>`` for its tolerations,
-    other words for what ``words`` says. A word whose value is a list is spliced into the list where it stands.
+    ``<... worker>`` for the name of a group's first worker, ``<declared>`` for the cluster's own ``spec.worker``.
+
+    :param groups: all groups of this cluster.
+    :param control_api: the variables that bring the control API into a scheduler.
+    :param hand_over: the variables that make a worker hand its keys over.
     """
-    words = {**words, "lost nodes": _LOST_NODES}
+    worker = cluster.spec["worker"]
+    words: JSON = {
+        "namespace": cluster.meta.namespace,
+        "lost nodes": _LOST_NODES,
+        "control api": control_api,
+        "hand-over": hand_over,
+        "declared": {k: v for k, v in worker.items() if k != "cluster" and v is not None},
+        "scheduler revision": scheduler_revision(cluster),
+        "service revision": service_revision(cluster),
+    }
+    for group in groups:
+        words[f"{group.meta.name} worker"] = worker_name(group.meta.name, cluster.meta.uid, 0)
+        words[f"{group.meta.name} revision"] = worker_revision(cluster, group)
     whole: dict[str, JSON] = _expand(
         yaml.safe_load((HERE / "expected" / f"{name}.yaml").read_text()), words
     )
@@ -55,7 +82,11 @@ def expected(name: str, words: dict[str, Any]) -> dict[str, JSON]:
         kind, called = key.split(" ")
         manifest["kind"] = kind
         manifest["apiVersion"] = "kubernetes.dask.org/v1" if kind.startswith("Dask") else "v1"
-        manifest["metadata"] |= {"name": called, **words["everywhere"]}
+        manifest["metadata"] |= {
+            "name": called,
+            "namespace": cluster.meta.namespace,
+            "ownerReferences": [owner_reference(cluster)],
+        }
     return whole
 
 

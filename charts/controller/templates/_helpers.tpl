@@ -35,7 +35,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
 {{- end -}}
 
 {{/*
-What the controller may do in the namespaces it serves: exactly the calls it makes.
+What the controller may do in the namespaces it serves: exactly the calls it makes, and what its plugins ask for.
 */}}
 {{- define "controller.rules" -}}
 - apiGroups: [kubernetes.dask.org]
@@ -68,4 +68,7 @@ What the controller may do in the namespaces it serves: exactly the calls it mak
 - apiGroups: [""]
   resources: [events]
   verbs: [create]
+{{- with .Values.extraRules }}
+{{ toYaml . }}
+{{- end }}
 {{- end -}}

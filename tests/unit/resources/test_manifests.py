@@ -7,16 +7,9 @@ from typing import Any
 import pytest
 from dask_gitops.resources import labels
 from dask_gitops.resources.groups import declared_groups
-from dask_gitops.resources.names import worker_name
 from dask_gitops.resources.observed import CustomResource
-from dask_gitops.resources.pods import (
-    owner_reference,
-    scheduler_pod,
-    scheduler_revision,
-    worker_pod,
-    worker_revision,
-)
-from dask_gitops.resources.services import scheduler_service, service_revision
+from dask_gitops.resources.pods import scheduler_pod, worker_pod
+from dask_gitops.resources.services import scheduler_service
 
 from tests.manifests import CLUSTERS, HERE, NAMES, expected, manifests
 from tests.unit.objects import CONTROL, TIME, cluster, group
@@ -53,20 +46,13 @@ def test_what_a_manifest_means(name: str) -> None:
         )
     }
     empty = scheduler_pod(cluster(), default_image="d", control=CONTROL, token="secret")
-    words: JSON = {
-        "everywhere": {"namespace": NAMESPACE, "ownerReferences": [owner_reference(of)]},
-        "declared": {
-            k: v for k, v in of.spec["worker"].items() if k != "cluster" and v is not None
-        },
-        "scheduler revision": scheduler_revision(of),
-        "service revision": service_revision(of),
-        "control api": added_to_env(empty),
-        "hand-over": added_to_env(worker_pod(cluster(), group(), 0, default_image="d")),
-    }
-    for one in groups:
-        words[f"{one.meta.name} worker"] = worker_name(one.meta.name, of.meta.uid, 0)
-        words[f"{one.meta.name} revision"] = worker_revision(of, one)
-    want = expected(name, words)
+    want = expected(
+        name,
+        of,
+        groups,
+        control_api=added_to_env(empty),
+        hand_over=added_to_env(worker_pod(cluster(), group(), 0, default_image="d")),
+    )
     assert sorted(made) == sorted(want)
     for key in want:
         made[key]["metadata"]["annotations"].pop(labels.HANDED_ON, None)  # a note on what is there
