@@ -16,7 +16,8 @@ SERVICES = "10.96.0.0/16"
 PODS = "10.244.0.0/16"
 FAKE = "kwok.x-k8s.io/node"
 
-# What the audit log holds: who did what to which object, when answered. Tests count from it.
+# What the audit log holds: who did what to which object, when answered; and how controllers changed the objects of
+# this project, Pods and Services. Tests count from it.
 AUDIT_POLICY = {
     "apiVersion": "audit.k8s.io/v1",
     "kind": "Policy",
@@ -32,6 +33,15 @@ AUDIT_POLICY = {
             ],
         },
         {"level": "None", "nonResourceURLs": ["/healthz*", "/readyz*", "/livez*"]},
+        {
+            "level": "Request",
+            "userGroups": ["system:serviceaccounts"],
+            "verbs": ["patch", "update"],
+            "resources": [
+                {"group": "kubernetes.dask.org"},
+                {"group": "", "resources": ["pods", "services"]},
+            ],
+        },
         {"level": "Metadata"},
     ],
 }
@@ -180,6 +190,8 @@ def controller_manager(instance: Instance) -> Component:
         "--kube-api-burst=800",
         # On a machine that is busy for a minute, late heartbeats are no reason to give a node up.
         "--node-monitor-grace-period=2m",
+        # Tests wait for autoscalers.
+        "--horizontal-pod-autoscaler-sync-period=2s",
     )
     health = f"https://127.0.0.1:{port}/healthz"
     return Component("controller-manager", command, port, health)

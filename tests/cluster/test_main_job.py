@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.manifests import cluster, group, resource
-from tests.support.controller_process import ControllerProcess
 from tests.support.fake_scheduler import FakeSchedulers
 from tests.support.kubernetes import Audit, CommandError, Kubectl, condition, eventually
 
@@ -225,25 +224,6 @@ def test_a_deleted_worker_is_replaced_exactly_once(kubectl: Kubectl, audit: Audi
     assert len(audit.done("create", "pods", namespace=kubectl.namespace, user=USER)) == 5
 
 
-def test_a_removed_group_is_drained(kubectl: Kubectl, schedulers: FakeSchedulers) -> None:
-    kubectl.apply(cluster(replicas=1), group("demo-extra", 2))
-    ready(kubectl)
-    workers_become(kubectl, 3)
-    uids = {
-        p["metadata"]["uid"] for p in kubectl.list("pods", "dask.org/workergroup-name=demo-extra")
-    }
-    before = len(schedulers.calls)
-    kubectl("delete", "daskworkergroup", "demo-extra")
-    workers_become(kubectl, 1)
-    asked = {
-        i.removeprefix("Worker-")
-        for c in schedulers.calls[before:]
-        if c[1] == "retire"
-        for i in c[2]["ids"]
-    }
-    assert asked == uids
-
-
 def test_groups_inside_the_cluster(kubectl: Kubectl, schedulers: FakeSchedulers) -> None:
     inside = [{"name": "big", "worker": {"replicas": 2}}]
     kubectl.apply(cluster(replicas=1, workerGroups=inside))
@@ -265,57 +245,6 @@ def test_a_group_waits_for_its_cluster(kubectl: Kubectl) -> None:
     )
     kubectl.apply(cluster("late", replicas=1))
     ready(kubectl, "late-extra", "daskworkergroup")
-
-
-@pytest.mark.parametrize("propagation", ["background", "foreground"])
-def test_deletion_is_garbage_collection(kubectl: Kubectl, audit: Audit, propagation: str) -> None:
-    kubectl.apply(cluster(replicas=3))
-    ready(kubectl)
-    before = len(audit.requests("create", namespace=kubectl.namespace, user=USER))
-    kubectl("delete", "daskcluster", "demo", f"--cascade={propagation}", "--timeout=60s")
-    eventually(
-        "nothing is left",
-        lambda: not kubectl("get", "pods,services,daskworkergroups", "-o", "name"),
-    )
-    later = audit.requests("create", namespace=kubectl.namespace, user=USER)[before:]
-    assert [
-        r["objectRef"]["resource"] for r in later if r["objectRef"]["resource"] != "events"
-    ] == []
-    assert audit.done("delete", "pods", namespace=kubectl.namespace, user=USER) == []
-
-
-def test_deletion_with_the_controller_away(kubectl: Kubectl, controller: ControllerProcess) -> None:
-    kubectl.apply(cluster(replicas=2), group("demo-extra", 1))
-    ready(kubectl)
-    controller.stop()
-    try:
-        kubectl("delete", "daskcluster", "demo", "--timeout=60s")
-        eventually("no pod is left", lambda: not kubectl("get", "pods,services", "-o", "name"))
-    finally:
-        controller.start()
-    left = eventually(
-        "the group of its own says that it waits",
-        lambda: condition(kubectl.get("daskworkergroup", "demo-extra"), "Reconciling"),
-    )
-    assert left["reason"] == "ClusterMissing"
-
-
-def test_recreated_within_a_second(kubectl: Kubectl) -> None:
-    kubectl.apply(cluster(replicas=2))
-    ready(kubectl)
-    old = kubectl.get("daskcluster", "demo")["metadata"]["uid"]
-    kubectl("delete", "daskcluster", "demo")
-    kubectl.apply(cluster(replicas=3))
-
-    def fresh() -> bool:
-        uid = kubectl.get("daskcluster", "demo")["metadata"]["uid"]
-        owners = {p["metadata"]["ownerReferences"][0]["uid"] for p in kubectl.list("pods")}
-        assert uid != old
-        assert owners == {uid}, f"pods of {owners}"
-        return len(live_workers(kubectl)) == 3
-
-    eventually("only the new cluster's pods", fresh)
-    ready(kubectl)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ RETIRING = "dask.org/retiring"  # on a worker pod: since when it is leaving (RFC
 REVISION = "dask.org/revision"  # on pods and Services: what spec they were made from
 WAS_READY = "dask.org/was-ready"  # on the scheduler pod: revision for which all was up once
 GROUP_WAS_READY = (
-    "ready.dask.org/"  # + group name, on the scheduler pod: the same for a worker group
+    "ready.dask.org/"  # + group name, on the scheduler pod: the same for a group, and with how many
 )
 CLUSTER_REPLICAS = (
     "dask.org/cluster-replicas"  # on the default group: last number copied from the cluster
