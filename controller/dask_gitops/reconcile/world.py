@@ -203,6 +203,9 @@ class World:
     # refuses its name to another one. A restart forgets this; then the API server's 409 still prevents twins.
     _highest: dict[tuple[str, str], tuple[str, int]] = field(default_factory=dict)
 
+    # How much may be remembered before that of objects that are gone is dropped.
+    _room: int = 20
+
     # ---- what is observed
 
     def cluster_state(self, cluster: CustomResource) -> ClusterState:
@@ -273,6 +276,21 @@ class World:
         self._highest[namespace, group] = (cluster_uid, highest)
         return highest
 
+    def _forget_the_gone(self) -> None:
+        if len(self._refused) + len(self._highest) + len(self._tried) <= self._room:
+            return
+        stores = self.stores
+        alive = {
+            resource.meta.uid
+            for store in (stores.clusters, stores.groups, stores.autoscalers, stores.jobs)
+            for informer in store.informers.values()
+            for resource in informer.all()
+        }
+        self._refused = {k: since for k, since in self._refused.items() if k[0] in alive}
+        self._highest = {k: seen for k, seen in self._highest.items() if seen[0] in alive}
+        self._tried = {k: tried for k, tried in self._tried.items() if tried[0] in alive}
+        self._room = 20 + 2 * (len(self._refused) + len(self._highest) + len(self._tried))
+
     async def ask(self, scheduler: Pod) -> list[Worker]:
         """The workers that this scheduler knows.
 
@@ -314,6 +332,7 @@ class World:
 
         :param subject: the custom resource that Events are about.
         """
+        self._forget_the_gone()
         out = Outcomes()
         creates = [a for a in actions if isinstance(a, Create)]
         if creates and not await self._still_wanted(subject, creates[0]):
