@@ -442,8 +442,13 @@ def play(
             await asyncio.sleep(0)
         return h
 
-    logging.getLogger("dask_gitops").setLevel(logging.CRITICAL)
-    return virtual_time.run(story(), limit_s=1e6)
+    log = logging.getLogger("dask_gitops")
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        return virtual_time.run(story(), limit_s=1e6)
+    finally:
+        log.setLevel(level)
 
 
 __all__ = ["CONTROL", "NS", "ApiUnreachable", "FakeSchedulers", "Harness", "play"]
