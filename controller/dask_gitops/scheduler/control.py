@@ -10,6 +10,9 @@ nothing new, and it starts nothing new), tasks it has not started move to others
 stealing, running ones finish, keys nobody else has are copied to workers that stay by Dask's Active
 Memory Manager, and it is removed, as an expected removal, in the same step of the event loop as the
 last check. One background task does so for all leaving workers, whoever called and then went away.
+
+A worker whose process is told to end asks for the same itself, over Dask's own connection: see
+`handover.py`, which reaches workers and nannies as a Dask plugin when they register.
 """
 
 import asyncio
@@ -18,6 +21,7 @@ import inspect
 import json
 import logging
 import os
+import pickle
 import time
 
 from distributed import Status, __version__
@@ -32,6 +36,7 @@ log = logging.getLogger("distributed.scheduler.control")
 DRAINING = Status.closing_gracefully
 MAX_BODY = 1 << 20
 REMEMBERED = 10000  # ends of workers
+HANDOVER = ""  # the text of handover.py; `source.py` puts it in
 
 
 class Leaving:
@@ -42,6 +47,8 @@ class Leaving:
         self.since = None  # when the drain began
         self.asked = 0.0  # when its waiting tasks were last offered to others
         self.interrupt = self.discard = False
+        self.dying = 0.0  # when its process was told to end; 0: it was not
+        self.end = asyncio.Event()  # it left, or it stays
 
     def running(self):
         """Return the number of tasks started on the worker; an upper bound until it is known.
@@ -92,9 +99,13 @@ class MoveKeys(ActiveMemoryManagerPolicy):
                     self.homeless.add(t)
 
 
+def stays(ws):
+    return ws.status in (Status.running, Status.paused)
+
+
 def only_here(t, ws):
     """Return whether task `t`'s result has no copy on another worker that stays."""
-    return not any(w is not ws and w.status in (Status.running, Status.paused) for w in t.who_has)
+    return not any(w is not ws and stays(w) for w in t.who_has)
 
 
 def lost_with(ws):
@@ -111,6 +122,8 @@ class Control:
         self.refused = {}  # server id: why the last attempt ended
         self.retired = {}  # server id: in words; the last ones we removed
         self.worker = None  # the background task
+        self.place = True  # is there a worker that stays?
+        self.dying = 0.0  # when the last one said that its process ends
         self.moved = ([], 0.0)  # which workers were emptied last, and when
         self.activity = (-1, 0.0)  # the scheduler's transition counter, and since when it stands
         self.amm = None
@@ -178,7 +191,8 @@ class Control:
         for i in ids:
             if i in known:
                 leaving = self.leaving.setdefault(i, Leaving(known[i]))
-                leaving.interrupt, leaving.discard = interrupt, discard
+                if not leaving.dying:
+                    leaving.interrupt, leaving.discard = interrupt, discard
                 self.refused.pop(i, None)
         mine = [self.leaving[i] for i in ids if i in self.leaving]
         for leaving in mine:  # all are marked before any of their keys and tasks look for a place
@@ -188,8 +202,30 @@ class Control:
             why = self.stays_because(leaving)
             if why:
                 self.refuse(leaving, why)
+        self.start_work()
+
+    def start_work(self):
         if self.leaving and (self.worker is None or self.worker.done()):
             self.worker = asyncio.ensure_future(self.work())
+
+    async def leave(self, who):
+        """Retire the worker with this server id, or of the nanny with this address: it will end
+        soon whatever we say, so it is never put back to work. Returns True when it is gone."""
+        for ws in [w for w in self.s.workers.values() if who in (w.server_id, w.nanny)]:
+            leaving = self.leaving.setdefault(ws.server_id, Leaving(ws))
+            leaving.interrupt, self.dying = True, time.time()
+            leaving.dying = leaving.dying or self.dying
+            self.drain(leaving)
+            self.start_work()
+            await leaving.end.wait()
+        return True
+
+    def forget(self, i):
+        """Return the worker that is no longer leaving, or None."""
+        leaving = self.leaving.pop(i, None)
+        if leaving:
+            leaving.end.set()
+        return leaving
 
     def outcomes(self, ids):
         known, out = self.by_id(), {}
@@ -212,7 +248,8 @@ class Control:
     def undrain(self, ids):
         known, out = self.by_id(), {}
         for i in ids:
-            leaving = self.leaving.pop(i, None)
+            dying = i in self.leaving and self.leaving[i].dying
+            leaving = None if dying else self.forget(i)
             self.refused.pop(i, None)
             if leaving:
                 self.tell(leaving.ws, Status.running)
@@ -268,7 +305,7 @@ class Control:
     def stays_because(self, leaving, homeless=()):
         """Return why this worker cannot leave; "" if nothing is known against it."""
         ws = leaving.ws
-        if leaving.discard:
+        if leaving.discard or leaving.dying:
             return ""
         if ws.actors:
             return "holds {} actors, which cannot move".format(len(ws.actors))
@@ -279,7 +316,7 @@ class Control:
 
     def refuse(self, leaving, why):
         i = leaving.ws.server_id
-        self.leaving.pop(i, None)
+        self.forget(i)
         remember(self.refused, i, why)
         self.event(leaving.ws, "control-refused", reason=why)
         self.tell(leaving.ws, Status.running)
@@ -303,6 +340,7 @@ class Control:
             try:
                 async with self.lock():
                     start = time.time()
+                    self.place = any(map(stays, self.s.workers.values()))
                     homeless = self.move_keys()
                     spent = time.time() - start
                     for leaving in list(self.leaving.values()):
@@ -321,8 +359,9 @@ class Control:
 
         Returns the tasks whose results no worker can take; asked anew after two seconds at most.
         """
-        ready = [v.ws for v in self.leaving.values() if v.interrupt or not v.running()]
-        ids, now = [ws.server_id for ws in ready], time.time()
+        now = time.time()
+        ready = [v.ws for v in self.leaving.values() if self.may_move(v, now)]
+        ids = [ws.server_id for ws in ready]
         if not any(lost_with(ws) for ws in ready):
             return ()
         if ids == self.moved[0] and now < self.moved[1] + 2:
@@ -335,13 +374,19 @@ class Control:
         self.amm.run_once()
         return self.policy.homeless
 
+    def may_move(self, leaving, now):
+        """Return whether this worker's keys may be moved now."""
+        if leaving.dying:  # others may be told to end in the same moment: no recipients
+            return now > min(self.dying + 0.3, leaving.dying + 2)
+        return leaving.interrupt or not leaving.running()
+
     def is_finished(self, leaving, homeless):
         """Move one worker on; return whether it may be removed in this very moment."""
         ws = leaving.ws
         if self.leaving.get(ws.server_id) is not leaving:
             return False  # undrained while another was removed
         if self.s.workers.get(ws.address) is not ws:
-            del self.leaving[ws.server_id]  # it went on its own account
+            self.forget(ws.server_id)  # it went on its own account
             return False
         self.drain(leaving)
         self.offer_tasks(leaving)
@@ -351,6 +396,8 @@ class Control:
         if why or (not leaving.interrupt and leaving.running()):
             return False
         lost = lost_with(ws)
+        if leaving.dying:
+            return not lost or not self.place
         if leaving.discard and self.s.running:
             return all(t in homeless for t in lost)
         return leaving.discard or not lost
@@ -366,14 +413,15 @@ class Control:
             more.update(keys=len(lost), bytes=sum(max(t.nbytes, 0) for t in lost), actors=actors)
         self.event(ws, "control-discarded" if lost or actors else "control-retired", **more)
         flag = "expected" if "expected" in inspect.signature(s.remove_worker).parameters else "safe"
+        options = {flag: True, "close": not leaving.dying}  # a dying one closes itself
         stimulus = "control-retire-{}".format(time.time())
         try:
-            await s.remove_worker(ws.address, stimulus_id=stimulus, close=True, **{flag: True})
+            await s.remove_worker(ws.address, stimulus_id=stimulus, **options)
         except Exception:
             log.exception("Removing worker %s", ws.address)
         if s.workers.get(ws.address) is ws:
             return self.refuse(leaving, "the scheduler could not remove it")
-        self.leaving.pop(ws.server_id, None)
+        self.forget(ws.server_id)
         remember(self.retired, ws.server_id, end)
 
 
@@ -463,6 +511,26 @@ class Handler(RequestHandler):
         self.answer(200, {"workers": control.outcomes(ids)})
 
 
+LOADER = (
+    "import traceback\n"
+    "from distributed.diagnostics.plugin import NannyPlugin, WorkerPlugin\n"
+    "class Plugin(WorkerPlugin, NannyPlugin):\n"
+    "  def setup(self, **server): pass\n"
+    "  teardown = setup\n"
+    "try: exec(source)\n"
+    "except Exception: traceback.print_exc()\n"
+)
+
+
+class Shipped:
+    """Pickles as text: a worker with another Python reads it, or at least starts without it."""
+
+    def __reduce__(self):
+        space = {"__name__": "handover", "source": HANDOVER}
+        load = "exec(loader, space) or space['Plugin']()"
+        return eval, (load, {"loader": LOADER, "space": space})
+
+
 def dask_setup(scheduler):
     """Called by dask with the Scheduler. Never raises: a scheduler without us is still one."""
     try:
@@ -470,5 +538,9 @@ def dask_setup(scheduler):
         args = {"control": Control(scheduler), "token": token}
         routes = [(r"/control/v1/(state|retire|undrain)", Handler, args)]
         scheduler.http_application.add_handlers(r".*", routes)
+        if HANDOVER:
+            scheduler.handlers["control_leave"] = args["control"].leave
+            plugin = pickle.dumps(Shipped(), protocol=4)
+            scheduler.worker_plugins["handover"] = scheduler.nanny_plugins["handover"] = plugin
     except Exception:
         log.exception("The control API is not available")

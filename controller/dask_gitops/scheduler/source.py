@@ -1,4 +1,4 @@
-"""How `control.py` gets into a scheduler whose image knows nothing of us.
+"""How `control.py` gets into a scheduler whose image knows nothing of us, and `handover.py` with it.
 
 Dask runs the literal text in `PRELOAD_ENV` before the scheduler starts. That text only fetches the
 real source from another variable, because dask logs the text and expands dollar signs in it.
@@ -36,12 +36,22 @@ Dask takes a preload for literal text when it contains a space."""
 
 @functools.cache
 def control_source() -> str:
-    """Return the text for `SOURCE_ENV`: `control.py` without comments and docstrings.
+    """Return the text for `SOURCE_ENV`: `control.py`, which holds `handover.py`, without comments
+    and docstrings.
 
     Code lines stay as written (no `ast.unparse`: a newer Python may write what an older scheduler
     cannot read). Holds no dollar sign, which Kubernetes would expand in an env value.
     """
-    return _strip((Path(__file__).parent / "control.py").read_text(encoding="utf-8"))
+    return f"{_stripped('control.py')}HANDOVER = {handover_source()!r}\n"
+
+
+def handover_source() -> str:
+    """Return what the scheduler gives to workers and nannies: `handover.py`, in the same way."""
+    return _stripped("handover.py")
+
+
+def _stripped(name: str) -> str:
+    return _strip((Path(__file__).parent / name).read_text(encoding="utf-8"))
 
 
 def _strip(text: str) -> str:
