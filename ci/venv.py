@@ -1,6 +1,7 @@
 """Make the virtual environment of the tests, once per content of tests/requirements.txt; print its Python.
 
-It lies in the cache folder outside the tree, so that a fresh clone finds it too.
+It lies in the cache folder outside the tree, so that a fresh clone finds it too. Another file of requirements, named as
+the argument, has one of its own.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ def cache() -> Path:
     return Path(os.environ.get("DASK_GITOPS_CACHE") or Path(base) / "dask-gitops")
 
 
-def main() -> None:
+def main(requirements: Path = REQUIREMENTS) -> None:
     version = "{}.{}.{}".format(*sys.version_info[:3])
-    content = hashlib.sha256(REQUIREMENTS.read_bytes() + version.encode()).hexdigest()[:12]
+    content = hashlib.sha256(requirements.read_bytes() + version.encode()).hexdigest()[:12]
     home = cache() / f"venv-{content}"
     python = home / "bin" / "python"
     if not (home / "complete").exists():
@@ -34,7 +35,7 @@ def main() -> None:
             )
         started = time.monotonic()
         print(
-            "virtual environment of the tests: installing tests/requirements.txt",
+            f"virtual environment of the tests: installing tests/{requirements.name}",
             file=sys.stderr,
             flush=True,
         )
@@ -49,7 +50,7 @@ def main() -> None:
                 "--quiet",
                 "--disable-pip-version-check",
                 "-r",
-                REQUIREMENTS,
+                requirements,
             ],
         ):
             if subprocess.run(command, stdout=sys.stderr).returncode:
@@ -64,4 +65,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(*map(Path, sys.argv[1:]))

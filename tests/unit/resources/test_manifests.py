@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
+import click
 import pytest
 from dask_gitops.resources import labels
+from dask_gitops.resources.commands import words_of
 from dask_gitops.resources.groups import declared_groups
 from dask_gitops.resources.observed import CustomResource
 from dask_gitops.resources.pods import scheduler_pod, worker_pod
@@ -57,6 +60,39 @@ def test_what_a_manifest_means(name: str) -> None:
     for key in want:
         made[key]["metadata"]["annotations"].pop(labels.HANDED_ON, None)  # a note on what is there
         assert made[key] == want[key], key
+
+
+def commands() -> dict[str, list[str]]:
+    """Every command of a manifest that calls a module of Dask, by the container's role and the words themselves."""
+    found = {}
+    for name in CLUSTERS:
+        of, *groups = [stored(m) for m in manifests(name)]
+        groups += [stored(g) for g in declared_groups(of)]
+        pods = [scheduler_pod(of, default_image="d", control=CONTROL, token="t")]
+        pods += [worker_pod(of, g, 0, default_image="d") for g in groups]
+        for container in (c for pod in pods for c in pod["spec"]["containers"]):
+            words = words_of(container)
+            for module in ("distributed.cli.dask_scheduler", "distributed.cli.dask_worker"):
+                if module in words:
+                    found[" ".join(words)] = words[words.index(module) :]
+    return found
+
+
+COMMANDS = commands()
+
+
+@pytest.mark.parametrize("words", COMMANDS.values(), ids=COMMANDS)
+def test_todays_dask_takes_every_option(words: list[str]) -> None:
+    module, *options = words
+    command = importlib.import_module(module).main
+    context = command.make_context(module, options, resilient_parsing=False)
+    assert context.params
+
+
+def test_what_dask_does_not_know_would_be_noticed() -> None:
+    assert len(COMMANDS) >= 10
+    with pytest.raises(click.UsageError):
+        test_todays_dask_takes_every_option(["distributed.cli.dask_worker", "--nprocs", "2"])
 
 
 SOURCES = ("dask-kubernetes", "Dask operator", "dask-docker")

@@ -1,0 +1,282 @@
+"""What the existing operator's Python client reads and writes: each thing by name, then the client itself, unmodified."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import pytest
+
+from tests.manifests import manifests
+from tests.support.kubernetes import JSON, CommandError, Kubectl, condition, eventually
+
+pytestmark = pytest.mark.usefixtures("controller")
+
+BY_CLUSTER = "dask.org/cluster-name=python"
+SCHEDULER = f"{BY_CLUSTER},dask.org/component=scheduler"
+
+
+@pytest.fixture
+def python(kubectl: Kubectl) -> Kubectl:
+    """A cluster as KubeCluster creates it, seen by kubectl; it waits for the phase, as KubeCluster does."""
+    (written,) = manifests("python-default")
+    written["spec"]["worker"]["replicas"] = 2
+    post(kubectl, "daskclusters", written)
+    kubectl("wait", "daskcluster/python", "--for=jsonpath={.status.phase}=Running", "--timeout=60s")
+    return kubectl
+
+
+def post(kubectl: Kubectl, plural: str, manifest: JSON) -> JSON:
+    """A create as kr8s sends it, without kubectl's own checks."""
+    path = f"/apis/kubernetes.dask.org/v1/namespaces/{kubectl.namespace}/{plural}"
+    answer: JSON = json.loads(
+        kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(manifest))
+    )
+    return answer
+
+
+def scale(kubectl: Kubectl, group: str, replicas: int) -> None:
+    """kr8s patches the object itself, not the scale subresource."""
+    body = json.dumps({"spec": {"worker": {"replicas": replicas}}})
+    kubectl("patch", "daskworkergroup", group, "--type=merge", "-p", body)
+
+
+def workers(kubectl: Kubectl, group: str, count: int) -> list[JSON]:
+    """DaskWorkerGroup.pods()"""
+    selector = f"{BY_CLUSTER},dask.org/component=worker,dask.org/workergroup-name={group}"
+
+    def look() -> bool:
+        return len(kubectl.list("pods", selector)) == count
+
+    eventually(f"{count} workers of {group}", look)
+    return kubectl.list("pods", selector)
+
+
+def test_nulls_of_python_are_accepted(kubectl: Kubectl) -> None:
+    """KubeCluster says ``idleTimeout: null`` when nothing else is configured."""
+    (written,) = manifests("python-default")
+    written["spec"]["idleTimeout"] = None
+    assert "idleTimeout" not in post(kubectl, "daskclusters", written)["spec"]
+
+
+def test_the_spec_is_read_back_as_it_was_written(python: Kubectl) -> None:
+    """from_name reads image, env and resources of the first worker container, and the scheduler's args."""
+    (written,) = manifests("python-default")
+    spec = python.get("daskcluster", "python")["spec"]
+    for part in ("worker", "scheduler"):
+        (container,) = spec[part]["spec"]["containers"]
+        assert container == written["spec"][part]["spec"]["containers"][0]
+    assert spec["worker"]["replicas"] == 2
+
+
+def test_one_scheduler_pod_by_labels_and_phase(python: Kubectl) -> None:
+    (pod,) = python.list("pods", SCHEDULER)
+    running = python(
+        "get", "pods", "-l", SCHEDULER, "--field-selector=status.phase=Running", "-o", "name"
+    )
+    assert running.split() == [f"pod/{pod['metadata']['name']}"]
+    assert "scheduler" in pod["metadata"]["name"]
+    # Pod.ready()
+    for type_ in ("Ready", "ContainersReady"):
+        assert condition(pod, type_)["status"] == "True"
+
+
+def test_one_service_by_name_and_labels_with_its_ports_by_name(python: Kubectl) -> None:
+    (service,) = python.list("services", SCHEDULER)
+    assert service["metadata"]["name"] == "python-scheduler"
+    assert {p["name"]: p["port"] for p in service["spec"]["ports"]} == {
+        "tcp-comm": 8786,
+        "http-dashboard": 8787,
+    }
+    # Service.ready_pods(), where a port-forward goes
+    selector = ",".join(f"{k}={v}" for k, v in service["spec"]["selector"].items())
+    assert [p["metadata"]["name"] for p in python.list("pods", selector)] == ["python-scheduler"]
+
+
+def test_the_default_group_by_name_and_by_label(python: Kubectl) -> None:
+    assert python.get("daskworkergroup", "python-default")["spec"]["cluster"] == "python"
+    (group,) = python.list("daskworkergroups", BY_CLUSTER)
+    assert group["metadata"]["name"] == "python-default"
+    workers(python, "python-default", 2)
+
+
+def test_scale_by_a_patch_of_the_object(python: Kubectl) -> None:
+    scale(python, "python-default", 4)
+    workers(python, "python-default", 4)
+    scale(python, "python-default", 1)
+    workers(python, "python-default", 1)
+
+
+def test_a_group_that_is_added_and_deleted(python: Kubectl) -> None:
+    (written,) = manifests("python-default")
+    worker = {**written["spec"]["worker"], "replicas": 1}
+    spec = {"cluster": "python", "worker": worker}
+    of = {"apiVersion": "kubernetes.dask.org/v1", "kind": "DaskWorkerGroup"}
+    post(python, "daskworkergroups", {**of, "metadata": {"name": "python-more"}, "spec": spec})
+    workers(python, "python-more", 1)
+    scale(python, "python-more", 2)
+    workers(python, "python-more", 2)
+    python("delete", "daskworkergroup", "python-more")
+    workers(python, "python-more", 0)
+    workers(python, "python-default", 2)
+
+
+def test_logs_are_asked_of_pods_by_the_clusters_label(python: Kubectl) -> None:
+    workers(python, "python-default", 2)
+    names = [p["metadata"]["name"] for p in python.list("pods", BY_CLUSTER)]
+    assert len(names) == 3
+    assert all("scheduler" in n or "worker" in n for n in names)
+
+
+def test_adapt_patches_creates_and_scale_deletes(python: Kubectl) -> None:
+    """KubeCluster puts labels where the metadata's own fields belong; the API server drops them."""
+    with pytest.raises(CommandError, match="NotFound"):
+        python("patch", "daskautoscaler", "python", "--type=merge", "-p", '{"spec":{"minimum":1}}')
+    written = {
+        "apiVersion": "kubernetes.dask.org/v1",
+        "kind": "DaskAutoscaler",
+        "metadata": {"name": "python", "dask.org/cluster-name": "python"},
+        "spec": {"cluster": "python", "minimum": 1, "maximum": 4},
+    }
+    assert post(python, "daskautoscalers", written)["spec"] == written["spec"]
+    limits = {"minimum": 2, "maximum": 3}
+    python("patch", "daskautoscaler", "python", "--type=merge", "-p", json.dumps({"spec": limits}))
+    assert python.get("daskautoscaler", "python")["spec"] == {"cluster": "python", **limits}
+    python("delete", "daskautoscaler", "python")
+
+
+def test_close_deletes_the_cluster_and_waits(python: Kubectl) -> None:
+    python("delete", "daskcluster", "python", "--timeout=60s")
+    eventually(
+        "all is gone",
+        lambda: (
+            not [*python.list("pods"), *python.list("services"), *python.list("daskworkergroups")]
+        ),
+    )
+
+
+# ---- the client itself
+
+LOAD_BALANCER = "127.99.0.1"  # where a real scheduler listens, as a cloud would have it
+
+
+@pytest.fixture
+def scheduler() -> Iterator[None]:
+    """A real Dask scheduler; the pods are pretended ones, and the Service of type LoadBalancer leads here."""
+    command = [sys.executable, "-m", "distributed.cli.dask_scheduler"]
+    command += ["--host", LOAD_BALANCER, "--dashboard-address", f"{LOAD_BALANCER}:0"]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+
+    def answers() -> bool:
+        with contextlib.suppress(OSError), socket.create_connection((LOAD_BALANCER, 8786), 5):
+            return True
+        return False
+
+    try:
+        eventually("the scheduler answers", answers)
+        yield
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+class Client:
+    """The client's process, step by step."""
+
+    def __init__(self, process: subprocess.Popen[str], log: Path) -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self.process, self.log = process, log
+        self.stdin: IO[str] = process.stdin
+        self.stdout: IO[str] = process.stdout
+
+    def reaches(self, name: str) -> dict[str, Any]:
+        line = self.stdout.readline()
+        assert line, f"it ended before {name!r}:\n{self.log.read_text()[-3000:]}"
+        seen: dict[str, Any] = json.loads(line)
+        assert seen["step"] == name
+        return seen
+
+    def go_on(self) -> None:
+        self.stdin.write("\n")
+        self.stdin.flush()
+
+
+@contextlib.contextmanager
+def upstream_client(kubectl: Kubectl, log: Path) -> Iterator[Client]:
+    made = [sys.executable, "ci/venv.py", "tests/upstream-requirements.txt"]
+    python = subprocess.run(made, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+    command = [python, "tests/cluster/upstream_client.py", kubectl.namespace]
+    with log.open("w") as errors:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            env={
+                "KUBECONFIG": kubectl.kubeconfig,
+                "HOME": str(log.parent),
+                "PATH": "/usr/bin:/bin",
+            },
+        )
+        try:
+            yield Client(process, log)
+        finally:
+            process.kill()
+            process.wait(30)
+
+
+def balance(kubectl: Kubectl) -> None:
+    """Plays the cloud: gives the Service its address."""
+    eventually("the Service", lambda: kubectl.exists("service", "theirs-scheduler"))
+    status = {"status": {"loadBalancer": {"ingress": [{"ip": LOAD_BALANCER}]}}}
+    words = ["--subresource=status", "--type=merge", "-p", json.dumps(status)]
+    kubectl("patch", "service", "theirs-scheduler", *words)
+
+
+def test_the_unmodified_client(kubectl: Kubectl, scheduler: None, tmp_path: Path) -> None:
+    def pods(group: str, count: int) -> None:
+        selector = f"dask.org/component=worker,dask.org/workergroup-name=theirs-{group}"
+        eventually(
+            f"{count} workers of {group}", lambda: len(kubectl.list("pods", selector)) == count
+        )
+
+    with upstream_client(kubectl, tmp_path / "log") as client:
+        balance(kubectl)
+        seen = client.reaches("created")
+        assert seen["address"] == f"tcp://{LOAD_BALANCER}:8786"
+        assert seen["scheduler"] == "Scheduler"
+        assert seen["link"] == f"http://{LOAD_BALANCER}:8787/status"
+        assert seen["status"]["cluster"] in ("Created", "Pending", "Running")
+        pods("default", 2)
+        client.go_on()
+        seen = client.reaches("attached")
+        assert (seen["image"], seen["n_workers"], seen["jupyter"]) == ("dask:latest", 2, False)
+        client.go_on()
+        client.reaches("scaled")
+        pods("default", 3)
+        client.go_on()
+        client.reaches("group added")
+        pods("more", 2)
+        client.go_on()
+        client.reaches("adaptive")
+        spec = kubectl.get("daskautoscaler", "theirs")["spec"]
+        assert spec == {"cluster": "theirs", "minimum": 1, "maximum": 3}
+        client.go_on()
+        client.reaches("fixed again")
+        assert not kubectl.exists("daskautoscaler", "theirs")
+        pods("default", 1)
+        pods("more", 0)
+        client.go_on()
+        client.reaches("closed")
+        assert not kubectl.exists("daskcluster", "theirs")
+        client.go_on()
+        assert client.process.wait(60) == 0
+    eventually("all is gone", lambda: not kubectl.list("pods"))

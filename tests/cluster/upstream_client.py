@@ -1,0 +1,60 @@
+"""Runs the existing operator's own KubeCluster, unmodified, in its own virtual environment.
+
+Says after each step what it sees, as JSON in a line, and goes on when a line comes in.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from dask_kubernetes.operator import KubeCluster
+from distributed import Client
+
+
+def step(name: str, **seen: Any) -> None:
+    print(json.dumps({"step": name, **seen}), flush=True)
+    sys.stdin.readline()
+
+
+def main(namespace: str) -> None:
+    where = {"namespace": namespace, "quiet": True}
+    with KubeCluster(
+        name="theirs",
+        image="dask:latest",
+        n_workers=2,
+        resources={"requests": {"memory": "1Gi"}},
+        env={"FOO": "bar"},
+        scheduler_service_type="LoadBalancer",
+        **where,
+    ) as cluster:
+        with Client(cluster) as client:
+            scheduler = client.scheduler_info()["type"]
+        status = dict(cluster._startup_component_status)
+        step(
+            "created",
+            address=cluster.scheduler_address,
+            link=cluster.dashboard_link,
+            scheduler=scheduler,
+            status=status,
+        )
+        other = KubeCluster.from_name("theirs", **where)
+        step("attached", image=other.image, n_workers=other.n_workers, jupyter=other.jupyter)
+        other.scale(3)
+        other.close()
+        step("scaled")
+        cluster.add_worker_group("more", n_workers=1)
+        cluster.scale(2, worker_group="more")
+        step("group added")
+        cluster.adapt(minimum=1, maximum=4)
+        cluster.adapt(minimum=1, maximum=3)
+        step("adaptive")
+        cluster.scale(1)
+        cluster.delete_worker_group("more")
+        step("fixed again")
+    step("closed")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
