@@ -7,15 +7,14 @@ the address that was called. Every running worker pod of that cluster is registe
 from __future__ import annotations
 
 import asyncio
-import json
 import threading
 import time
 from collections import defaultdict
 from typing import Any
 
 from aiohttp import web
-
-from tests.support.kubernetes import Kubectl
+from dask_gitops.kube import PODS, Informer, KubeClient
+from dask_gitops.kube.credentials import from_kubeconfig
 
 PORT = 8787
 
@@ -24,13 +23,12 @@ class FakeSchedulers:
     """Start it once; ``busy`` and ``refuse`` say how single workers behave, ``silent`` makes all of them mute."""
 
     def __init__(self, kubeconfig: str) -> None:
-        self._kubectl = Kubectl(kubeconfig)
+        self._kubeconfig = kubeconfig
         self.silent = False
         self.load: dict[str, int] = {}  # pod name -> bytes held
         self.refuse: set[str] = set()  # pod names whose keys have no place
         self.retired: dict[str, set[str]] = defaultdict(set)  # scheduler address -> pod uids
         self.calls: list[tuple[str, str, dict[str, Any]]] = []
-        self._pods: tuple[float, list[dict[str, Any]]] = (0.0, [])
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
@@ -39,12 +37,18 @@ class FakeSchedulers:
         asyncio.run_coroutine_threadsafe(self._serve(), self._loop).result(30)
 
     def stop(self) -> None:
-        asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result(30)
+        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(30)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(30)
         self._loop.close()
 
     async def _serve(self) -> None:
+        self._client = KubeClient(from_kubeconfig(self._kubeconfig))
+        self._pods: Informer[dict[str, Any]] = Informer(
+            self._client, PODS, lambda pod: pod, label_selector="dask.org/component"
+        )
+        self._watching = asyncio.create_task(self._pods.run())
+        await self._pods.synced.wait()
         app = web.Application()
         app.router.add_get("/control/v1/state", self._state)
         app.router.add_post("/control/v1/{what}", self._post)
@@ -52,20 +56,18 @@ class FakeSchedulers:
         await self._runner.setup()
         await web.TCPSite(self._runner, "0.0.0.0", PORT).start()
 
+    async def _close(self) -> None:
+        await self._runner.cleanup()
+        self._watching.cancel()
+        await asyncio.gather(self._watching, return_exceptions=True)
+        await self._client.close()
+
     async def _workers(self, request: web.Request) -> tuple[str, list[dict[str, Any]]]:
         if self.silent:
             raise web.HTTPServiceUnavailable
         assert request.transport is not None
         address = request.transport.get_extra_info("sockname")[0]
-        made, pods = self._pods
-        if time.monotonic() - made > 0.2:
-            listed = await asyncio.to_thread(
-                lambda: Kubectl(self._kubectl.kubeconfig, "")(
-                    "get", "pods", "-A", "-o", "json", "-l", "dask.org/component"
-                )
-            )
-            pods = json.loads(listed)["items"]
-            self._pods = (time.monotonic(), pods)
+        pods = self._pods.all()
         scheduler = next(
             p for p in pods if p["status"].get("podIP") == address and _component(p) == "scheduler"
         )
