@@ -37,6 +37,7 @@ from dask_gitops.kube import (
 from tests.cluster.manifests import cluster
 from tests.cluster.test_main_job import USER
 from tests.support.controller_process import ControllerProcess
+from tests.support.fake_scheduler import FAULTS as CALL_FAULTS
 from tests.support.fake_scheduler import FakeSchedulers
 from tests.support.fault_proxy import DISTURBANCES, FAULTS, FaultProxy, Strike
 from tests.support.kubernetes import Audit, Kubectl, eventually
@@ -214,12 +215,21 @@ class Life:
     pictures: dict[str, JSON] = field(default_factory=dict)
     asked: dict[str, Counter[str]] = field(default_factory=dict)
 
-    async def live(self, eyes: Eyes, proxy: FaultProxy, should_be: dict[str, JSON] | None) -> None:
+    async def live(
+        self,
+        eyes: Eyes,
+        proxy: FaultProxy,
+        schedulers: FakeSchedulers,
+        should_be: dict[str, JSON] | None,
+    ) -> None:
         """:param should_be: the pictures at the end of each phase; None: take those that come."""
         for phase, begin in PHASES.items():
-            before = Counter(proxy.asked[self.namespace])
+            before = proxy.asked[self.namespace] + schedulers.asked[self.namespace]
             point, strike = self.points.get(phase), None
-            if point is not None and point.words != NOW:
+            if point is not None and point.words.startswith("call "):
+                strike = Strike(point.words, point.nth, point.fault)
+                schedulers.strikes[self.namespace] = strike
+            elif point is not None and point.words != NOW:
                 strike = proxy.arm(self.namespace, point.words, point.nth, point.fault)
             await begin(eyes.client, self.namespace)
             if point is not None and point.words == NOW:
@@ -227,7 +237,9 @@ class Life:
                 strike = Strike(NOW, 1, point.fault, 1, True)
             wrong = await self._end(eyes, phase, should_be[phase] if should_be else None)
             proxy.disarm(self.namespace)
-            self.asked[phase] = proxy.asked[self.namespace] - before
+            schedulers.strikes.pop(self.namespace, None)
+            now = proxy.asked[self.namespace] + schedulers.asked[self.namespace]
+            self.asked[phase] = now - before
             self.pictures[phase] = eyes.picture(self.namespace)
             if point is not None and strike is not None and strike.struck:
                 self.tried.append(point)
@@ -282,7 +294,7 @@ def drawn(asked: dict[str, Counter[str]], lives: int) -> list[dict[str, Point]]:
             Point(phase, words, nth, fault)
             for words, count in sorted(counts.items())
             for nth in range(1, count + 1)
-            for fault in FAULTS
+            for fault in (CALL_FAULTS if words.startswith("call ") else FAULTS)
             if fault != "conflict" or not words.startswith("get ")
         ]
         deck += [Point(phase, NOW, 1, fault) for fault in DISTURBANCES] * (1 + len(deck) // 100)
@@ -351,7 +363,7 @@ async def story(
     )
     async with Eyes.open(kubeconfig) as eyes:
         calm, second = Life(names[0], {}), Life(names[1], {})
-        await asyncio.gather(*(life.live(eyes, proxy, None) for life in (calm, second)))
+        await asyncio.gather(*(life.live(eyes, proxy, schedulers, None) for life in (calm, second)))
         assert not calm.wrong + second.wrong, calm.wrong + second.wrong
         assert calm.pictures == second.pictures
         asked = {phase: calm.asked[phase] & second.asked[phase] for phase in PHASES}
@@ -366,7 +378,7 @@ async def story(
 
         async def one(life: Life) -> None:
             async with gate:
-                await life.live(eyes, proxy, calm.pictures)
+                await life.live(eyes, proxy, schedulers, calm.pictures)
 
         await asyncio.gather(*(one(life) for life in others))
         done = counted(audit, [calm, *others])
@@ -380,13 +392,14 @@ async def story(
                 wrong += [f"{life.told('delete')}: {line}" for line in found]
     with suppress(AssertionError):
         admin("delete", "namespace", *names, "--wait=false")
-    size = sum(len(FAULTS) * counts.total() + len(DISTURBANCES) for counts in asked.values())
+    size = len({point for draw in drawn(asked, 9999) for point in draw.values()})
     return [point for life in others for point in life.tried], wrong, size
 
 
 @pytest.fixture
 def proxied(
     controller: ControllerProcess,
+    schedulers: FakeSchedulers,
     account_kubeconfig: str,
     kubeconfig: str,
     tmp_path: Path,
@@ -397,6 +410,7 @@ def proxied(
     proxy.start()
     through = proxy.kubeconfig(account_kubeconfig, tmp_path / "kubeconfig")
     victim = Victim(ControllerProcess(through, tmp_path / "log"))
+    schedulers.on_kill = victim.kill
     victim.process.start()
     try:
         yield proxy, victim

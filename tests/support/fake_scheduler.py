@@ -9,14 +9,25 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiohttp import web
 from dask_gitops.kube import PODS, Informer, KubeClient
 from dask_gitops.kube.credentials import from_kubeconfig
 
+from tests.support.fault_proxy import Strike, reset
+
 PORT = 8787
+HANGS_S = 10.0  # longer than the controller waits for a scheduler
+CODES = {"429": 429, "500": 500, "conflict": 409}
+#: What can go wrong with a call.
+FAULTS = (
+    *CODES,
+    *(f"{what} {when}" for what in ("timeout", "reset", "killed") for when in ("before", "after")),
+)
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class FakeSchedulers:
@@ -29,6 +40,11 @@ class FakeSchedulers:
         self.refuse: set[str] = set()  # pod names whose keys have no place
         self.retired: dict[str, set[str]] = defaultdict(set)  # scheduler address -> pod uids
         self.calls: list[tuple[str, str, dict[str, Any]]] = []
+        #: namespace -> which of its calls ("call state", "call retire") is to go wrong
+        self.strikes: dict[str, Strike] = {}
+        self.on_kill: Callable[[], None] = lambda: None
+        #: namespace -> how often each call was made
+        self.asked: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
@@ -49,7 +65,7 @@ class FakeSchedulers:
         )
         self._watching = asyncio.create_task(self._pods.run())
         await self._pods.synced.wait()
-        app = web.Application()
+        app = web.Application(middlewares=[web.middleware(self._maybe_fail)])
         app.router.add_get("/control/v1/state", self._state)
         app.router.add_post("/control/v1/{what}", self._post)
         self._runner = web.AppRunner(app, access_log=None)
@@ -62,15 +78,38 @@ class FakeSchedulers:
         await asyncio.gather(self._watching, return_exceptions=True)
         await self._client.close()
 
+    async def _maybe_fail(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        scheduler = self._scheduler(request)
+        words = f"call {request.path.rpartition('/')[2]}"
+        namespace = scheduler["metadata"]["namespace"]
+        self.asked[namespace][words] += 1
+        strike = self.strikes.get(namespace)
+        if strike is None or not strike.meets(words):
+            return await handler(request)
+        if strike.fault in CODES:
+            return web.Response(status=CODES[strike.fault])
+        if strike.fault.endswith(" after"):
+            await handler(request)
+        if strike.fault.startswith("timeout"):
+            await asyncio.sleep(HANGS_S)
+        elif strike.fault.startswith("killed"):
+            await asyncio.to_thread(self.on_kill)
+        return reset(request)
+
+    def _scheduler(self, request: web.Request) -> dict[str, Any]:
+        """The pod that was called."""
+        assert request.transport is not None
+        address = request.transport.get_extra_info("sockname")[0]
+        for pod in self._pods.all():
+            if pod["status"].get("podIP") == address and _component(pod) == "scheduler":
+                return pod
+        raise web.HTTPServiceUnavailable
+
     async def _workers(self, request: web.Request) -> tuple[str, list[dict[str, Any]]]:
         if self.silent:
             raise web.HTTPServiceUnavailable
-        assert request.transport is not None
-        address = request.transport.get_extra_info("sockname")[0]
-        pods = self._pods.all()
-        scheduler = next(
-            p for p in pods if p["status"].get("podIP") == address and _component(p) == "scheduler"
-        )
+        scheduler = self._scheduler(request)
+        address, pods = scheduler["status"]["podIP"], self._pods.all()
         env = {e["name"]: e.get("value") for e in scheduler["spec"]["containers"][0]["env"]}
         if request.headers.get("Authorization") != f"Bearer {env['SCHEDULER_CONTROL_TOKEN']}":
             raise web.HTTPUnauthorized

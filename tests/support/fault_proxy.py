@@ -84,6 +84,14 @@ class Strike:
     seen: int = 0
     struck: bool = False
 
+    def meets(self, words: str) -> bool:
+        """A request of these words arrives: is it the one?"""
+        if self.struck or words != self.words:
+            return False
+        self.seen += 1
+        self.struck = self.seen == self.nth
+        return self.struck
+
 
 @dataclass(frozen=True)
 class _Ask:
@@ -202,11 +210,7 @@ class FaultProxy:
             return None
         self.asked[ask.namespace][ask.words] += 1
         strike = self._strikes.get(ask.namespace)
-        if strike is None or strike.struck or strike.words != ask.words:
-            return None
-        strike.seen += 1
-        strike.struck = strike.seen == strike.nth
-        return strike if strike.struck else None
+        return strike if strike is not None and strike.meets(ask.words) else None
 
     async def _forward(self, request: web.BaseRequest, body: bytes) -> web.Response:
         async with self._session.request(
@@ -229,7 +233,7 @@ class FaultProxy:
                 await asyncio.sleep(HANGS_S)
             elif what == "killed":
                 await asyncio.to_thread(self._on_kill)
-            return _reset(request)
+            return reset(request)
         if fault == "429":
             return _refusal(429, "TooManyRequests", "slow down", {"Retry-After": "1"})
         if fault == "500":
@@ -291,7 +295,7 @@ class FaultProxy:
                         reading.cancel()
                         await asyncio.gather(reading, return_exceptions=True)
                         if not self._goodbye:
-                            return _reset(request)
+                            return reset(request)
                         await response.write(self._goodbye)
                         break
                     chunk = reading.result()
@@ -303,7 +307,7 @@ class FaultProxy:
                 await response.write_eof()
                 return response
         except (aiohttp.ClientError, ConnectionError):
-            return _reset(request)  # one of the two is gone
+            return reset(request)  # one of the two is gone
         finally:
             cutting.cancel()
             self._watches.discard(cut)
@@ -321,7 +325,7 @@ class FaultProxy:
         if trouble == "429":
             return _refusal(429, "TooManyRequests", "slow down", {"Retry-After": "1"})
         if trouble == "reset":
-            return _reset(request)
+            return reset(request)
         return await self._forward(request, b"")
 
     async def _record(self) -> None:
@@ -365,7 +369,7 @@ def _expired() -> bytes:
     return json.dumps({"type": "ERROR", "object": status}).encode() + b"\n"
 
 
-def _reset(request: web.BaseRequest) -> web.Response:
+def reset(request: web.BaseRequest) -> web.Response:
     """The connection ends with an RST; the answer that is returned finds nobody."""
     transport = request.transport
     if transport is not None:
