@@ -14,7 +14,7 @@ import os
 import signal
 import weakref
 
-from distributed import Status
+from distributed import Nanny, Status
 from distributed.diagnostics.plugin import NannyPlugin, WorkerPlugin
 
 log = logging.getLogger("distributed.worker.handover")
@@ -32,21 +32,24 @@ def limit():
     return max(0.8 * grace, grace - 6)
 
 
-async def hand_over(server, who, **options):
-    """Have the scheduler retire this worker, or this nanny's worker; close it in any case.
+async def hand_over(server, who):
+    """Have the scheduler retire this worker, or this nanny's worker; then end it in any case.
 
-    Not left to `dask worker`: without a nanny it cancels what happens to be closing the worker, and
-    may then wait for ever.
+    Closing is not left to `dask worker`: without a nanny it cancels what happens to be closing the
+    worker, and may then wait for ever.
     """
-    gone = False
+    gone, nanny = False, isinstance(server, Nanny)
     if server.status not in (Status.closing, Status.closed, Status.failed):
         log.info("Told to end: handing over the keys")
+        if nanny:
+            server.close_gracefully(reason="handover")  # it ends with its worker, starts no other
         try:
             gone = await server.scheduler.control_leave(who=who)
         except Exception as e:
             log.info("Told to end: no keys were handed over: %r", e)
-    # A task that still runs is not waited for: by now it runs again elsewhere.
-    await server.close(timeout=2 if gone else 10, **options)
+    if nanny or not server.nanny:  # a worker that has a nanny just ends
+        # A task that still runs is not waited for: by now it runs again elsewhere.
+        await server.close(timeout=2 if gone else 10)
 
 
 class Handler:
@@ -69,7 +72,7 @@ class Handler:
         self.task = asyncio.ensure_future(self.run())
 
     async def run(self):
-        tasks = [asyncio.ensure_future(hand_over(s, **how)) for s, how in self.servers.items()]
+        tasks = [asyncio.ensure_future(hand_over(s, who)) for s, who in self.servers.items()]
         if tasks:
             await asyncio.wait(tasks, timeout=limit())
         self.go_on()
@@ -88,10 +91,7 @@ class Plugin(WorkerPlugin, NannyPlugin):
             if getattr(handler, "loop", None) is not loop:
                 handler = Handler(handler, loop)
                 signal.signal(signal.SIGTERM, handler)
-            # A worker that alone is told to end, as one that uses too much memory, is started anew.
-            handler.servers[worker or nanny] = (
-                {"who": worker.id, "nanny": False} if worker else {"who": nanny.address}
-            )
+            handler.servers[worker or nanny] = worker.id if worker else nanny.address
         except Exception as e:  # not in the main thread
             log.info("No keys will be handed over when this process is told to end: %s", e)
 
