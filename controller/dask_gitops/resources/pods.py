@@ -20,6 +20,7 @@ JSON = dict[str, Any]
 DRAIN_TIMEOUT_S = 300  # default of drainTimeout
 _UNREACHABLE = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 _PRELOAD_ENV = "DASK_DISTRIBUTED__SCHEDULER__PRELOAD"
+_GRACE_ENV = "WORKER_GRACE_PERIOD_S"  # read by the hand-over in the worker, which assumes 30 s
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +154,8 @@ def worker_pod(
     if declared.get("resources"):
         resources = {key: float(value) for key, value in declared["resources"].items()}
         _add_env(container, "DASK_DISTRIBUTED__WORKER__RESOURCES", repr(resources))
+    if "terminationGracePeriodSeconds" in spec:
+        _add_env(container, _GRACE_ENV, str(spec["terminationGracePeriodSeconds"]))
     current = worker_revision(cluster, group)
     annotations = {labels.REVISION: f"{current}-held" if held_image else current}
     annotations |= _restarted_at(cluster)
