@@ -10,8 +10,7 @@ import signal
 
 import pytest
 from dask_gitops.scheduler import control, control_source
-from dask_gitops.scheduler.source import handover_source
-from distributed import Scheduler, Worker
+from distributed import Scheduler, Worker, __version__
 
 from tests.unit.scheduler.processes import (
     cluster,
@@ -23,6 +22,10 @@ from tests.unit.scheduler.processes import (
 )
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # what dask warns of is not ours
+
+
+def test_this_is_the_version_that_was_asked_for():
+    assert os.environ.get("DASK_VERSION_UNDER_TEST", __version__) == __version__
 
 
 def told(process):
@@ -186,6 +189,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("why", [*BROKEN, "unknown to the scheduler", "absent"])
 def test_a_worker_starts_and_ends_without_it(tmp_path, why):
+    """The group is told: nothing of ours may keep a worker's process from ending."""
     source = control_source()
     if why in BROKEN:
         source += f"HANDOVER = {BROKEN[why]!r}\n"
@@ -287,10 +291,3 @@ def test_the_nannys_address_stands_for_its_worker(monkeypatch):
             assert await a.scheduler.control_leave(who="tcp://127.0.0.1:7") is True
 
     asyncio.run(main())
-
-
-def test_what_is_shipped_needs_no_class_of_ours():
-    text = handover_source()
-    assert "class Plugin(" in text
-    assert "$" not in text + control.LOADER
-    assert text.isascii()

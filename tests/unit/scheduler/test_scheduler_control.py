@@ -3,9 +3,7 @@
 Right results alone prove little, as Dask computes again what it lost: values here are random or
 scattered, starts are counted in files, and the scheduler's own events are read.
 
-Against another version of Dask (2023.3.2 and 2024.8.2 are known to pass), in an environment with that
-version, aiohttp and pytest: `PYTHONPATH=controller python -m pytest -c /dev/null --rootdir .
---confcutdir tests/unit/scheduler tests/unit/scheduler/test_scheduler_control.py`.
+`test_other_versions.py` runs this file with other versions of Dask.
 """
 
 import asyncio

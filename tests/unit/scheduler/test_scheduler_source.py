@@ -8,8 +8,10 @@ from pathlib import Path
 
 from dask_gitops.scheduler import PRELOAD, PRELOAD_ENV, SOURCE_ENV, TOKEN_ENV, control_source
 from dask_gitops.scheduler import source as module
+from dask_gitops.scheduler.source import handover_source
 
 CONTROL = Path(module.__file__).parent / "control.py"
+HANDOVER = CONTROL.with_name("handover.py")
 
 
 def without_docstrings(text):
@@ -22,23 +24,32 @@ def without_docstrings(text):
 
 
 def test_stripping_changes_no_code():
-    assert without_docstrings(CONTROL.read_text()) == without_docstrings(control_source())
+    assert without_docstrings(HANDOVER.read_text()) == without_docstrings(handover_source())
+    whole = CONTROL.read_text() + f"HANDOVER = {handover_source()!r}\n"
+    assert without_docstrings(whole) == without_docstrings(control_source())
+
+
+def test_the_workers_part_is_in_the_schedulers():
+    assert "class Plugin(" in handover_source()
+    assert control_source().endswith(f"HANDOVER = {handover_source()!r}\n")
 
 
 def test_nothing_in_it_is_expanded_by_kubernetes_or_dask():
-    assert "$" not in CONTROL.read_text() + PRELOAD
+    assert "$" not in CONTROL.read_text() + HANDOVER.read_text() + PRELOAD
     assert '"""' not in control_source()
     assert control_source().isascii()
 
 
 def test_it_is_small():
-    assert len(control_source()) < 13_500
+    assert len(control_source()) < 17_500
+    assert len(handover_source()) < 3_000  # each worker gets it when it registers
     assert len(PRELOAD) < 200  # dask logs it
 
 
 def test_any_python_that_runs_an_old_distributed_can_read_it():
-    ast.parse(control_source(), feature_version=(3, 8))
-    assert not [n for n in ast.walk(ast.parse(control_source())) if isinstance(n, ast.JoinedStr)]
+    for text in (control_source(), handover_source()):
+        ast.parse(text, feature_version=(3, 8))
+        assert not [n for n in ast.walk(ast.parse(text)) if isinstance(n, ast.JoinedStr)]
 
 
 def test_only_the_preload_text_is_dask_configuration():
