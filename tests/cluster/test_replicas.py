@@ -340,11 +340,17 @@ class Walk:
                 raise
 
 
+def given(resource: JSON) -> int | None:
+    """The number that this cluster or group says."""
+    number: int | None = (resource["spec"].get("worker") or {}).get("replicas")
+    return number
+
+
 def complete(resource: JSON | None) -> bool:
     """Has this group exactly the workers that it says, all ready?"""
     if resource is None:
         return False
-    status, number = resource.get("status", {}), resource["spec"]["worker"].get("replicas")
+    status, number = resource.get("status", {}), given(resource)
     return (
         status.get("observedGeneration") == resource["metadata"]["generation"]
         and condition(resource, "Ready").get("status") == "True"
@@ -415,7 +421,7 @@ def test_pair(walk: Walk, cell: Cell) -> None:
     assert walk.held[kubectl.namespace, cell.group] == history.count(None)
     # The cluster tells where its own number does not count.
     resource = kubectl.get("daskcluster", cell.cluster)
-    number = resource["spec"]["worker"].get("replicas")
+    number = given(resource)
     overridden = cell.table != GROUPS_OWN and number not in (None, history[-1])
     assert bool(condition(resource, "ReplicasOverridden")) == overridden
     if cell.is_refused:
@@ -470,7 +476,7 @@ def test_what_to_do_when_helm_4_refuses(kubectl: Kubectl, tmp_path: Path) -> Non
         helm("helm", kubectl, "demo", "-f", tmp_path / "values.yaml", *flags)
 
     def number() -> int:
-        return int(kubectl.get("daskworkergroup", "demo-own")["spec"]["worker"]["replicas"])
+        return given(kubectl.get("daskworkergroup", "demo-own")) or 0
 
     upgrade(1)
     ready(kubectl, "demo-own", "daskworkergroup")
