@@ -7,7 +7,6 @@ handlers, and only for them does it watch anything. The custom resources are ser
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import importlib.metadata
 import json
 import logging
@@ -26,6 +25,7 @@ from dask_gitops.kube import (
     DEPLOYMENTS,
     Credentials,
     CredentialsError,
+    Informer,
     KubeClient,
     KubeError,
     LeaseElector,
@@ -43,6 +43,10 @@ log = logging.getLogger(__name__)
 
 PLUGINS = "dask_operator_plugin"  # entry point group, as the existing operator has it
 DEAF_S = 180  # a watch that was silent for so long, while other requests work, is deaf
+RECOVERY_S = (
+    60  # and so long after they began to work again: informers find their way by themselves
+)
+PROBE_S = 3.0  # the kubelet waits for 5
 
 
 class Controller:
@@ -58,6 +62,7 @@ class Controller:
         self._elector: LeaseElector | None = None
         self._runner: web.AppRunner | None = None
         self.port: int | None = None
+        self._deaf_since: float | None = None  # since when a watch is deaf while requests work
 
     async def start(self) -> None:
         """Open everything; returns at once, the work goes on in tasks."""
@@ -193,16 +198,29 @@ class Controller:
     async def _healthz(self, request: web.Request) -> web.Response:
         """Fails when a watch is deaf although the API server answers: only a restart can help then."""
         deaf = [i for i in self.informers if i.synced.is_set() and i.age() > DEAF_S]
-        if deaf:
-            with contextlib.suppress(KubeError):
+        if not deaf or not await self._answers(deaf[0]):
+            self._deaf_since = None
+            return web.Response(text="ok\n")
+        now = asyncio.get_running_loop().time()
+        if self._deaf_since is None:
+            self._deaf_since = now
+        if now - self._deaf_since < RECOVERY_S:
+            return web.Response(text="ok\n")
+        return web.Response(status=500, text=f"watch of {deaf[0].resource} is deaf\n")
+
+    async def _answers(self, informer: Informer[Any]) -> bool:
+        """Whether the API server answers an independent request for the same objects, quickly."""
+        try:
+            async with asyncio.timeout(PROBE_S):
                 await self.api.list(
-                    deaf[0].resource,
-                    deaf[0].namespace,
-                    label_selector=deaf[0].label_selector,
+                    informer.resource,
+                    informer.namespace,
+                    label_selector=informer.label_selector,
                     limit=1,
                 )
-                return web.Response(status=500, text=f"watch of {deaf[0].resource} is deaf\n")
-        return web.Response(text="ok\n")
+        except (KubeError, TimeoutError):
+            return False
+        return True
 
     async def _readyz(self, request: web.Request) -> web.Response:
         waiting = sorted({str(i.resource) for i in self.informers if not i.synced.is_set()})

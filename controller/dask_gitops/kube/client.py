@@ -13,6 +13,7 @@ import copy
 import json
 import random
 import re
+import socket
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -31,6 +32,8 @@ Guard = Callable[[], bool]
 #: (verb, resource, HTTP status or 0 when no answer came, seconds)
 RequestHook = Callable[[str, Resource, int, float], None]
 
+#: Whatever a server (or a proxy before it) says: after so long we look again.
+MAX_RETRY_AFTER_S = 30.0
 PATCH_TYPES = {
     "merge": "application/merge-patch+json",
     "json": "application/json-patch+json",
@@ -186,7 +189,9 @@ class KubeClient:
             # No limit: writes have their own, and a queue of connections would delay the watches.
             # Connections are dropped by us before any server or load balancer does it on its own,
             # because a create that meets a dying connection ends ambiguously.
-            connector=aiohttp.TCPConnector(limit=0, ssl=credentials.ssl, keepalive_timeout=30),
+            connector=aiohttp.TCPConnector(
+                limit=0, ssl=credentials.ssl, keepalive_timeout=30, socket_factory=_socket
+            ),
             request_class=_Request,
             # Uncompressed: a list of thousands of pods costs the server more CPU than network.
             headers={
@@ -311,12 +316,15 @@ class KubeClient:
             # Set for the opening only: a generator shares its caller's context between yields.
             token = _attempt.set(attempt)
             try:
-                response = await self._session.get(
-                    url,
-                    headers=headers,
-                    timeout=aiohttp.ClientTimeout(total=None, connect=self._timeout_s),
-                    allow_redirects=False,
-                )
+                async with asyncio.timeout(
+                    self._timeout_s
+                ):  # servers answer before anything happens
+                    response = await self._session.get(
+                        url,
+                        headers=headers,
+                        timeout=aiohttp.ClientTimeout(total=None),
+                        allow_redirects=False,
+                    )
             finally:
                 _attempt.reset(token)
             async with response:
@@ -530,6 +538,26 @@ class KubeClient:
             self._on_request(verb, res, status, seconds)
 
 
+def _socket(address: Any) -> socket.socket:
+    """A socket that notices within half a minute that the other end is gone without a word: no
+    answer to probes, or our bytes unconfirmed. Else a watch waits for bookmarks that never come."""
+    family, kind, protocol = address[:3]
+    made = socket.socket(family, kind, protocol)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _DEAD_PEER.items():
+        if hasattr(socket, name):
+            made.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+    return made
+
+
+_DEAD_PEER = {
+    "TCP_KEEPIDLE": 15,  # s
+    "TCP_KEEPINTVL": 5,  # s
+    "TCP_KEEPCNT": 3,
+    "TCP_USER_TIMEOUT": 30_000,  # ms
+}
+
+
 def _backoff(failures: int) -> float:
     return float(0.2 * 2**failures * random.uniform(0.5, 1.0))
 
@@ -545,7 +573,8 @@ def _error(response: aiohttp.ClientResponse, raw: bytes) -> ApiError:
         body = raw.decode(errors="replace")
     wait: float | None = None
     with contextlib.suppress(KeyError, ValueError):
-        wait = float(response.headers["Retry-After"])  # Kubernetes sends seconds, never dates
+        # Kubernetes sends seconds, never dates; and what stands between may send anything.
+        wait = min(max(0.0, float(response.headers["Retry-After"])), MAX_RETRY_AFTER_S)
     return ApiError.from_status(body, http_status=response.status, retry_after=wait)
 
 

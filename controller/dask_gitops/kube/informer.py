@@ -66,8 +66,8 @@ class Informer(Generic[T]):
         was replaced by one of the same name and another uid gives two calls. Must not block;
         whatever it raises is logged.
     :param indexers: name -> function that gives the values under which an object is found.
-    :param silence_s: a watch on which nothing was heard for so long is dropped and listed anew
-        (servers send a bookmark about once a minute).
+    :param silence_s: a watch on which nothing was heard for so long is opened anew (servers send a
+        bookmark about once a minute); after the second time everything is listed.
     """
 
     def __init__(
@@ -81,9 +81,9 @@ class Informer(Generic[T]):
         on_change: Callable[[T | None, T | None], None] | None = None,
         indexers: Mapping[str, Callable[[T], Iterable[Hashable]]] | None = None,
         page_size: int = 500,
-        silence_s: float = 150.0,
+        silence_s: float = 75.0,
         watch_timeout_s: tuple[float, float] = (240.0, 300.0),
-        backoff_s: tuple[float, float] = (0.5, 30.0),
+        backoff_s: tuple[float, float] = (0.5, 15.0),
     ) -> None:
         self.client = client
         self.resource = resource
@@ -117,6 +117,7 @@ class Informer(Generic[T]):
         self._behind = 0  # lists in a row that were older than what we know
         self._page_limit = page_size
         self._complaint = ""
+        self._was_silent = False  # the last watch ended without a sound
 
     # What the cache holds
 
@@ -194,8 +195,11 @@ class Informer(Generic[T]):
                         self._page_limit = 0  # mid-list: too slow for pages, take it in one
                     self._version = 0
                 elif isinstance(error, _Silence):
-                    # A deaf watch may also mean that our place does not exist (restored etcd).
-                    self._version = 0
+                    # Mostly the connection is dead. But a watch is also deaf from a place that does
+                    # not exist (restored etcd), and servers owe nobody a bookmark: look, now and then.
+                    if self._was_silent:
+                        self._version = 0
+                    self._was_silent = not self._was_silent
                 connected = not (isinstance(error, ApiUnreachable) and not error.sent)
                 self.errors += 1
                 self._complain(str(error))
@@ -281,13 +285,14 @@ class Informer(Generic[T]):
                 ) as events:
                     async for kind, raw in events:
                         now = self._hear()
+                        self._was_silent = False
                         # Moving the alarm costs more than the rest: not for every event.
                         if now - armed > self._silence_s / 10:
                             alarm.reschedule(now + self._silence_s)
                             armed = now
                         self._event(kind, raw)
         except TimeoutError:
-            raise _Silence(f"nothing heard for {self._silence_s:.0f} s, listing anew") from None
+            raise _Silence(f"nothing heard for {self._silence_s:.0f} s") from None
 
     def _event(self, kind: str, raw: JSON) -> None:
         version = int(raw["metadata"]["resourceVersion"])
