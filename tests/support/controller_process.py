@@ -34,11 +34,15 @@ def service_account_kubeconfig(admin: Kubectl, account: str, target: Path) -> st
 
 @dataclass
 class ControllerProcess:
-    """One controller. ``kill`` it as hard as you like; ``start`` it again."""
+    """One controller. ``kill`` it as hard as you like; ``start`` it again.
+
+    :ivar within: words before its command, for example of unshare; they must end in an exec.
+    """
 
     kubeconfig: str
     log: Path
     env: dict[str, str] = field(default_factory=dict)
+    within: tuple[str, ...] = ()
     process: subprocess.Popen[bytes] | None = None
     _file: IO[bytes] | None = None
 
@@ -54,7 +58,7 @@ class ControllerProcess:
             **self.env,
         }
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "dask_gitops"],
+            [*self.within, sys.executable, "-m", "dask_gitops"],
             env=env,
             stdout=self._file,
             stderr=subprocess.STDOUT,

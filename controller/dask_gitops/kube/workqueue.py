@@ -45,7 +45,7 @@ class WorkQueue(Generic[K]):
         *,
         workers: int = 64,
         base_s: float = 0.5,
-        cap_s: float = 60.0,
+        cap_s: float = 30.0,
         on_turn: Callable[[K, float, float, BaseException | None], None] | None = None,
         quiet: tuple[type[BaseException], ...] = (),
         rng: random.Random | None = None,

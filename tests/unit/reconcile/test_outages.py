@@ -1,0 +1,76 @@
+"""An API server that is in trouble for minutes: a minute after it is well again, all is as declared."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from dask_gitops.kube.errors import ApiError, ApiUnreachable
+from dask_gitops.kube.resource import DASKCLUSTERS, DASKWORKERGROUPS
+
+from tests.support.harness import Harness, play
+
+TROUBLES: dict[str, Any] = {
+    "429": ApiError(429, "TooManyRequests", "later", retry_after=30),
+    "503": ApiError(503, "ServiceUnavailable", "no endpoints"),
+    "500": ApiError(500, "InternalError", "etcdserver: no leader"),
+    "token expired": ApiError(401, "Unauthorized", "Unauthorized"),
+    "no answer": "timeout",
+    "reset": "reset",
+    "refused": "refused",
+}
+
+
+@pytest.mark.parametrize("minutes", [1, 5, 20])
+@pytest.mark.parametrize("trouble", TROUBLES)
+def test_a_minute_after_an_outage_all_is_as_declared(trouble: str, minutes: int) -> None:
+    async def story(h: Harness) -> None:
+        h.cluster("old", worker={"replicas": 2})
+        h.start()
+        await h.settle()
+        before = len(h.api.log)
+        fault = h.api.fault(times=None, error=TROUBLES[trouble])
+        h.api.break_watches(error=ApiUnreachable("reset", sent=True))
+        h.edit(DASKWORKERGROUPS, "old-default", {"worker": {"replicas": 4}})
+        h.cluster("new", worker={"replicas": 3})
+        await h.pass_time(60 * minutes)
+        tried = len(h.api.log) - before
+        fault.cancel()
+        recovered = asyncio.get_running_loop().time()
+        while (
+            len(h.workers("new-default")) != 3
+            or len(h.workers("old-default")) != 4
+            or h.condition(DASKCLUSTERS, "new", "Ready")[0] != "True"
+        ):
+            assert asyncio.get_running_loop().time() - recovered < 60
+            await h.pass_time(1)
+        assert (
+            tried < 6 * 60 * minutes
+        )  # six informers, patiently: at most one request a second each
+        await h.settle()
+        assert len(h.created()) == 1 + 4 + 1 + 3
+        assert len(set(h.created())) == len(h.created())
+
+    play(story)
+
+
+@pytest.mark.parametrize("trouble", TROUBLES)
+def test_writes_alone_are_refused_for_minutes(trouble: str) -> None:
+    """Reads work all the while, so keys fail again and again and wait longer and longer."""
+
+    async def story(h: Harness) -> None:
+        h.start()
+        await h.settle()
+        fault = h.api.fault(writes=True, times=None, error=TROUBLES[trouble])
+        h.cluster("demo", worker={"replicas": 3})
+        await h.pass_time(600)
+        fault.cancel()
+        recovered = asyncio.get_running_loop().time()
+        while len(h.workers()) != 3:
+            assert asyncio.get_running_loop().time() - recovered < 60
+            await h.pass_time(1)
+        await h.settle()
+        assert len(set(h.created())) == len(h.created()) == 4
+
+    play(story)
