@@ -41,6 +41,7 @@ from dask_gitops.scheduler.client import Outcome, SchedulerUnavailable, State, W
 from dask_gitops.settings import Settings
 
 from tests.support import virtual_time
+from tests.support.judge import Judge
 from tests.support.memory_api import Kubelet, MemoryApi, MemoryClient
 
 JSON = dict[str, Any]
@@ -207,7 +208,10 @@ class _Wire(MemoryClient):
 
 
 class Harness:
-    """:param api: the world to begin with; default: an empty one."""
+    """:param api: the world to begin with; default: an empty one.
+
+    :ivar judge: sees every status that is written; `play` fails when one of them was not true.
+    """
 
     def __init__(self, api: MemoryApi | None = None, **settings: Any) -> None:
         self.api = api or MemoryApi()
@@ -226,6 +230,19 @@ class Harness:
         #: For tests: a snapshot of the world before their change, and the keys that workers held then.
         self.before: Any = None
         self.held: set[str] = set()
+        self.judge = Judge(tolerance_s=2, blind=lambda: self.api.lags)
+        before = sorted(self.api._everything(), key=lambda found: found[0] != PODS)
+        for res, obj in before:
+            self.judge.see(float("-inf"), res.kind, obj, judge=False)
+        self.api.on_change = self._changed
+
+    def _changed(self, res: Resource, old: JSON | None, new: JSON | None) -> None:
+        obj = new if new is not None else old
+        assert obj is not None
+        self.judge.see(self._time(), res.kind, obj, gone=new is None)
+
+    def _time(self) -> float:
+        return self.api.now().timestamp()
 
     # ---- the process
 
@@ -244,7 +261,7 @@ class Harness:
             settings=self.settings,
             metrics=metrics,
             again=self.queue.put_after,
-            clock=lambda: self.api.now().timestamp(),
+            clock=self._time,
             control=CONTROL,
         )
         self.informers = stores.informers
@@ -436,10 +453,12 @@ def play(
         h = harness()
         try:
             await main(h)
+            h.judge.end(h._time())
         finally:
             if h.tasks:
                 h.kill()
             await asyncio.sleep(0)
+        assert not h.judge.violations, h.judge.report()
         return h
 
     log = logging.getLogger("dask_gitops")

@@ -460,6 +460,8 @@ class MemoryApi(MemoryClient):
         self._held: set[Resource] = set()
         self._stale: Any = None
         self._stale_left: dict[Resource, int] = defaultdict(int)
+        #: Called with each change: resource, the object before, and after (None: it is gone).
+        self.on_change: Callable[[Resource, JSON | None, JSON | None], None] | None = None
 
     def client(self, name: str, guard: Callable[[], bool] | None = None) -> MemoryClient:
         """A further client, say a second controller."""
@@ -638,6 +640,11 @@ class MemoryApi(MemoryClient):
         """Deliver what was held back."""
         self._held.clear()
         self._wake()
+
+    @property
+    def lags(self) -> bool:
+        """Is there a watch that does not tell what happens?"""
+        return bool(self._held) or any(watcher.deaf for watcher in self._watchers)
 
     def compact(self, resource: Resource | None = None) -> None:
         """Forget the history: watches that lag and unfinished lists are answered with 410."""
@@ -908,6 +915,8 @@ class MemoryApi(MemoryClient):
             meta["resourceVersion"] = str(self.version)
             objects[key] = new
         self._history.setdefault(res, []).append(_Change(self.version, key, old, new))
+        if self.on_change is not None:
+            self.on_change(res, old, new)
         self._wake()
         return obj
 

@@ -416,6 +416,7 @@ async def test_a_group_waits_for_its_cluster(h: Harness) -> None:
 
 @scenario
 async def test_quota(h: Harness) -> None:
+    h.judge.allow("failed", "for ten minutes nobody raises the quota")
     check = h.api.quota(NS, PODS, 3)
     await up(h, 10)
     assert len(h.workers()) == 2
@@ -454,6 +455,7 @@ def refuse(h: Harness, error: ApiError, *resources: Any, verb: str = "create") -
 def test_a_refused_pod_is_stalled_with_the_servers_words(error: ApiError, reason: str) -> None:
     @scenario
     async def story(h: Harness) -> None:
+        h.judge.allow("failed", "a spec that is refused")
         await up(h, 1)
         check = refuse(h, error, PODS)
         h.edit(DASKCLUSTERS, "demo", {"worker": {"replicas": 2}})
@@ -470,6 +472,7 @@ def test_a_refused_pod_is_stalled_with_the_servers_words(error: ApiError, reason
 
 @scenario
 async def test_a_refused_scheduler_is_an_error(h: Harness) -> None:
+    h.judge.allow("failed", "a spec that is refused")
     refuse(h, ApiError(422, "Invalid", "bad spec"), PODS)
     await up(h, 1)
     assert h.find(DASKCLUSTERS, "demo")["status"]["phase"] == "Error"
@@ -479,6 +482,7 @@ async def test_a_refused_scheduler_is_an_error(h: Harness) -> None:
 
 @scenario
 async def test_a_refused_change_of_the_service_is_told(h: Harness) -> None:
+    h.judge.allow("failed", "a spec that is refused")
     await up(h, 1)
     check = refuse(h, ApiError(422, "Invalid", "clusterIP: immutable"), SERVICES, verb="patch")
     h.edit(DASKCLUSTERS, "demo", {"scheduler": {"service": {"clusterIP": "None"}}})
@@ -511,6 +515,7 @@ async def test_warnings_become_a_condition_and_cost_one_more_request(h: Harness)
 def test_a_foreign_object_with_our_name(res: Any) -> None:
     @scenario
     async def story(h: Harness) -> None:
+        h.judge.allow("failed", "for ten minutes somebody else has the name")
         foreign = {"metadata": {"name": "demo-scheduler", "namespace": NS}, "spec": {"foreign": 1}}
         h.api.put(res, foreign)
         check = h.api.admission.append(lambda request: None)  # it is tried again, slowly
@@ -620,6 +625,7 @@ async def test_a_new_process_changes_nothing(h: Harness) -> None:
 
 @scenario
 async def test_kinds_that_are_not_served_yet_say_so(h: Harness) -> None:
+    h.judge.allow("failed", "kinds that are not served")
     for res in (DASKAUTOSCALERS, DASKJOBS):
         h.api.put(res, {"metadata": {"name": "x", "namespace": NS}, "spec": {}})
     h.start()
