@@ -184,7 +184,11 @@ class Judge:
             if namespace in (None, where) and not self._is_blind(now):
                 self._not_left_behind(now, kind, found)
         for (where, rule), why in self._allowed.items():
-            if namespace in (None, where) and rule == "failed" and (where, rule) not in self._needed:
+            if (
+                namespace in (None, where)
+                and rule == "failed"
+                and (where, rule) not in self._needed
+            ):
                 self.violations.append(
                     Violation(rule, "test", where or "", "", why, "declared, but nothing Failed")
                 )
@@ -326,7 +330,9 @@ class Judge:
             return
         word = kstatus.compute(found.obj).status
         if word == kstatus.IN_PROGRESS:
-            self._blame("in-progress", found, "left InProgress although all that is declared is there")
+            self._blame(
+                "in-progress", found, "left InProgress although all that is declared is there"
+            )
 
     def _counts(self, now: float, kind: str, found: _Resource, facts: _Facts) -> None:
         status = found.view.status
@@ -340,11 +346,16 @@ class Judge:
             phase, scheduler = status.get("phase"), facts.scheduler
             if phase not in PHASES:
                 self._blame("shape", found, f"phase is {phase!r}")
-            elif scheduler is not None and self._certain(now, scheduler.changed):
-                if (phase == "Running") != scheduler.works:
-                    self._blame(
-                        "counts", found, f"phase is {phase}, the scheduler is ready: {scheduler.works}"
-                    )
+            elif (
+                scheduler is not None
+                and self._certain(now, scheduler.changed)
+                and (phase == "Running") != scheduler.works
+            ):
+                self._blame(
+                    "counts",
+                    found,
+                    f"phase is {phase}, the scheduler is ready: {scheduler.works}",
+                )
         for name, said, true in pairs:
             if not isinstance(said, int):
                 self._blame("shape", found, f"{name} is {said!r}")
@@ -366,7 +377,9 @@ class Judge:
         cluster = self._cluster_of(found)
         if cluster is None:
             return None
-        meaning = json.dumps(canonical([found.view.spec, cluster.view.spec.get("image")]), sort_keys=True)
+        meaning = json.dumps(
+            canonical([found.view.spec, cluster.view.spec.get("image")]), sort_keys=True
+        )
         scheduler = self._scheduler(cluster)
         return meaning, scheduler.uid if scheduler else ""
 
@@ -374,7 +387,9 @@ class Judge:
         meta = found.view.meta
         if found.view.kind == CLUSTER:
             return found
-        cluster = self._resources.get((CLUSTER, meta.namespace, str(found.view.spec.get("cluster"))))
+        cluster = self._resources.get(
+            (CLUSTER, meta.namespace, str(found.view.spec.get("cluster")))
+        )
         return cluster if cluster is not None and cluster.view.meta.deleting is None else None
 
     def _scheduler(self, cluster: _Resource) -> _Pod | None:
@@ -389,7 +404,9 @@ class Judge:
             return None
         meta = cluster.view.meta
         lost = self._lost.get((meta.namespace, meta.name), float("-inf"))
-        facts = _Facts(self._scheduler(cluster), 0, [], 0, [], [], max(cluster.changed, found.changed, lost))
+        facts = _Facts(
+            self._scheduler(cluster), 0, [], 0, [], [], max(cluster.changed, found.changed, lost)
+        )
         facts.fresh = int(not self._certain(now, lost)) * 1_000_000  # who knows how many went
         if facts.scheduler is not None:
             facts.changed = max(facts.changed, facts.scheduler.changed)
@@ -438,9 +455,14 @@ class Judge:
         meta = cluster.view.meta
         name = names.scheduler_name(meta.name)
         scheduler = facts.scheduler
-        if scheduler is not None and scheduler.live and self._certain(now, cluster.changed):
-            if scheduler.revision not in (None, pods.scheduler_revision(cluster.view)):
-                facts.old.append(name)
+        current = (None, pods.scheduler_revision(cluster.view))
+        if (
+            scheduler is not None
+            and scheduler.live
+            and self._certain(now, cluster.changed)
+            and scheduler.revision not in current
+        ):
+            facts.old.append(name)
         owner, changed = self._services.get((meta.namespace, name), (None, float("-inf")))
         facts.changed = max(facts.changed, changed)
         if owner != meta.uid:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dask_gitops import status as words
+from dask_gitops.plan import replacement
 from dask_gitops.plan.actions import Create, Delete, Draft, Emit, Patch, Plan, TryOut
 from dask_gitops.plan.rollout import scheduler_is_current, target, when
 from dask_gitops.plan.workergroup import (
@@ -14,7 +15,6 @@ from dask_gitops.plan.workergroup import (
     GroupState,
     first_problem,
     is_up,
-    may_be_replaced_in,
     unready,
 )
 from dask_gitops.plan.workergroup import latch as group_latch
@@ -33,9 +33,6 @@ from dask_gitops.resources.revision import revision
 
 JSON = dict[str, Any]
 
-LOST_NODE_S = (
-    60  # past the end of its grace period, a pod that is still there is on a node that is lost
-)
 POLL_IDLE_S = 10  # how often a scheduler that is to be replaced is asked whether it is idle
 PREDECESSOR_S = 1  # how often to look whether an older cluster's object of the same name is gone
 _REFUSALS = ("Forbidden", "Invalid", "NameTaken", "NamespaceTerminating", "QuotaExceeded")
@@ -62,6 +59,7 @@ class ClusterState:
     :ivar schedulers: all scheduler pods under the cluster's name, also of a deleted cluster of the same name.
     :ivar groups: the groups that name this cluster, the default group among them.
     :ivar orphans: worker pods with the cluster's labels and without any owner.
+    :ivar predecessor: the cluster's scheduler pod that was seen last, maybe gone; None: never, by this process.
     """
 
     cluster: CustomResource
@@ -69,6 +67,7 @@ class ClusterState:
     service: Service | None = None
     groups: tuple[GroupState, ...] = ()
     orphans: tuple[Pod, ...] = ()
+    predecessor: Pod | None = None
 
     @property
     def scheduler(self) -> Pod | None:
@@ -142,7 +141,7 @@ def _scheduler(state: ClusterState, now: float, draft: Draft, manifest: Callable
             if pod.meta.owner_kind != state.cluster.kind:
                 continue  # not of our making
             # Judged from the pod alone: whoever could confirm its end is away.
-            overdue = pod.meta.deleting + LOST_NODE_S
+            overdue = pod.meta.deleting + replacement.LOST_NODE_S
             if now >= overdue:
                 draft.add(Delete("Pod", pod.meta, force=True))
                 draft.add(
@@ -155,22 +154,23 @@ def _scheduler(state: ClusterState, now: float, draft: Draft, manifest: Callable
             else:
                 draft.look_again(overdue - now)
         elif pod.finished and state.owns(pod):
-            wait = may_be_replaced_in(pod, now)
+            current = scheduler_is_current(pod, state.cluster)
+            wait = replacement.may_be_replaced_in(pod, now) if current else 0.0
             if wait > 0:
                 draft.look_again(wait)
-                continue
-            why = pod.problem.message if pod.problem else f"{pod.meta.name} ended"
-            draft.add(
-                Delete("Pod", pod.meta),
-                Emit("SchedulerFailed", f"{why}; it is replaced", warning=True),
-            )
+            else:
+                draft.add(Delete("Pod", pod.meta))
         elif not state.owns(pod):
             draft.look_again(PREDECESSOR_S)
     if not state.schedulers:
-        draft.add(
-            Create("Pod", (manifest(),)),
-            Emit("SchedulerCreated", f"created {names.scheduler_name(state.cluster.meta.name)}"),
-        )
+        last, made = state.predecessor, manifest()
+        renewed = last is not None and not scheduler_is_current(last, state.cluster)
+        notes = replacement.scheduler_notes(last, state.cluster, now, renewed=renewed)
+        made["metadata"]["annotations"].update(notes)
+        draft.add(Create("Pod", (made,)))
+        # When it is replaced in due time, the Event about that has told all.
+        if not (renewed and when(state.cluster) != "OnDelete"):
+            draft.add(replacement.scheduler_event(made, warning=not renewed))
 
 
 def _keep_current(
@@ -382,7 +382,8 @@ def groups_refused(state: ClusterState, now: float) -> list[Problem]:
         current = ready.get("observedGeneration") == group.meta.generation
         if current and ready.get("status") == "False" and ready.get("reason") in _REFUSALS:
             refused = conditions.get(words.STALLED, {}).get("status") == "True"
-            message = f"worker group {group.meta.name}: {ready.get('message', '')}"
+            said = str(ready.get("message", ""))
+            message = f"worker group {group.meta.name}: {said.partition('; ')[2] or said}"
             found.append(Problem(ready["reason"], message, now, refused=refused))
     return found
 
@@ -469,14 +470,22 @@ def cluster_status(
         "schedulerAddress": names.scheduler_address(name, namespace),
         "dashboardAddress": names.dashboard_address(name, namespace),
     }
-    if scheduler is not None:
-        out["scheduler"] = {"restarts": scheduler.restarts}
-        if scheduler.last_exit:
-            out["scheduler"]["lastRestartReason"] = scheduler.last_exit
+    restarts = scheduler_restarts(state)
+    if restarts:
+        out["scheduler"] = restarts
     again = None
     if problem is not None and not problem.refused and problem.since + deadline > now:
         again = problem.since + deadline - now + 1
     return out, again
+
+
+def scheduler_restarts(state: ClusterState) -> JSON:
+    """How often the scheduler was restarted, and why last; ``{}`` while there never was one."""
+    pod = state.scheduler or state.predecessor
+    if pod is None and not state.cluster.status.get("scheduler"):
+        return {}
+    count, why = replacement.restarts(pod) if pod else replacement.reported(state.cluster)
+    return {"restarts": count, **({"lastRestartReason": why} if why else {})}
 
 
 def _overridden(state: ClusterState) -> list[words.Condition]:

@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Any
 
 from dask_gitops import status as words
+from dask_gitops.plan import replacement
 from dask_gitops.plan.actions import Create, Delete, Draft, Emit, Patch, Plan, Retire, Undrain
 from dask_gitops.plan.rollout import Budget, image_to_hold, is_of, is_restarted
 from dask_gitops.resources import groups, labels, pods
@@ -27,7 +28,6 @@ REGISTRATION_S = (
     5  # a marked pod that the scheduler does not know after this time will not be known any more
 )
 RETRY_HELD_S = 10  # how often a scale-down that cannot go on is tried again
-REPLACE_S = 30  # a pod that ends at once is replaced this long after its creation, not in a circle
 UNREACHABLE_S = 60  # with whenUnreachable: Drain, workers go this long after they were marked
 PROGRESS_DEADLINE_S = 600  # from here on a problem needs a person
 
@@ -242,19 +242,21 @@ def plan_group(
     _metadata(state, draft, reserved)
     flow = turnover(state)
     fresh = 0  # ended right after their start: they hold their places for a moment
+    dead: list[Pod] = []  # are replaced now,
+    mourned: list[Pod] = []  # and those of them whose early end says something of their successors
     for pod in state.pods:
         if pod.finished and pod.meta.deleting is None:
-            # A worker ends with its scheduler: that says nothing against its successor.
-            orphaned = state.scheduler and pod.meta.created < state.scheduler.meta.created
-            wait = 0.0 if orphaned else may_be_replaced_in(pod, now)
+            # A worker ends with its scheduler, and with an earlier spec: that says nothing against its successor.
+            other = replacement.ended_with(state.scheduler, pod) or not state.is_current(pod)
+            wait = 0.0 if other else replacement.may_be_replaced_in(pod, now)
             if wait > 0 and fresh < flow.missing:
                 fresh += 1
                 draft.look_again(wait)
                 continue
             draft.add(Delete("Pod", pod.meta))
-            if pod.phase == "Failed" and pod.retiring is None:
-                why = pod.problem.message if pod.problem else pod.meta.name
-                draft.add(Emit("WorkerFailed", f"{why}; it is replaced", warning=True))
+            if pod.retiring is None:
+                dead.append(pod)
+                mourned += [] if other else [pod]
     if state.group is not None and state.declared is None:
         body = {"spec": {"replicas": state.want}}
         draft.add(Patch("DaskWorkerGroup", state.group.meta, body, subresource="scale"))
@@ -278,9 +280,11 @@ def plan_group(
             rolling=flow.rolling,
             default_image=default_image,
             reserved=reserved,
+            dead=dead,
         )
     if flow.leave:
         _choose(state, flow, workers, now, draft, silence)
+    replacement.hand_on(draft, dead, mourned)
     return draft.done()
 
 
@@ -295,11 +299,6 @@ def _metadata(state: GroupState, draft: Draft, reserved: tuple[str, ...]) -> Non
             draft.add(Patch("Pod", pod.meta, {"metadata": patch}))
 
 
-def may_be_replaced_in(pod: Pod, now: float) -> float:
-    """Seconds until a pod that ended may get a successor: at once, unless it hardly lived. Nobody else backs off."""
-    return 0.0 if pod.retiring is not None else pod.meta.created + REPLACE_S - now
-
-
 def _grow(
     state: GroupState,
     missing: int,
@@ -309,8 +308,12 @@ def _grow(
     rolling: bool,
     default_image: str,
     reserved: tuple[str, ...],
+    dead: Sequence[Pod],
 ) -> None:
-    """Create workers, once the scheduler has its place."""
+    """Create workers, once the scheduler has its place.
+
+    :param dead: the pods that they replace, of those that ended.
+    """
     if state.group is None or state.cluster is None:
         return
     scheduler = state.scheduler
@@ -340,7 +343,7 @@ def _grow(
         ),
         Emit("Updating", f"created {words.workers(missing)} of the new spec")
         if rolling
-        else Emit("ScaledUp", f"created {words.workers(missing)}, {state.want} wanted"),
+        else replacement.growth(missing, state.want, dead=dead[:missing], was_up=was_ready(state)),
     )
 
 
@@ -571,7 +574,7 @@ def latch(state: GroupState) -> dict[str, str]:
 
 def first_problem(some: Iterable[Pod], extra: Iterable[Problem] = ()) -> Problem | None:
     """The problem to report: a refusal first, then the oldest."""
-    problems = [*extra, *(p.problem for p in some if p.problem)]
+    problems = [*extra, *(problem for p in some if (problem := replacement.problem(p)))]
     return min(problems, key=lambda p: (not p.refused, p.since), default=None)
 
 

@@ -12,6 +12,7 @@ async def reconcile_cluster(world: World, key: Key) -> None:
     """Scheduler Pod, Service and the cluster's own groups; then the status."""
     cluster = world.stores.clusters.get(key.namespace, key.name)
     if cluster is None or cluster.meta.deleting is not None:
+        world.forget_cluster(key.namespace, key.name)
         return  # garbage collection does the rest
     settings = world.settings
     load, silence = None, ""

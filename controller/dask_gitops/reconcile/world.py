@@ -202,6 +202,8 @@ class World:
     # (namespace, group) -> (cluster uid, highest serial seen): a scheduler may still list a worker that is gone, and
     # refuses its name to another one. A restart forgets this; then the API server's 409 still prevents twins.
     _highest: dict[tuple[str, str], tuple[str, int]] = field(default_factory=dict)
+    # (namespace, cluster) -> its scheduler pod as it was seen last: its successor says why it was made.
+    _last_scheduler: dict[tuple[str, str], Pod] = field(default_factory=dict)
 
     # How much may be remembered before that of objects that are gone is dropped.
     _room: int = 20
@@ -214,9 +216,11 @@ class World:
         declared = {g.meta.name for g in self.stores.groups.by_index("cluster", namespace, name)}
         if self.stores.groups.get(namespace, default) is not None:
             declared.add(default)  # also one whose spec names another cluster: it holds the name
+        schedulers = self._schedulers(namespace, name)
         return ClusterState(
             cluster=cluster,
-            schedulers=self._schedulers(namespace, name),
+            schedulers=schedulers,
+            predecessor=self._predecessor(cluster, schedulers),
             service=self.stores.services.get(namespace, names.scheduler_name(name)),
             groups=tuple(self.group_state(namespace, group, name) for group in sorted(declared)),
             orphans=tuple(
@@ -231,6 +235,19 @@ class World:
         name = names.scheduler_name(cluster)
         pods = self.stores.pods.by_index("cluster", namespace, cluster, labels.SCHEDULER)
         return tuple(p for p in pods if p.meta.name == name)
+
+    def _predecessor(self, cluster: CustomResource, schedulers: Sequence[Pod]) -> Pod | None:
+        """The scheduler pod of this very cluster that was seen last."""
+        key, uid = (cluster.meta.namespace, cluster.meta.name), cluster.meta.uid
+        for pod in schedulers:
+            if pod.meta.owner_uid == uid:
+                self._last_scheduler[key] = pod
+        last = self._last_scheduler.get(key)
+        return last if last is not None and last.meta.owner_uid == uid else None
+
+    def forget_cluster(self, namespace: str, name: str) -> None:
+        """It is gone."""
+        self._last_scheduler.pop((namespace, name), None)
 
     def group_state(
         self, namespace: str, name: str, cluster_name: str, *, neighbours: bool = False

@@ -33,6 +33,11 @@ SCHEDULER_IMAGE = (
     "dask.org/scheduler-image"  # on workers without an image of their own: whose image they took
 )
 UPDATE_WAITS = "dask.org/update-waits"  # on the scheduler pod: for which change, since when
+QUICK_DEATHS = "dask.org/quick-deaths"  # on a pod: how many before it died at once, in a row,
+FAILING_SINCE = "dask.org/failing-since"  # when the first of them was made (RFC 3339),
+LAST_DEATH = "dask.org/last-death"  # and why the last one ended
+SCHEDULER_RESTARTS = "dask.org/scheduler-restarts"  # on the scheduler pod: restarts before it,
+LAST_RESTART = "dask.org/last-restart"  # and why it was made anew
 
 MESH_PROXY = "sidecar.istio.io/inject"  # "false" on pods that say nothing of it: as the existing operator has it
 

@@ -9,11 +9,20 @@ from datetime import datetime
 from typing import Any
 
 from dask_gitops.resources import commands, labels, names
+from dask_gitops.text import printable
 
 JSON = dict[str, Any]
 
 # Words that stand for "no container started yet" but are no problem in themselves.
 _STARTING = {"ContainerCreating", "PodInitializing"}
+_IMAGE = {
+    "ImagePullBackOff",
+    "ErrImageNeverPull",
+    "InvalidImageName",
+    "ImageInspectError",
+    "RegistryUnavailable",
+}
+_WORDS_LIMIT = 300  # characters of what others say about one container
 _ONE_WORD = {"ErrImagePull": "ImagePullBackOff"}  # the kubelet goes to and fro between these
 
 
@@ -112,6 +121,9 @@ class Pod:
     http_port: int  # where the main container serves HTTP
     restarts: int
     last_exit: str | None  # why a container was restarted last, in words
+    ended: float | None  # since when its containers have stopped for good
+    lived: float  # seconds that it worked, 0 if nobody knows
+    end: str | None  # why it ended, in words; None: not at all, or because somebody deleted it
     problem: Problem | None
 
     @property
@@ -176,6 +188,9 @@ class Pod:
             http_port=http_port(main),
             restarts=sum(s.get("restartCount", 0) for s in states),
             last_exit=_last_exit(states),
+            ended=(ended := _ended(status, conditions, states)),
+            lived=max(0.0, ended - _began(meta, states)) if ended else 0.0,
+            end=_end(meta, status, conditions, states),
             problem=_problem(meta, status, conditions, states),
         )
 
@@ -209,8 +224,9 @@ def _port(container: JSON, option: str, name: str, default: int) -> int:
 
 
 def _exit_words(terminated: JSON) -> str:
-    reason = terminated.get("reason") or "Error"
-    return f"{reason} (exit code {terminated.get('exitCode', '?')})"
+    reason, said = terminated.get("reason") or "Error", terminated.get("message")
+    words = f"{reason} (exit code {terminated.get('exitCode', '?')})"
+    return printable(f"{words}: {said}" if said else words, _WORDS_LIMIT)
 
 
 def _last_exit(states: list[JSON]) -> str | None:
@@ -218,6 +234,44 @@ def _last_exit(states: list[JSON]) -> str | None:
         s["lastState"]["terminated"] for s in states if "terminated" in (s.get("lastState") or {})
     ]
     return _exit_words(max(ends, key=lambda t: t.get("finishedAt") or "")) if ends else None
+
+
+def _ended(status: JSON, conditions: Mapping[str, JSON], states: list[JSON]) -> float | None:
+    if status.get("phase") not in ("Succeeded", "Failed"):
+        return None
+    ends = [(s.get("state") or {}).get("terminated", {}).get("finishedAt") for s in states]
+    times = [t for t in map(parse_time, ends) if t is not None]
+    return (
+        max(times) if times else parse_time(conditions.get("Ready", {}).get("lastTransitionTime"))
+    )
+
+
+def _began(meta: Meta, states: list[JSON]) -> float:
+    """When work began: pulling an image is no life; restarts in place are."""
+    starts = [(s.get("state") or {}).get("terminated", {}).get("startedAt") for s in states]
+    times = [t for t in map(parse_time, starts) if t is not None]
+    if not times or any(s.get("restartCount") for s in states):
+        return meta.created
+    return min(times)
+
+
+def _end(
+    meta: Meta, status: JSON, conditions: Mapping[str, JSON], states: list[JSON]
+) -> str | None:
+    disruption = conditions.get("DisruptionTarget", {})
+    if status.get("phase") == "Failed" and status.get("reason"):
+        cause, why = status["reason"], status.get("message")
+    elif disruption.get("status") == "True":
+        cause, why = disruption.get("reason") or "Evicted", disruption.get("message")
+    else:
+        cause = why = None
+    if cause:
+        return printable(f"{cause}: {why}" if why else cause, _WORDS_LIMIT)
+    if meta.deleting is not None or status.get("phase") not in ("Succeeded", "Failed"):
+        return None
+    ends = [s["state"]["terminated"] for s in states if "terminated" in (s.get("state") or {})]
+    bad = [t for t in ends if t.get("exitCode")]
+    return _exit_words((bad or ends)[0]) if ends else status["phase"]
 
 
 def _problem(
@@ -255,10 +309,12 @@ def _problem(
         end = state.get("terminated") or (container.get("lastState") or {}).get("terminated")
         restarts = container.get("restartCount", 0) >= 2 and not container.get("ready")
         if end and end.get("exitCode") and (reason == "CrashLoopBackOff" or restarts):
-            reason, words = "CrashLoopBackOff", "last exit: " + _exit_words(end)
+            reason = "CrashLoopBackOff"
+            words = f"container {container['name']} keeps ending with {_exit_words(end)}"
         if reason is None or reason in _STARTING:
             continue
-        if container.get("image") and container["image"] not in words:
+        reason = _ONE_WORD.get(reason, reason)
+        if reason in _IMAGE and container.get("image", "") not in words:
             words = f"image {container['image']}: {words}"
-        return Problem(_ONE_WORD.get(reason, reason), f"{name}: {words}", since_unready)
+        return Problem(reason, f"{name}: {words or reason}", since_unready)
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -126,17 +127,19 @@ def test_what_is_missing_comes_back(missing: JSON, expected: list[str]) -> None:
 def test_a_scheduler_that_ended_is_replaced() -> None:
     gone = scheduler(status={"phase": "Failed", "reason": "Evicted", "message": "low on memory"})
     found = plan(state(schedulers=(gone,)))
-    assert words(found) == ["delete Pod demo-scheduler", "SchedulerFailed"]
+    assert words(found) == ["delete Pod demo-scheduler"]
+    found = plan(replace(state(schedulers=()), predecessor=gone))
+    assert words(found) == ["create Pod demo-scheduler", "SchedulerReplaced"]
     (_, emit) = found.actions
     assert isinstance(emit, Emit)
-    assert emit.message == "demo-scheduler: low on memory; it is replaced"
+    assert emit.message == "created demo-scheduler anew: Evicted: low on memory"
     assert emit.warning
 
 
 def test_a_scheduler_that_ends_at_once_is_not_replaced_in_a_circle() -> None:
     of = state(schedulers=(scheduler(status={"phase": "Failed"}),))
     found = plan_cluster(of, T0 + 5, default_image="d", control=CONTROL, token="t")
-    assert found == Plan(again=25)
+    assert found == Plan(again=5)
 
 
 @pytest.mark.parametrize(

@@ -162,8 +162,8 @@ def test_a_warning_is_handed_on_while_the_spec_is_the_same() -> None:
 @pytest.mark.parametrize(
     ("pod", "expected"),
     [
-        (ended(2), ["delete 2", "WorkerFailed", "create Pod 3", "ScaledUp"]),
-        (ended(2, "Succeeded"), ["delete 2", "create Pod 3", "ScaledUp"]),
+        (ended(2), ["delete 2", "create Pod 3", "WorkersReplaced"]),
+        (ended(2, "Succeeded"), ["delete 2", "create Pod 3", "WorkersReplaced"]),
     ],
 )
 def test_an_ended_pod_is_replaced(pod: Pod, expected: list[str]) -> None:
@@ -178,8 +178,8 @@ def test_an_ended_pod_that_was_leaving_is_only_removed() -> None:
 def test_a_pod_that_ends_at_once_is_not_replaced_in_a_circle() -> None:
     of = state(worker(0), worker(1), ended(2))
     found = plan_group(of, None, T0 + 3, default_image="dask:1")
-    assert found == Plan(again=27)
-    assert words(plan_group(of, None, T0 + 30, default_image="dask:1"))[0] == "delete 2"
+    assert found == Plan(again=7)
+    assert words(plan_group(of, None, T0 + 10, default_image="dask:1"))[0] == "delete 2"
 
 
 def test_workers_that_ended_with_their_scheduler_are_replaced_at_once() -> None:
@@ -191,7 +191,7 @@ def test_workers_that_ended_with_their_scheduler_are_replaced_at_once() -> None:
 
 def test_a_pod_that_ended_at_once_and_is_not_wanted_goes() -> None:
     found = plan_group(state(worker(0), ended(2), replicas=1), None, T0 + 3, default_image="dask:1")
-    assert words(found) == ["delete 2", "WorkerFailed"]
+    assert words(found) == ["delete 2", "WorkersFailed"]
 
 
 def test_a_pod_that_is_being_deleted_is_left_alone() -> None:

@@ -85,7 +85,7 @@ def test_starting_is_no_problem(reason: str) -> None:
 
 
 EXIT = {"exitCode": 1, "reason": "Error", "finishedAt": LATER}
-LOOP = Problem("CrashLoopBackOff", "w: image dask:1: last exit: Error (exit code 1)", T0)
+LOOP = Problem("CrashLoopBackOff", "w: container worker keeps ending with Error (exit code 1)", T0)
 
 
 @pytest.mark.parametrize(
@@ -100,6 +100,24 @@ def test_a_crash_loop_is_the_same_story_at_every_moment(moment: JSON) -> None:
     found = pod({"phase": "Running", "containerStatuses": [moment]})
     assert found.problem == LOOP
     assert found.started
+
+
+def test_a_missing_secret_is_not_blamed_on_the_image() -> None:
+    status = {"containerStatuses": [waiting("CreateContainerConfigError", 'secret "x" not found')]}
+    assert pod(status).problem == Problem(
+        "CreateContainerConfigError", 'w: secret "x" not found', T0
+    )
+
+
+def test_a_command_that_cannot_be_started_is_told() -> None:
+    said = 'exec: "dsk": executable file not found in $PATH: unknown\n'
+    end = {**EXIT, "exitCode": 128, "reason": "StartError", "message": said}
+    found = pod({"containerStatuses": [waiting("CrashLoopBackOff", last=end, restarts=3)]}).problem
+    assert found is not None
+    assert found.message == (
+        "w: container worker keeps ending with StartError (exit code 128): "
+        'exec: "dsk": executable file not found in $PATH: unknown'
+    )
 
 
 def test_a_single_restart_is_no_crash_loop() -> None:
@@ -152,6 +170,76 @@ def test_evicted() -> None:
 def test_failed_by_its_container() -> None:
     gone = pod({"phase": "Failed", "containerStatuses": [container({"terminated": EXIT})]})
     assert gone.problem == Problem("PodFailed", "w: Error (exit code 1)", T0)
+
+
+LIVED = {"startedAt": "2030-01-01T00:10:00Z", "finishedAt": "2030-01-01T00:10:07Z"}
+GONE = {"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}
+
+
+@pytest.mark.parametrize(
+    ("status", "ended", "lived", "end"),
+    [
+        (running(), None, 0, None),
+        ({"phase": "Succeeded"}, None, 0, "Succeeded"),
+        (
+            {
+                "phase": "Failed",
+                "containerStatuses": [
+                    container({"terminated": {**LIVED, "exitCode": 137, "reason": "OOMKilled"}})
+                ],
+            },
+            T0 + 607,
+            7,  # the image was pulled for ten minutes
+            "OOMKilled (exit code 137)",
+        ),
+        (
+            {
+                "phase": "Failed",
+                "containerStatuses": [
+                    container({"terminated": {**LIVED, "exitCode": 1}}, restarts=3)
+                ],
+            },
+            T0 + 607,
+            607,
+            "Error (exit code 1)",
+        ),
+        (
+            {
+                "phase": "Failed",
+                "containerStatuses": [
+                    container({"terminated": {**LIVED, "exitCode": 0, "reason": "Completed"}}),
+                    container({"terminated": {**LIVED, "exitCode": 2}}),
+                ],
+            },
+            T0 + 607,
+            7,
+            "Error (exit code 2)",
+        ),
+        (
+            {
+                "phase": "Failed",
+                "reason": "Evicted",
+                "message": "low on\nmemory",
+                "conditions": [{"type": "Ready", "status": "False", "lastTransitionTime": LATER}],
+            },
+            T0 + 3600,
+            3600,
+            "Evicted: low on memory",
+        ),
+        ({**running(), "conditions": [GONE]}, None, 0, "EvictionByEvictionAPI"),
+    ],
+)
+def test_how_a_pod_ended(status: JSON, ended: float | None, lived: float, end: str | None) -> None:
+    found = pod(status)
+    assert (found.ended, found.lived, found.end) == (ended, lived, end)
+
+
+def test_a_deleted_pod_says_nothing_of_how_its_containers_were_stopped() -> None:
+    stopped = {
+        "phase": "Failed",
+        "containerStatuses": [container({"terminated": {**LIVED, "exitCode": 143}})],
+    }
+    assert pod(stopped, deleting=LATER).end is None
 
 
 def test_an_init_container_that_fails_comes_first() -> None:
