@@ -62,8 +62,9 @@ class FakeSchedulers:
     :ivar silent: why no scheduler answers, if so.
     """
 
-    def __init__(self, api: MemoryApi) -> None:
+    def __init__(self, api: MemoryApi, kubelet: Kubelet | None = None) -> None:
         self.api = api
+        self.kubelet = kubelet
         self.keys: dict[str, set[str]] = {}
         self.running: set[str] = set()
         self.retired: set[str] = set()
@@ -80,6 +81,8 @@ class FakeSchedulers:
         found = {}
         for pod in self.api._objects(PODS, None):  # read only, so no copies
             if (pod["metadata"].get("labels") or {}).get(labels.COMPONENT) != labels.WORKER:
+                continue
+            if self.kubelet is not None and pod["metadata"]["uid"] in self.kubelet.lost:
                 continue
             statuses = pod["status"].get("containerStatuses") or []
             worker = f"{pod['metadata']['uid']}/{sum(s['restartCount'] for s in statuses)}"
@@ -216,7 +219,7 @@ class Harness:
     def __init__(self, api: MemoryApi | None = None, **settings: Any) -> None:
         self.api = api or MemoryApi()
         self.kubelet = Kubelet(self.api)
-        self.schedulers = FakeSchedulers(self.api)
+        self.schedulers = FakeSchedulers(self.api, self.kubelet)
         self.schedulers.strike = self.strike
         self.settings = Settings(dask_image="dask:1", **settings)
         self.tasks: list[asyncio.Task[Any]] = []

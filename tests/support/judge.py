@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dask_gitops.resources import names, pods
-from dask_gitops.resources.observed import CustomResource
+from dask_gitops.resources.observed import CustomResource, parse_time
 from dask_gitops.resources.revision import canonical
 
 from tests.support import kstatus
@@ -71,6 +71,7 @@ class _Pod:
     group: str
     owner: str | None
     revision: str | None
+    restarted: str | None  # spec.restartedAt when it was made
     ready: bool
     live: bool
     changed: float
@@ -213,6 +214,7 @@ class Judge:
             group=labels.get("dask.org/workergroup-name", ""),
             owner=next((o["uid"] for o in owners if o.get("controller")), None),
             revision=(meta.get("annotations") or {}).get("dask.org/revision"),
+            restarted=(meta.get("annotations") or {}).get("dask.org/restarted-at"),
             ready=conditions.get("Ready") == "True",
             live=status.get("phase") not in ("Succeeded", "Failed")
             and not meta.get("deletionTimestamp"),
@@ -444,7 +446,7 @@ class Judge:
                 pod_name
                 for pod_name, pod in mine.items()
                 if pod.live
-                and pod.revision not in (None, current)
+                and _is_old(pod, current, cluster)
                 and certain
                 and self._certain(now, pod.changed)
             ]
@@ -455,12 +457,11 @@ class Judge:
         meta = cluster.view.meta
         name = names.scheduler_name(meta.name)
         scheduler = facts.scheduler
-        current = (None, pods.scheduler_revision(cluster.view))
         if (
             scheduler is not None
             and scheduler.live
             and self._certain(now, cluster.changed)
-            and scheduler.revision not in current
+            and _is_old(scheduler, pods.scheduler_revision(cluster.view), cluster)
         ):
             facts.old.append(name)
         owner, changed = self._services.get((meta.namespace, name), (None, float("-inf")))
@@ -504,6 +505,12 @@ class Judge:
                 why,
             )
         )
+
+
+def _is_old(pod: _Pod, revision: str, cluster: _Resource) -> bool:
+    asked = cluster.view.spec.get("restartedAt")
+    before = bool(asked and pod.restarted and parse_time(pod.restarted) < parse_time(asked))  # type: ignore[operator]
+    return before or pod.revision not in (None, revision)
 
 
 def shape(status: JSON, generation: int, before: JSON) -> list[str]:

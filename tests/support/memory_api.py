@@ -942,6 +942,7 @@ class Kubelet:
         self.api = api
         self.room = room
         self.node = node
+        self.lost: set[str] = set()  # uids of pods whose node is gone: nobody runs or ends them
         self._ips = itertools.count(10)
 
     def schedule(self, namespace: str, name: str) -> None:
@@ -1012,26 +1013,33 @@ class Kubelet:
             namespace, name, {"PodScheduled": ("False", "Unschedulable", now)}, message
         )
 
-    def restart(self, namespace: str, name: str, exit_code: int = 1) -> None:
+    def restart(self, namespace: str, name: str, exit_code: int = 1, reason: str = "Error") -> None:
         """All containers ended and run again in the same pod (same IP), not yet ready."""
         pod = self._pod(namespace, name)
         now = _time(self.api.now())
         statuses = pod["status"].get("containerStatuses", [])
         for status in statuses:
             status["restartCount"] += 1
-            status["lastState"] = {"terminated": {"exitCode": exit_code, "finishedAt": now}}
+            ended = {"exitCode": exit_code, "reason": reason, "finishedAt": now}
+            status["lastState"] = {"terminated": ended}
             status["state"] = {"running": {"startedAt": now}}
         self.api.edit(PODS, namespace, name, {"status": {"containerStatuses": statuses}})
         self.set_ready(namespace, name, False)
 
     def finish(
-        self, namespace: str, name: str, exit_code: int = 0, *, container: str | None = None
+        self,
+        namespace: str,
+        name: str,
+        exit_code: int = 0,
+        *,
+        container: str | None = None,
+        reason: str | None = None,
     ) -> None:
         """A container (default: all) ends for good; when the last did, so does the pod."""
         pod = self._pod(namespace, name)
         now = _time(self.api.now())
         statuses = pod["status"].get("containerStatuses", [])
-        reason = "Completed" if exit_code == 0 else "Error"
+        reason = reason or ("Completed" if exit_code == 0 else "Error")
         for status in statuses:
             if container in (None, status["name"]):
                 ended = {"exitCode": exit_code, "reason": reason, "finishedAt": now}
@@ -1048,6 +1056,14 @@ class Kubelet:
         self.api.edit(PODS, namespace, name, {"status": {"phase": "Failed", "reason": reason}})
         now = _time(self.api.now())
         self._conditions(namespace, name, {"Ready": ("False", "", now)})
+
+    def lose_node(self, namespace: str, *names: str) -> None:
+        """The node of these pods is gone: they are given up, and nobody confirms their end."""
+        for name in names:
+            pod = self._pod(namespace, name)
+            self.lost.add(pod["metadata"]["uid"])
+            self.set_ready(namespace, name, False)
+            self.api._delete(PODS, self._pod(namespace, name), None, None)
 
     def terminate(self, namespace: str, name: str) -> None:
         """A pod that is being deleted has stopped: its object goes (unless finalizers hold it)."""
@@ -1068,6 +1084,8 @@ class Kubelet:
         for pod in self.api.items(PODS):
             meta, spec = pod["metadata"], pod.get("spec", {})
             key = (meta["namespace"], meta["name"])
+            if meta["uid"] in self.lost:
+                continue
             if "deletionTimestamp" in meta:
                 if meta.get("deletionGracePeriodSeconds"):
                     self.terminate(*key)

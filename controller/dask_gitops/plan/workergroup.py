@@ -241,7 +241,8 @@ def plan_group(
         return draft.done()  # somebody deleted it, and it comes back: no worker has to go
     _metadata(state, draft, reserved)
     flow = turnover(state)
-    fresh = 0  # ended right after their start: they hold their places for a moment
+    may_grow = _may_grow(state, now, draft) if flow.missing else False
+    fresh = 0  # ended right after their start, or with the scheduler: they hold their places for a moment
     dead: list[Pod] = []  # are replaced now,
     mourned: list[Pod] = []  # and those of them whose early end says something of their successors
     for pod in state.pods:
@@ -249,9 +250,10 @@ def plan_group(
             # A worker ends with its scheduler, and with an earlier spec: that says nothing against its successor.
             other = replacement.ended_with(state.scheduler, pod) or not state.is_current(pod)
             wait = 0.0 if other else replacement.may_be_replaced_in(pod, now)
-            if wait > 0 and fresh < flow.missing:
+            if (wait > 0 or not may_grow) and fresh < flow.missing:
                 fresh += 1
-                draft.look_again(wait)
+                if wait > 0:
+                    draft.look_again(wait)
                 continue
             draft.add(Delete("Pod", pod.meta))
             if pod.retiring is None:
@@ -271,7 +273,7 @@ def plan_group(
         _retire(state, workers, now, draft, silence, stay={p.meta.uid for p, _ in reclaimed})
     _cancel(flow, draft)
     missing -= len(reclaimed)
-    if missing > 0:
+    if missing > 0 and may_grow:
         _grow(
             state,
             missing,
@@ -299,6 +301,17 @@ def _metadata(state: GroupState, draft: Draft, reserved: tuple[str, ...]) -> Non
             draft.add(Patch("Pod", pod.meta, {"metadata": patch}))
 
 
+def _may_grow(state: GroupState, now: float, draft: Draft) -> bool:
+    """Workers come once the scheduler has its place: they would take its room."""
+    scheduler = state.scheduler
+    if state.group is None or scheduler is None or scheduler.scheduled is None:
+        return False
+    if not scheduler.started and now < scheduler.scheduled + HEAD_START_S:
+        draft.look_again(scheduler.scheduled + HEAD_START_S - now)
+        return False
+    return True
+
+
 def _grow(
     state: GroupState,
     missing: int,
@@ -310,17 +323,12 @@ def _grow(
     reserved: tuple[str, ...],
     dead: Sequence[Pod],
 ) -> None:
-    """Create workers, once the scheduler has its place.
+    """Create workers.
 
     :param dead: the pods that they replace, of those that ended.
     """
-    if state.group is None or state.cluster is None:
-        return
     scheduler = state.scheduler
-    if scheduler is None or scheduler.scheduled is None:
-        return  # they would take the scheduler's room
-    if not scheduler.started and now < scheduler.scheduled + HEAD_START_S:
-        draft.look_again(scheduler.scheduled + HEAD_START_S - now)
+    if state.group is None or state.cluster is None or scheduler is None:
         return
     first = 1 + max((p.serial for p in state.pods), default=-1)
     first = max(first, state.highest + 1)
