@@ -317,6 +317,7 @@ class Judge:
             and scheduler is not None
             and scheduler.works
             and self._certain(now, scheduler.changed)
+            and self._certain(now, facts.changed)
             and not facts.old
         ):
             why = f"InProgress with {facts.ready} of {facts.want} workers, after it was up for this very spec"

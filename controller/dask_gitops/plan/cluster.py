@@ -427,7 +427,8 @@ def cluster_status(
         )
     else:
         phase = "Running"
-        problem = first_problem(live, [*problems, *groups_refused(state, now)])
+        judged = [p for g in state.groups for p in g.judged]
+        problem = first_problem(judged, [*problems, *groups_refused(state, now)])
         refused = None if current else next((p for p in problems if p.refused), None)
         if refused is not None:  # the running scheduler goes on
             found = unready(f"scheduler ready, {count}", refused, now, deadline=deadline)

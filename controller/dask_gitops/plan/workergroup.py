@@ -140,6 +140,11 @@ class GroupState:
         return frozenset(p.meta.uid for p in self.live if not self.is_current(p))
 
     @property
+    def judged(self) -> list[Pod]:
+        """Live workers whose problems count: those of an earlier spec say nothing about what is declared now."""
+        return [p for p in self.live if p.meta.uid not in self.old]
+
+    @property
     def drain_timeout(self) -> float:
         for resource in (self.group, self.cluster):
             if resource is not None and resource.spec.get("drainTimeout") is not None:
@@ -619,7 +624,10 @@ def group_status(
     else:
         updated = sum(state.is_current(p) for p in live)
         scheduler_down = state.scheduler is None or not state.scheduler.ready
-        problem = first_problem([*live, *(p for p in state.pods if p.finished)], problems)
+        problem = first_problem(
+            [*state.judged, *(p for p in state.pods if p.finished and state.is_current(p))],
+            problems,
+        )
         count = f"{len(ready)} of {words.workers(state.want)} ready"
         if state.old:
             count += f", {updated} of {state.want} updated"

@@ -161,6 +161,7 @@ async def test_a_bad_image_stops_it_and_the_next_good_spec_goes_on(h: Harness) -
 
     h.kubelet.run = pull  # type: ignore[method-assign]
     bad = {"worker": {"spec": {"containers": [{"name": "worker", "image": "bad:1"}]}}}
+    h.judge.allow("failed", "an image that does not exist")
     h.edit(DASKCLUSTERS, "demo", bad)
     await h.pass_time(300)
     assert before < set(h.workers())
@@ -173,6 +174,9 @@ async def test_a_bad_image_stops_it_and_the_next_good_spec_goes_on(h: Harness) -
     await h.pass_time(400)
     assert h.condition(DASKCLUSTERS, "demo", "Stalled")[0] == "True"
     h.edit(DASKCLUSTERS, "demo", env("good"))
+    await h.pass_time(0.3)
+    for res, name in ((DASKCLUSTERS, "demo"), (DASKWORKERGROUPS, GROUP)):
+        assert h.condition(res, name, "Stalled")[0] == "", "the next spec is not to blame"
     await h.settle()
     assert values(h) == ["good"] * 4
     assert h.schedulers.all_keys() == keys
@@ -291,6 +295,7 @@ async def test_the_deadline_of_waiting(h: Harness) -> None:
 async def test_a_refused_scheduler_spec_is_found_before_the_old_pod_goes(h: Harness) -> None:
     await up(h, 1)
     before = uid(h)
+    h.judge.allow("failed", "a spec that is refused")
     check = refuse(h, ApiError(422, "Invalid", "spec.priority: not allowed"), PODS)
     h.edit(DASKCLUSTERS, "demo", SCHEDULER)
     await h.pass_time(200)
