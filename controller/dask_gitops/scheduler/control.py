@@ -515,7 +515,7 @@ LOADER = (
     "import traceback\n"
     "from distributed.diagnostics.plugin import NannyPlugin, WorkerPlugin\n"
     "class Plugin(WorkerPlugin, NannyPlugin):\n"
-    "  def setup(self, **server): pass\n"
+    "  def setup(self, server=None, **named): pass\n"
     "  teardown = setup\n"
     "try: exec(source)\n"
     "except Exception: traceback.print_exc()\n"
