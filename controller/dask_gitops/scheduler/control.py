@@ -541,6 +541,7 @@ def dask_setup(scheduler):
         if HANDOVER:
             scheduler.handlers["control_leave"] = args["control"].leave
             plugin = pickle.dumps(Shipped(), protocol=4)
-            scheduler.worker_plugins["handover"] = scheduler.nanny_plugins["handover"] = plugin
+            for plugins in (scheduler.worker_plugins, scheduler.nanny_plugins):
+                plugins["dask-gitops-handover"] = plugin
     except Exception:
         log.exception("The control API is not available")

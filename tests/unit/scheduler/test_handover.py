@@ -6,7 +6,9 @@ Nobody may wait for the grace period, which is ten minutes here; nothing waits f
 import asyncio
 import contextlib
 import os
+import re
 import signal
+from pathlib import Path
 
 import pytest
 from dask_gitops.scheduler import control, control_source
@@ -21,7 +23,8 @@ from tests.unit.scheduler.processes import (
     until,
 )
 
-CURRENT = "2026.8.0"  # of tests/requirements.txt
+ROOT = Path(__file__).parents[3]
+CURRENT = re.search(r"^distributed==(.*)", (ROOT / "tests/requirements.txt").read_text(), re.M)[1]
 pytestmark = pytest.mark.filterwarnings("ignore")  # what dask warns of is not ours
 
 
