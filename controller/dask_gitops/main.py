@@ -153,7 +153,8 @@ class Controller:
         """A standby fills its caches too, so that it can take over at once."""
         for informer in self.informers:
             try:
-                await asyncio.wait_for(informer.synced.wait(), 20)
+                async with asyncio.timeout(20):
+                    await informer.synced.wait()
             except TimeoutError:
                 log.warning(
                     "still waiting for the first list of %s; are its CRD and our rights there?",

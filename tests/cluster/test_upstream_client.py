@@ -213,24 +213,16 @@ def upstream_client(kubectl: Kubectl, log: Path) -> Iterator[Client]:
     made = [sys.executable, "ci/venv.py", "tests/upstream-requirements.txt"]
     python = subprocess.run(made, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
     command = [python, "tests/cluster/upstream_client.py", kubectl.namespace]
-    with log.open("w") as errors:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-            env={
-                "KUBECONFIG": kubectl.kubeconfig,
-                "HOME": str(log.parent),
-                "PATH": "/usr/bin:/bin",
-            },
-        )
+    env = {"KUBECONFIG": kubectl.kubeconfig, "HOME": str(log.parent), "PATH": "/usr/bin:/bin"}
+    pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with (
+        log.open("w") as errors,
+        subprocess.Popen(command, stderr=errors, env=env, **pipes) as process,
+    ):
         try:
             yield Client(process, log)
         finally:
             process.kill()
-            process.wait(30)
 
 
 def balance(kubectl: Kubectl) -> None:
