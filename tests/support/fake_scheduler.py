@@ -65,7 +65,13 @@ class FakeSchedulers:
         )
         self._watching = asyncio.create_task(self._pods.run())
         await self._pods.synced.wait()
-        app = web.Application(middlewares=[web.middleware(self._maybe_fail)])
+        @web.middleware
+        async def maybe_fail(
+            request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+        ) -> web.StreamResponse:
+            return await self._maybe_fail(request, handler)
+
+        app = web.Application(middlewares=[maybe_fail])
         app.router.add_get("/control/v1/state", self._state)
         app.router.add_post("/control/v1/{what}", self._post)
         self._runner = web.AppRunner(app, access_log=None)
