@@ -65,10 +65,9 @@ class FakeSchedulers:
         )
         self._watching = asyncio.create_task(self._pods.run())
         await self._pods.synced.wait()
+
         @web.middleware
-        async def maybe_fail(
-            request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-        ) -> web.StreamResponse:
+        async def maybe_fail(request: web.Request, handler: Handler) -> web.StreamResponse:
             return await self._maybe_fail(request, handler)
 
         app = web.Application(middlewares=[maybe_fail])
