@@ -111,12 +111,16 @@ def ways(kubeconfig: str, *, away: bool) -> list[Ending]:
 
 
 def until(
-    endings: list[Ending], look: Callable[[Ending], bool], note: Callable[[Ending, float], None]
+    endings: list[Ending],
+    controller: ControllerProcess,
+    look: Callable[[Ending], bool],
+    note: Callable[[Ending, float], None],
 ) -> None:
     """Look at all of them until each is done, or a minute is over."""
     started = time.monotonic()
     todo = list(endings)
     while todo and time.monotonic() - started < MINUTE:
+        controller.restart_if_ended()
         for ending in list(todo):
             try:
                 look(ending)
@@ -128,7 +132,7 @@ def until(
         time.sleep(0.5)
 
 
-def play(endings: list[Ending], audit_path: Path) -> None:
+def play(endings: list[Ending], controller: ControllerProcess, audit_path: Path) -> None:
     for ending in endings:
         ending.before = {n: o["metadata"]["uid"] for n, o in ending.objects().items()}
         ending.audit = Audit.now(audit_path)
@@ -137,7 +141,7 @@ def play(endings: list[Ending], audit_path: Path) -> None:
     def over(ending: Ending, seconds: float) -> None:
         ending.seconds = seconds
 
-    until(endings, Ending.over, over)
+    until(endings, controller, Ending.over, over)
 
 
 @pytest.fixture(scope="module")
@@ -164,12 +168,13 @@ def endings(
             ending.kubectl("create", "namespace", ending.kubectl.namespace)
             ending.kubectl.apply(cluster(replicas=1, workerGroups=inside), group("demo-extra", 2))
         for ending in (*there, *away):
+            controller.restart_if_ended()
             ready(ending.kubectl)
             ready(ending.kubectl, "demo-extra", "daskworkergroup")
-        play(there, audit_path)
+        play(there, controller, audit_path)
         controller.stop()
         try:
-            play(away, audit_path)
+            play(away, controller, audit_path)
             # Then all of it.
             rest = [e for e in away if e.what != "namespace"]
             for ending in rest:
@@ -178,7 +183,7 @@ def endings(
             def emptied(ending: Ending, seconds: float) -> None:
                 ending.emptied = seconds
 
-            until(rest, Ending.empty, emptied)
+            until(rest, controller, Ending.empty, emptied)
         finally:
             controller.start()
         yield [*there, *away]

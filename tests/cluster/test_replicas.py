@@ -24,6 +24,7 @@ import yaml
 
 from tests.cluster.manifests import cluster, group
 from tests.cluster.test_main_job import USER, ready, workers_become
+from tests.support.controller_process import ControllerProcess
 from tests.support.fake_scheduler import FakeSchedulers
 from tests.support.kubernetes import Audit, CommandError, Kubectl, condition, eventually, run
 from tests.support.metrics_api import MetricsApi
@@ -259,6 +260,7 @@ class Walk:
     recorder: Recorder
     releases: list[Release]
     audit: Audit
+    controller: ControllerProcess
 
     @property
     def namespaces(self) -> list[str]:
@@ -329,14 +331,15 @@ class Walk:
             return late
 
         def look() -> bool:
+            self.controller.restart_if_ended()
             late = missing()
             assert not late, f"{len(late)} cells, such as {late[:5]}"
             return True
 
         try:
-            eventually(f"phase {phase}", look, timeout=240, every=1)
+            eventually(f"phase {phase}", look, timeout=400, every=1)
         except AssertionError:
-            if len(missing()) > len(CELLS) / 4:
+            if len(missing()) > sum(len(r.cells) for r in self.releases) / 4:
                 raise
 
 
@@ -370,22 +373,26 @@ def metrics(kubeconfig: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 def walk(
     kubeconfig: str,
     metrics: MetricsApi,
-    controller: Any,
+    controller: ControllerProcess,
     audit_path: Path,
     tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest,
 ) -> Iterator[Walk]:
+    """Of the cells whose tests were selected."""
+    selected = [getattr(i, "callspec", None) for i in request.session.items]
+    wanted = [cell for cell in CELLS if any(s and s.params.get("cell") == cell for s in selected)]
     folder, mark = tmp_path_factory.mktemp("values"), uuid.uuid4().hex[:6]
     releases: list[Release] = []
-    for number, tool in enumerate(dict.fromkeys(cell.tool for cell in CELLS)):
+    for number, tool in enumerate(dict.fromkeys(cell.tool for cell in wanted)):
         kubectl = Kubectl(kubeconfig, f"t-replicas-{number}-{mark}")
-        mine = [cell for cell in CELLS if cell.tool == tool]
+        mine = [cell for cell in wanted if cell.tool == tool]
         # One that is refused keeps the others of its release waiting.
         releases.append(
             Release(tool, kubectl, "all", [c for c in mine if not c.is_refused], folder)
         )
         releases += [Release(tool, kubectl, c.cluster, [c], folder) for c in mine if c.is_refused]
     with recording(kubeconfig, "daskworkergroups", "{.spec.worker.replicas}") as recorder:
-        walk = Walk(recorder, releases, Audit.now(audit_path))
+        walk = Walk(recorder, releases, Audit.now(audit_path), controller)
         try:
             walk.play()
             yield walk

@@ -74,6 +74,11 @@ class ControllerProcess:
             raise AssertionError(f"the controller ended:\n{self.text()[-3000:]}")
         return True
 
+    def restart_if_ended(self) -> None:
+        """As the kubelet does, say after a busy machine made it lose its Lease."""
+        if self.process is not None and self.process.poll() is not None:
+            self.start(wait=False)
+
     def text(self) -> str:
         return self.log.read_text() if self.log.exists() else ""
 
