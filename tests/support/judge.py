@@ -44,7 +44,7 @@ TABLE = (
 #: Conditions beside them; they are there only while they are true.
 OTHERS = {
     "SpecWarning", "ScaleDownHeld", "ReplicasOverridden", "UpdatePending", "NotSupportedYet", "Suspended", "Idle",
-    "Complete", "Failed", "Contested",
+    "Complete", "Failed", "Contested", "OrphanedPods",
 }  # fmt: skip
 PHASES = ("Created", "Pending", "Running", "Error")
 MESSAGE_LIMIT = 1024
