@@ -287,7 +287,7 @@ class Informer(Generic[T]):
                         now = self._hear()
                         self._was_silent = False
                         # Moving the alarm costs more than the rest: not for every event.
-                        if now - armed > self._silence_s / 10:
+                        if now - armed > self._silence_s / 50:
                             alarm.reschedule(now + self._silence_s)
                             armed = now
                         self._event(kind, raw)
