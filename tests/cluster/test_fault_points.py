@@ -46,10 +46,10 @@ JSON = dict[str, Any]
 
 SEED = 4711
 ONE = os.environ.get("DASK_GITOPS_FAULT")
-LIVES = 44  # clusters of a normal run, each with a fault in each of its phases
+LIVES = 48  # clusters of a normal run, each with a fault in each of its phases
 SOAK_LIVES = 200
-AT_ONCE = 15
-PATIENCE_S = 240.0  # until a phase that does not come to its end counts as stuck
+AT_ONCE = 25
+PATIENCE_S = 400.0  # until a phase that does not come to its end counts as stuck
 CALM_S = 1.0  # how long an end has to last
 NOW = "now"  # a point beside any request
 
@@ -211,6 +211,7 @@ class Life:
     namespace: str
     points: dict[str, Point]
     tried: list[Point] = field(default_factory=list)
+    missed: list[Point] = field(default_factory=list)  # their request never came
     wrong: list[str] = field(default_factory=list)
     pictures: dict[str, JSON] = field(default_factory=dict)
     asked: dict[str, Counter[str]] = field(default_factory=dict)
@@ -241,8 +242,8 @@ class Life:
             now = proxy.asked[self.namespace] + schedulers.asked[self.namespace]
             self.asked[phase] = now - before
             self.pictures[phase] = eyes.picture(self.namespace)
-            if point is not None and strike is not None and strike.struck:
-                self.tried.append(point)
+            if point is not None and strike is not None:
+                (self.tried if strike.struck else self.missed).append(point)
             if wrong:
                 self.wrong.append(f"{self.told(phase)}: {'; '.join(wrong[:6])}")
                 return
@@ -293,7 +294,7 @@ def drawn(asked: dict[str, Counter[str]], lives: int) -> list[dict[str, Point]]:
         deck = [
             Point(phase, words, nth, fault)
             for words, count in sorted(counts.items())
-            for nth in range(1, count + 1)
+            for nth in range(1, _surely(phase, words, count) + 1)
             for fault in (CALL_FAULTS if words.startswith("call ") else FAULTS)
             if fault != "conflict" or not words.startswith("get ")
         ]
@@ -304,6 +305,15 @@ def drawn(asked: dict[str, Counter[str]], lives: int) -> list[dict[str, Point]]:
         {phase: deck[number % len(deck)] for phase, deck in decks.items()}
         for number in range(lives)
     ]
+
+
+def _surely(phase: str, words: str, count: int) -> int:
+    """How many of these requests will come again: several news may make one status, or one look."""
+    if phase == "delete":
+        return 0
+    if words.startswith(("create pods", "delete pods", "patch pods")):
+        return count
+    return min(2, (count + 1) // 2)
 
 
 def counted(audit: Audit, lives: list[Life]) -> dict[str, dict[str, set[str]]]:
@@ -345,10 +355,10 @@ async def story(
     schedulers: FakeSchedulers,
     audit: Audit,
     lives: int,
-) -> tuple[list[Point], list[str], int]:
+) -> tuple[list[Life], list[str], int]:
     """Calm lives first, from which all is learnt; then those with faults.
 
-    :return: the points that struck, what is wrong, and how many points there were to draw from.
+    :return: the lives with faults, what is wrong, and how many points there were to draw from.
     """
     admin = Kubectl(kubeconfig)
     stamp = f"{time.time_ns():x}"[-7:]
@@ -393,7 +403,7 @@ async def story(
     with suppress(AssertionError):
         admin("delete", "namespace", *names, "--wait=false")
     size = len({point for draw in drawn(asked, 9999) for point in draw.values()})
-    return [point for life in others for point in life.tried], wrong, size
+    return others, wrong, size
 
 
 @pytest.fixture
@@ -422,23 +432,27 @@ def proxied(
 
 def try_points(
     lives: int,
+    least: int,
     proxied: tuple[FaultProxy, Victim],
     kubeconfig: str,
     schedulers: FakeSchedulers,
     audit: Audit,
     record: Callable[[str, object], None],
-) -> int:
+) -> None:
+    """:param least: so many points have to strike."""
     proxy, victim = proxied
     began = time.monotonic()
-    tried, wrong, size = asyncio.run(story(kubeconfig, proxy, schedulers, audit, lives))
+    lived, wrong, size = asyncio.run(story(kubeconfig, proxy, schedulers, audit, lives))
+    tried = [point for life in lived for point in life.tried]
+    missed = [str(point) for life in lived for point in life.missed]
     faults = ", ".join(f"{name} {n}" for name, n in sorted(Counter(p.fault for p in tried).items()))
     record(
         "closing",
-        f"faults on the real API server: {len(tried)} points of some {size} tried "
+        f"faults on the real API server: {len(tried)} points of {size} tried "
         f"in {time.monotonic() - began:.0f} s (seed {SEED}, {victim.kills} kills): {faults}",
     )
     assert not wrong, "\n".join([*wrong, victim.process.text()[-3000:]])
-    return len(tried)
+    assert len(tried) >= (1 if ONE else least), f"these never came: {missed}"
 
 
 def test_a_fault_at_any_point_changes_nothing_in_the_end(
@@ -448,8 +462,7 @@ def test_a_fault_at_any_point_changes_nothing_in_the_end(
     audit: Audit,
     record_property: Callable[[str, object], None],
 ) -> None:
-    tried = try_points(LIVES, proxied, kubeconfig, schedulers, audit, record_property)
-    assert tried == 1 if ONE is not None else tried >= 200
+    try_points(LIVES, 200, proxied, kubeconfig, schedulers, audit, record_property)
 
 
 @pytest.mark.soak
@@ -460,4 +473,4 @@ def test_many_more_points(
     audit: Audit,
     record_property: Callable[[str, object], None],
 ) -> None:
-    assert try_points(SOAK_LIVES, proxied, kubeconfig, schedulers, audit, record_property) >= 900
+    try_points(SOAK_LIVES, 800, proxied, kubeconfig, schedulers, audit, record_property)

@@ -190,6 +190,7 @@ class FaultProxy:
     async def _close(self) -> None:
         self._cut(b"")
         await self._runner.cleanup()
+        await end_all_others()
         await self._session.close()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -335,6 +336,14 @@ class FaultProxy:
             async with self._session.get(path, headers=headers) as answer:
                 if answer.status == 200:
                     self._recorded[resource] = await answer.read()
+
+
+async def end_all_others() -> None:
+    """Cancel what still hangs in this loop: handlers whose client is gone go on otherwise."""
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _handed_on(headers: Any) -> dict[str, str]:
