@@ -86,7 +86,9 @@ class _Resource:
     obj: JSON
     view: CustomResource
     changed: float  # since when its spec is what it is
-    #: For what it was up once: (meaning of the spec, uid of the scheduler pod).
+    #: For what it was up once: (meaning of the specs, uid of the scheduler pod) ...
+    ups: set[tuple[str, str] | None] = field(default_factory=set)
+    #: ... and the last of them, until a person changes the specs.
     was_up: tuple[str, str] | None = None
 
 
@@ -101,6 +103,7 @@ class _Facts:
     old: list[str]  # names of live pods of an old revision
     missing: list[str]  # what else is not there
     changed: float  # when anything of this changed last
+    rolling: bool = False  # there are live pods of an old revision, known to the writer or not
 
     @property
     def ready(self) -> int:
@@ -248,11 +251,16 @@ class Judge:
         view = CustomResource.of(obj)
         same = before is not None and before.view.spec == view.spec
         changed = before.changed if before is not None and same else now
-        after = _Resource(obj, view, changed, before.was_up if before else None)
+        after = _Resource(obj, view, changed)
+        if before is not None:
+            after.ups, after.was_up = before.ups, before.was_up
         self._resources[key] = after
+        if before is not None and _meaning(before) != _meaning(after):
+            self._changed_by_a_person(after)
         if not judge:
             if kstatus.compute(obj).status == kstatus.CURRENT:
                 after.was_up = self._what_for(after)
+                after.ups.add(after.was_up)
             return
         old_status = before.view.status if before is not None else None
         if view.status != (old_status or {}):
@@ -300,8 +308,9 @@ class Judge:
             return
         up = self._what_for(found)
         if facts.all_there or not self._certain(now, facts.changed):
-            found.was_up = up
-        elif found.was_up != up:
+            found.was_up = None if facts.rolling else up
+            found.ups.add(up)
+        elif up not in found.ups:
             self._blame(
                 "current",
                 found,
@@ -386,6 +395,15 @@ class Judge:
         scheduler = self._scheduler(cluster)
         return meaning, scheduler.uid if scheduler else ""
 
+    def _changed_by_a_person(self, found: _Resource) -> None:
+        """Something may be on its way again, also what was up before."""
+        found.was_up = None
+        cluster = self._cluster_of(found)
+        if cluster is not None:
+            cluster.was_up = None
+            for group in self._groups_of(cluster):
+                group.was_up = None
+
     def _cluster_of(self, found: _Resource) -> _Resource | None:
         meta = found.view.meta
         if found.view.kind == CLUSTER:
@@ -443,14 +461,9 @@ class Judge:
         certain = self._certain(now, max(group.changed, cluster.changed))
         if strict or (group.view.meta.owner_uid == meta.uid and not pending):
             current = pods.worker_revision(cluster.view, group.view)
-            facts.old += [
-                pod_name
-                for pod_name, pod in mine.items()
-                if pod.live
-                and _is_old(pod, current, cluster)
-                and certain
-                and self._certain(now, pod.changed)
-            ]
+            old = {n: p for n, p in mine.items() if p.live and _is_old(p, current, cluster)}
+            facts.rolling |= bool(old)
+            facts.old += [n for n, p in old.items() if certain and self._certain(now, p.changed)]
 
     def _add_cluster(
         self, now: float, facts: _Facts, cluster: _Resource, groups: Iterable[_Resource]
@@ -506,6 +519,15 @@ class Judge:
                 why,
             )
         )
+
+
+def _meaning(found: _Resource) -> Any:
+    """Of a spec, without the number of workers of a group."""
+    spec = found.view.spec
+    if found.view.kind == GROUP:
+        worker = {k: v for k, v in (spec.get("worker") or {}).items() if k != "replicas"}
+        spec = {**spec, "worker": worker}
+    return canonical(spec)
 
 
 def _is_old(pod: _Pod, revision: str, cluster: _Resource) -> bool:

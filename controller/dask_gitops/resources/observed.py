@@ -224,7 +224,7 @@ def _port(container: JSON, option: str, name: str, default: int) -> int:
 
 
 def _exit_words(terminated: JSON) -> str:
-    reason, said = terminated.get("reason") or "Error", terminated.get("message")
+    reason, said = terminated.get("reason") or "Error", (terminated.get("message") or "").strip()
     words = f"{reason} (exit code {terminated.get('exitCode', '?')})"
     return printable(f"{words}: {said}" if said else words, _WORDS_LIMIT)
 
