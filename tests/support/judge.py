@@ -459,10 +459,10 @@ class Judge:
             c.get("type") == "UpdatePending" for c in group.view.status.get("conditions") or ()
         )
         certain = self._certain(now, max(group.changed, cluster.changed))
+        current = pods.worker_revision(cluster.view, group.view)
+        old = {n: p for n, p in mine.items() if p.live and _is_old(p, current, cluster)}
+        facts.rolling |= bool(old)
         if strict or (group.view.meta.owner_uid == meta.uid and not pending):
-            current = pods.worker_revision(cluster.view, group.view)
-            old = {n: p for n, p in mine.items() if p.live and _is_old(p, current, cluster)}
-            facts.rolling |= bool(old)
             facts.old += [n for n, p in old.items() if certain and self._certain(now, p.changed)]
 
     def _add_cluster(
