@@ -17,6 +17,7 @@ from pytest_helm_charts.clusters import Cluster
 from tests.support.controller_process import ControllerProcess, service_account_kubeconfig
 from tests.support.fake_scheduler import FakeSchedulers
 from tests.support.kubernetes import Audit, Kubectl, run
+from tests.support.witness import Witness, judged, watched
 
 NAME = "test"
 SYSTEM = "dask-system"  # where the chart is installed
@@ -43,6 +44,21 @@ def kubeconfig() -> Iterator[str]:
         "up", "--name", NAME, "--kwok-nodes", "5", "--kwok-cidr", "127.64.0.0/12"
     ).splitlines()[-1]
     local_kubernetes("down", "--name", NAME)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def witness(kubeconfig: str) -> Iterator[Witness]:
+    """Sees every status of the whole tier, and fails it when one of them was not true."""
+    yield from watched(Witness(kubeconfig))
+
+
+@pytest.fixture(autouse=True)
+def _judged(request: pytest.FixtureRequest, witness: Witness) -> Iterator[None]:
+    if "kubectl" not in request.fixturenames:
+        yield
+        return
+    kubectl = request.getfixturevalue("kubectl")
+    yield from judged(request, witness, kubectl.namespace)
 
 
 @pytest.fixture(scope="module")

@@ -37,6 +37,7 @@ def said(
     )
 
 
+@pytest.mark.expects_failed("a spec that is refused")
 def test_a_worker_spec_that_the_api_server_refuses(kubectl: Kubectl) -> None:
     kubectl.apply(
         cluster(
@@ -52,6 +53,7 @@ def test_a_worker_spec_that_the_api_server_refuses(kubectl: Kubectl) -> None:
     assert not condition(kubectl.get("daskworkergroup", "demo-default"), "Stalled")
 
 
+@pytest.mark.expects_failed("a spec that is refused")
 def test_a_scheduler_spec_that_the_api_server_refuses(kubectl: Kubectl) -> None:
     bad = {
         "spec": {

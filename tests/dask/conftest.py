@@ -25,6 +25,7 @@ from tests.dask.support import (
     NewCluster,
 )
 from tests.support.kubernetes import JSON, Audit, CommandError, Kubectl, run
+from tests.support.witness import Witness, judged, watched
 
 NAME = "local"
 CLIENTS = "dask-clients"
@@ -49,6 +50,21 @@ def kubeconfig() -> Iterator[str]:
     yield local_kubernetes("up").splitlines()[-1]
     if not was_up:
         local_kubernetes("down")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def witness(kubeconfig: str) -> Iterator[Witness]:
+    """Sees every status of the whole tier, and fails it when one of them was not true."""
+    yield from watched(Witness(kubeconfig))
+
+
+@pytest.fixture(autouse=True)
+def _judged(request: pytest.FixtureRequest, witness: Witness) -> Iterator[None]:
+    if "kubectl" not in request.fixturenames:
+        yield
+        return
+    kubectl = request.getfixturevalue("kubectl")
+    yield from judged(request, witness, kubectl.namespace)
 
 
 @pytest.fixture(scope="session")

@@ -147,7 +147,6 @@ async def test_labels_and_annotations_are_changed_in_place(h: Harness) -> None:
 
 @scenario
 async def test_a_bad_image_stops_it_and_the_next_good_spec_goes_on(h: Harness) -> None:
-    h.judge.allow("failed", "an image that is not there")
     await up(h, 4)
     keys = h.schedulers.scatter()
     before = set(h.workers())
@@ -294,7 +293,6 @@ async def test_the_deadline_of_waiting(h: Harness) -> None:
 
 @scenario
 async def test_a_refused_scheduler_spec_is_found_before_the_old_pod_goes(h: Harness) -> None:
-    h.judge.allow("failed", "a spec that is refused")
     await up(h, 1)
     before = uid(h)
     h.judge.allow("failed", "a spec that is refused")
