@@ -17,7 +17,7 @@ from aiohttp import web
 from dask_gitops.kube import PODS, Informer, KubeClient
 from dask_gitops.kube.credentials import from_kubeconfig
 
-from tests.support.fault_proxy import Strike, reset
+from tests.support.fault_proxy import Strike, end_all_others, reset
 
 PORT = 8787
 HANGS_S = 10.0  # longer than the controller waits for a scheduler
@@ -65,12 +65,7 @@ class FakeSchedulers:
         )
         self._watching = asyncio.create_task(self._pods.run())
         await self._pods.synced.wait()
-
-        @web.middleware
-        async def maybe_fail(request: web.Request, handler: Handler) -> web.StreamResponse:
-            return await self._maybe_fail(request, handler)
-
-        app = web.Application(middlewares=[maybe_fail])
+        app = web.Application(middlewares=[self._maybe_fail])
         app.router.add_get("/control/v1/state", self._state)
         app.router.add_post("/control/v1/{what}", self._post)
         self._runner = web.AppRunner(app, access_log=None)
@@ -79,10 +74,10 @@ class FakeSchedulers:
 
     async def _close(self) -> None:
         await self._runner.cleanup()
-        self._watching.cancel()
-        await asyncio.gather(self._watching, return_exceptions=True)
+        await end_all_others()
         await self._client.close()
 
+    @web.middleware
     async def _maybe_fail(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         scheduler = self._scheduler(request)
         words = f"call {request.path.rpartition('/')[2]}"
