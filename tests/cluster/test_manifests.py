@@ -53,13 +53,15 @@ def test_it_applies_unchanged_and_nothing_is_lost(kubectl: Kubectl, name: str) -
     written = manifests(name)
     path = str(HERE / f"{name}.yaml")
     assert kubectl("apply", "-f", path).count("created") == len(written)
-    assert kubectl("apply", "-f", path).count("unchanged") == len(written)
-    for words in ((), ("--server-side", "--force-conflicts")):
+    # Where the definition says integer, a server-side apply of null is refused, in every definition without a default.
+    server_side = {"python-default": []}.get(name, [("--server-side", "--force-conflicts")])
+    for words in [(), *server_side]:
         said = kubectl("apply", *words, "-f", path)
         assert "Warning" not in said
         for manifest in written:
             stored = kubectl.get(manifest["kind"], manifest["metadata"]["name"])
             assert without_nulls(stored["spec"]) == without_nulls(manifest["spec"])
+            assert stored["metadata"]["generation"] == 1, "the same again is no change"
             for field in ("labels", "annotations"):
                 have, want = (m["metadata"].get(field, {}) for m in (stored, manifest))
                 assert have.items() >= want.items()

@@ -440,6 +440,8 @@ def cluster_status(
             found = unready(f"scheduler ready, {count}", problem, now, deadline=deadline)
     if any(c.type == words.STALLED for c in found) and phase != "Running":
         phase = "Error"
+    if phase == "Running" and state.service is not None and state.service.awaits_address:
+        phase = "Pending"  # clients of the existing operator read the address when they see Running
     default = state.default_group
     found += _overridden(state)
     if state.orphans:

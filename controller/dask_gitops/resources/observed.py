@@ -88,10 +88,13 @@ class Service:
     """A scheduler's Service."""
 
     meta: Meta
+    awaits_address: bool = False  # a load balancer's, from outside
 
     @classmethod
     def of(cls, raw: JSON) -> Service:
-        return cls(Meta.of(raw))
+        balancer = (raw.get("status") or {}).get("loadBalancer") or {}
+        balanced = (raw.get("spec") or {}).get("type") == "LoadBalancer"
+        return cls(Meta.of(raw), balanced and not balancer.get("ingress"))
 
 
 @dataclass(frozen=True, slots=True)
