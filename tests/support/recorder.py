@@ -18,7 +18,7 @@ class Recorder:
     def __init__(self, kubeconfig: str, kind: str, template: str) -> None:
         self._command = [
             "kubectl", "--kubeconfig", kubeconfig, "get", kind, "-A", "--watch", "-o",
-            'jsonpath={.metadata.namespace}/{.metadata.name}{"\\t"}' + template + '{"\\n"}',
+            'jsonpath={.metadata.namespace}/{.metadata.name}{" "}' + template + '{"\\n"}',
         ]  # fmt: skip
         self._seen: dict[str, list[str]] = defaultdict(list)
 
@@ -40,7 +40,7 @@ class Recorder:
     def _read(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            name, _, text = line.rstrip("\n").partition("\t")
+            name, _, text = line.rstrip("\n").partition(" ")  # kubectl makes columns of tabs
             if self._seen[name][-1:] != [text]:
                 self._seen[name].append(text)
 
