@@ -118,6 +118,7 @@ class Controller:
     async def stop(self) -> None:
         """Finish what is being written, give up the Lease, close everything."""
         await self.queue.stop()
+        self._leading.clear()  # to give the Lease up is not to lose it
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
