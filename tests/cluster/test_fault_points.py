@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import signal
 import threading
 import time
 from collections import Counter
@@ -41,6 +40,7 @@ from tests.support.fake_scheduler import FAULTS as CALL_FAULTS
 from tests.support.fake_scheduler import FakeSchedulers
 from tests.support.fault_proxy import DISTURBANCES, FAULTS, FaultProxy, Strike
 from tests.support.kubernetes import Audit, Kubectl, eventually
+from tests.support.warm_controller import WarmController
 
 JSON = dict[str, Any]
 
@@ -192,7 +192,7 @@ def difference(here: Any, there: Any, path: str = "") -> list[str]:
 class Victim:
     """The controller behind the proxy; killed from the proxy's thread, and at once started again."""
 
-    def __init__(self, process: ControllerProcess) -> None:
+    def __init__(self, process: WarmController) -> None:
         self.process = process
         self.kills = 0
         self._lock = threading.Lock()
@@ -201,7 +201,7 @@ class Victim:
         with self._lock:
             self.process.kill()
             self.kills += 1
-            self.process.start(wait=False)
+            self.process.start()
 
 
 @dataclass
@@ -419,14 +419,15 @@ def proxied(
     proxy = FaultProxy(kubeconfig, lambda: victim.kill())
     proxy.start()
     through = proxy.kubeconfig(account_kubeconfig, tmp_path / "kubeconfig")
-    victim = Victim(ControllerProcess(through, tmp_path / "log"))
+    victim = Victim(WarmController(through, tmp_path / "log"))
     schedulers.on_kill = victim.kill
     victim.process.start()
     try:
+        victim.process.wait()
         yield proxy, victim
     finally:
         proxy.stop()  # first: it may still kill, and start anew
-        victim.process.stop(signal.SIGKILL)
+        victim.process.stop()
         controller.start()
 
 
@@ -451,7 +452,7 @@ def try_points(
         f"faults on the real API server: {len(tried)} points of {size} tried "
         f"in {time.monotonic() - began:.0f} s (seed {SEED}, {victim.kills} kills): {faults}",
     )
-    assert not wrong, "\n".join([*wrong, victim.process.text()[-3000:]])
+    assert not wrong, "\n".join([*wrong, victim.process.log.read_text()[-3000:]])
     assert len(tried) >= (1 if ONE else least), f"these never came: {missed}"
 
 
