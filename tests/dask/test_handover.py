@@ -13,21 +13,21 @@ PATIENT_S = 300  # a grace period that shows who waits for it
 
 
 def test_deleted_pods(cluster: NewCluster, kubectl: Kubectl) -> None:
-    it = cluster({"worker": workers(3)}).wait_ready()
-    before = it.wait_pods(3)
+    it = cluster({"worker": workers(3)}).wait_ready(300)
+    before = it.wait_pods(3, timeout=300)
     it.connect(3)
     held = it.inside("hold(15, 15)")
     assert it.inside("spread()")[0] > 0
     kubectl("delete", "pod", *sorted(before)[:2])
     nothing_lost(it, held, gone=2)
-    assert len(before.items() & it.wait_pods(3).items()) == 1
+    assert len(before.items() & it.wait_pods(3, timeout=300).items()) == 1
     assert it.inside("hashes()") == held
 
 
 def test_several_evicted_at_once(cluster: NewCluster, kubectl: Kubectl) -> None:
     """As `kubectl drain` does it; two worker processes per pod, without a shell between."""
-    it = cluster({"worker": workers(5, "--nworkers", "2")}).wait_ready()
-    before = it.wait_pods(5)
+    it = cluster({"worker": workers(5, "--nworkers", "2")}).wait_ready(300)
+    before = it.wait_pods(5, timeout=300)
     it.connect(10)
     held = it.inside("hold(60, 60)")
     leave = sorted(before)[:3]
@@ -37,12 +37,12 @@ def test_several_evicted_at_once(cluster: NewCluster, kubectl: Kubectl) -> None:
         "the evicted pods are gone", lambda: not set(leave) & set(it.pods()), timeout=PATIENT_S
     )
     nothing_lost(it, held, gone=6)
-    assert len(before.items() & it.wait_pods(5).items()) == 2
+    assert len(before.items() & it.wait_pods(5, timeout=300).items()) == 2
 
 
 def test_a_deleted_pod_does_not_wait_for_its_task(cluster: NewCluster, kubectl: Kubectl) -> None:
-    it = cluster({"worker": patient(2)}).wait_ready()
-    it.wait_pods(2)
+    it = cluster({"worker": patient(2)}).wait_ready(300)
+    it.wait_pods(2, timeout=300)
     it.connect(2)
     held = it.inside("hold(10, 10)")
     assert it.inside("run_gated(2)") == 2

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-import multiprocessing
+import ctypes
 import os
 import signal
 import socket
@@ -13,8 +13,11 @@ import time
 from dask_gitops.scheduler import PRELOAD, PRELOAD_ENV, SOURCE_ENV, TOKEN_ENV, control_source
 from distributed import Client
 
+from tests.unit.scheduler.remote import names, random_value
+
+LIBC = ctypes.CDLL(None)
 TOKEN = "a-token"
-GRACE_S = 600  # whoever waits for the grace period to end is found out
+GRACE_S = 1200  # whoever waits for the grace period to end is found out
 
 
 def free_port():
@@ -23,7 +26,7 @@ def free_port():
         return s.getsockname()[1]
 
 
-async def until(true, what="it", every=0.05, timeout=90):
+async def until(true, what="it", every=0.05, timeout=300):
     end = time.monotonic() + timeout
     while time.monotonic() < end:
         result = true()
@@ -33,6 +36,11 @@ async def until(true, what="it", every=0.05, timeout=90):
             return result
         await asyncio.sleep(every)
     raise AssertionError(f"waited for {what} in vain")
+
+
+def end_with_parent(kill_when_parent_ends=1):
+    """Killed tests leave nothing behind; workers end with their nanny."""
+    LIBC.prctl(kill_when_parent_ends, signal.SIGKILL)
 
 
 class Cluster:
@@ -58,6 +66,7 @@ class Cluster:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                preexec_fn=end_with_parent,
             )
         self.started.append(process)
         return process
@@ -90,7 +99,7 @@ class Cluster:
         await asyncio.wait(map(asyncio.ensure_future, made))
         return [*made, *sown]
 
-    async def ended(self, *processes, timeout=60):
+    async def ended(self, *processes, timeout=300):
         """Wait for these processes; return the seconds that it took."""
         start = time.monotonic()
         await until(lambda: all(p.poll() is not None for p in processes), "an end", timeout=timeout)
@@ -134,39 +143,3 @@ async def cluster(folder, source=None, **env):
             yield c
     finally:
         c.stop()
-
-
-def names(dask_scheduler):
-    return {str(ws.name): address for address, ws in dask_scheduler.workers.items()}
-
-
-async def remove(address, dask_scheduler):
-    await dask_scheduler.remove_worker(address, stimulus_id="test", close=False)
-
-
-def terminated_child():
-    """Exit code of a process that this one forks and terminates, as pools do."""
-    child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,))
-    multiprocessing.current_process()._config["daemon"] = False  # else it may have no children
-    child.start()
-    time.sleep(0.5)
-    child.terminate()
-    child.join(60)
-    return child.exitcode
-
-
-def random_value(_):
-    return os.urandom(16)
-
-
-def gated(log, gate):
-    """A task that says that it started, and ends when the file `gate` exists."""
-    with open(log, "a") as f:
-        f.write("started\n")
-    while not os.path.exists(gate):
-        time.sleep(0.01)
-    return os.urandom(8)
-
-
-def starts(log):
-    return len(log.read_text().splitlines()) if log.exists() else 0

@@ -1,6 +1,6 @@
 """Worker processes that are told to end hand their keys over first: real ones, by real signals.
 
-Nobody may wait for the grace period, which is ten minutes here; nothing waits for a running task.
+Nobody may wait for the grace period, which is twenty minutes here; nothing waits for a running task.
 """
 
 import asyncio
@@ -14,14 +14,8 @@ import pytest
 from dask_gitops.scheduler import control, control_source
 from distributed import Scheduler, Worker, __version__
 
-from tests.unit.scheduler.processes import (
-    cluster,
-    gated,
-    remove,
-    starts,
-    terminated_child,
-    until,
-)
+from tests.unit.scheduler.processes import cluster, until
+from tests.unit.scheduler.remote import gated, remove, starts, terminated_child
 
 ROOT = Path(__file__).parents[3]
 CURRENT = re.search(r"^distributed==(.*)", (ROOT / "tests/requirements.txt").read_text(), re.M)[1]
@@ -109,7 +103,7 @@ def test_half_of_the_workers_leave_at_the_same_moment(tmp_path):
             c.start_worker("--name", "stays", "--nworkers", str(half))
             addresses = await c.workers(2 * half)
             gone = [a for name, a in addresses.items() if name.startswith("goes")]
-            futures = [f for a in gone for f in await c.sow(a, 10)]
+            futures = [f for some in await asyncio.gather(*map(c.sow, gone)) for f in some]
             before = await c.client.gather(futures)
             group_told(goes)
             await c.ended(goes)
@@ -147,7 +141,7 @@ def test_one_whose_keys_never_arrive_gives_up_before_it_is_killed(tmp_path):
     async def main():
         async with cluster(tmp_path) as c:
             stays = c.start_worker("--name", "stays", "--no-nanny")
-            short = c.start_worker("--name", "short", "--no-nanny", WORKER_GRACE_PERIOD_S="8")
+            short = c.start_worker("--name", "short", "--no-nanny", WORKER_GRACE_PERIOD_S="15")
             long = c.start_worker("--name", "long", "--no-nanny")
             addresses = await c.workers(3)
             held = [await c.sow(addresses[name]) for name in ("short", "long")]
