@@ -36,6 +36,7 @@ JSON = dict[str, Any]
 
 HANGS_S = 40.0  # longer than the controller waits for an answer
 DELAY_S = 4.0  # how late watches are
+GOODBYE_S = 0.5  # connections with TLS end a moment after their session
 LISTED = ("pods", "services", "daskclusters", "daskworkergroups")
 #: What can go wrong at any time.
 DISTURBANCES = (
@@ -192,6 +193,7 @@ class FaultProxy:
         await self._runner.cleanup()
         await end_all_others()
         await self._session.close()
+        await asyncio.sleep(GOODBYE_S)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         ask = _Ask.of(request)
