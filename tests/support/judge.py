@@ -270,8 +270,8 @@ class Judge:
 
     def _judge(self, now: float, kind: str, found: _Resource, before: JSON | None) -> None:
         status, meta = found.view.status, found.view.meta
-        if set(status) <= {"observedGeneration"} and status.get("observedGeneration", -1) == -1:
-            return  # as the definition's default writes it: nobody has said anything yet
+        if not status.get("conditions") and status.get("observedGeneration", -1) == -1:
+            return  # as the definition's default writes it, or a person: nobody has said anything yet
         for why in shape(status, meta.generation, before or {}):
             self._blame("shape", found, why)
         try:

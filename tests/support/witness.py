@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import urllib3
@@ -74,13 +75,12 @@ class Witness:
         self._stop.set()
         for thread in self._threads:
             thread.join(30)
-        now = 0.0
-        for told in sorted(self._told, key=_version):
+        in_order = sorted(self._told, key=_version)
+        for now, told in zip(happened([_time(t) for t in in_order]), in_order, strict=True):
             if isinstance(told, _Told):
-                now = max(now, told.time)
                 self.judge.see(now, told.kind, told.obj, gone=told.gone)
             else:
-                self.judge.end(max(now, told[1]), told[2])
+                self.judge.end(now, told[2])
         if not self.judge.violations:
             return None
         return self.judge.report(lambda namespace: self._tests.get(namespace, namespace))
@@ -110,7 +110,7 @@ class Witness:
     def _watch(self, kind: str, version: str) -> Iterator[JSON]:
         path = f"{PATHS[kind]}&watch=1&timeoutSeconds=300&resourceVersion={version}"
         rest = b""
-        for chunk in self._get(path, timeout=5):
+        for chunk in self._get(path, timeout=20):
             *lines, rest = (rest + chunk).split(b"\n")
             for line in lines:
                 event = json.loads(line)
@@ -151,6 +151,18 @@ class Witness:
         else:
             known[meta["uid"]] = obj
         self._told.append(_Told(int(meta["resourceVersion"]), time.time(), kind, obj, gone))
+
+
+def happened(arrivals: list[float]) -> list[float]:
+    """When things happened that were told at these times, in the order in which they happened.
+
+    One watch may be late: what is older than something that was told already has happened before that.
+    """
+    return list(accumulate(reversed(arrivals), min))[::-1]
+
+
+def _time(told: _Told | tuple[int, float, str]) -> float:
+    return told.time if isinstance(told, _Told) else told[1]
 
 
 def _version(told: _Told | tuple[int, float, str]) -> tuple[int, int]:

@@ -12,6 +12,7 @@ from dask_gitops.resources.observed import CustomResource
 from dask_gitops.status import Condition, conditions, ready, reconciling, stalled
 
 from tests.support.judge import CLUSTER, GROUP, POD, SERVICE, Judge, shape
+from tests.support.witness import happened
 
 JSON = dict[str, Any]
 T = 1_893_456_000.0
@@ -318,6 +319,10 @@ def test_an_allowance_has_a_reason(world: World) -> None:
         world.judge.allow("failed", "")
     with pytest.raises(ValueError, match="allow one of"):
         world.judge.allow("Failed", "x")
+
+
+def test_a_late_watch_does_not_make_the_others_look_old() -> None:
+    assert happened([1, 9, 3, 4, 30, 8]) == [1, 3, 3, 4, 8, 8]
 
 
 # ---- the form
