@@ -34,7 +34,8 @@ MINUTE = 60  # within which it acts on a new cluster after recovery
 @pytest.fixture(autouse=True)
 def _alone(controller: ControllerProcess, request: pytest.FixtureRequest) -> Iterator[None]:
     """The other tests' controller makes room for those of these tests."""
-    controller.stop()
+    eventually("it has begun", lambda: "is the leader" in controller.text(), timeout=120)
+    controller.stop(timeout=60)
     yield
     controller.start()
 
