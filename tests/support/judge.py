@@ -140,6 +140,7 @@ class Judge:
     _resources: dict[tuple[str, str, str], _Resource] = field(default_factory=dict)
     _pods: dict[tuple[str, str], dict[str, _Pod]] = field(default_factory=lambda: defaultdict(dict))
     _services: dict[tuple[str, str], tuple[str | None, float]] = field(default_factory=dict)
+    _gone: dict[tuple[str, str, str], float] = field(default_factory=dict)
     _lost: dict[tuple[str, str], float] = field(default_factory=dict)  # when pods went last
     _allowed: dict[tuple[str | None, str], str] = field(default_factory=dict)
     _needed: set[tuple[str | None, str]] = field(default_factory=set)
@@ -247,6 +248,7 @@ class Judge:
             before = None
         if gone:
             self._resources.pop(key, None)
+            self._gone[key] = now
             return
         view = CustomResource.of(obj)
         same = before is not None and before.view.spec == view.spec
@@ -286,7 +288,9 @@ class Judge:
             return
         facts = self._facts(now, kind, found)
         if facts is None:
-            if word == kstatus.CURRENT:
+            key = (CLUSTER, meta.namespace, str(found.view.spec.get("cluster")))
+            since = self._gone.get(key, float("-inf"))
+            if word == kstatus.CURRENT and self._certain(now, since):
                 self._blame("current", found, "Current without its cluster")
             return
         if word == kstatus.CURRENT:

@@ -39,6 +39,7 @@ class _Told:
     kind: str
     obj: JSON
     gone: bool
+    judge: bool  # False: it was there before the session
 
 
 class Witness:
@@ -50,6 +51,7 @@ class Witness:
         self._client = config.new_client_from_config(kubeconfig)
         self._told: list[_Told | tuple[int, float, str]] = []
         self._known: dict[str, dict[str, JSON]] = {kind: {} for kind in PATHS}
+        self._listed: set[str] = set()
         self._tests: dict[str, str] = {}
         self._stop = threading.Event()
         self._threads = [
@@ -78,7 +80,7 @@ class Witness:
         in_order = sorted(self._told, key=_version)
         for now, told in zip(happened([_time(t) for t in in_order]), in_order, strict=True):
             if isinstance(told, _Told):
-                self.judge.see(now, told.kind, told.obj, gone=told.gone)
+                self.judge.see(now, told.kind, told.obj, gone=told.gone, judge=told.judge)
             else:
                 self.judge.end(now, told[2])
         if not self.judge.violations:
@@ -99,7 +101,8 @@ class Witness:
         found = json.loads(b"".join(self._get(PATHS[kind], timeout=30)))
         there = {item["metadata"]["uid"] for item in found["items"]}
         for item in found["items"]:
-            self._tell(kind, item)
+            self._tell(kind, item, judge=kind in self._listed)
+        self._listed.add(kind)
         version: str = found["metadata"]["resourceVersion"]
         for uid in self._known[kind].keys() - there:  # ended while nobody watched
             lost = self._known[kind][uid]
@@ -136,7 +139,7 @@ class Witness:
         finally:
             answer.close()
 
-    def _tell(self, kind: str, obj: JSON, *, gone: bool = False) -> None:
+    def _tell(self, kind: str, obj: JSON, *, gone: bool = False, judge: bool = True) -> None:
         meta = obj["metadata"]
         if kind in (POD, SERVICE):
             obj = _essence(obj)
@@ -150,7 +153,7 @@ class Witness:
             return  # listed anew
         else:
             known[meta["uid"]] = obj
-        self._told.append(_Told(int(meta["resourceVersion"]), time.time(), kind, obj, gone))
+        self._told.append(_Told(int(meta["resourceVersion"]), time.time(), kind, obj, gone, judge))
 
 
 def happened(arrivals: list[float]) -> list[float]:

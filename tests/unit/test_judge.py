@@ -187,6 +187,7 @@ def current_but_never_up(world: World) -> None:
 
 def current_without_its_cluster(world: World) -> None:
     world.see(CLUSTER, world.cluster, gone=True)
+    world.wait()
     world.says(world.group, ready("R", "another message"))
 
 
