@@ -31,7 +31,7 @@ def test_wiped_statuses_come_back_and_change_nothing_else(
     ready(kubectl)
     workers_become(kubectl, 3)
     ready(kubectl, "demo-extra", "daskworkergroup")
-    kubectl("delete", "pod", "demo-scheduler")
+    kubectl("delete", "pod", "demo-scheduler", "--wait=false")  # its successor has its name
     objects = ("daskcluster/demo", "daskworkergroup/demo-default", "daskworkergroup/demo-extra")
 
     def statuses() -> list[JSON]:
@@ -128,7 +128,7 @@ def test_one_event_per_decision_and_none_while_idle(kubectl: Kubectl) -> None:
     eventually("it is replaced", lambda: len(live_workers(kubectl)) == 2)
     told += ["WorkersReplaced"]
     eventually("and told", lambda: reasons(kubectl) == told)
-    kubectl("delete", "pod", "demo-scheduler")
+    kubectl("delete", "pod", "demo-scheduler", "--wait=false")  # its successor has its name
     told += ["SchedulerReplaced"]
     eventually("the scheduler too", lambda: reasons(kubectl) == told)
     ready(kubectl)
