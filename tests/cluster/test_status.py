@@ -76,6 +76,7 @@ def test_wait_columns_and_describe(kubectl: Kubectl) -> None:
         "--timeout=60s",
     )
     kubectl("wait", "daskworkergroup/demo-default", "--for=condition=Ready", "--timeout=60s")
+    kubectl("wait", "daskcluster/demo", "--for=jsonpath={.status.workers.ready}=4", "--timeout=60s")
     head, row = kubectl("get", "daskcluster", "demo").splitlines()
     assert head.split() == ["NAME", "PHASE", "READY", "DESIRED", "STATUS", "AGE"]
     assert row.split()[:5] == ["demo", "Running", "4", "4", "ClusterReady"]
