@@ -26,7 +26,7 @@ KINDS = ["daskautoscalers", "daskclusters", "daskjobs", "daskworkergroups"]
 
 
 @pytest.fixture(scope="module")
-def kubeconfig() -> Iterator[str]:
+def bare_kubeconfig() -> Iterator[str]:
     """A control plane of this module's own, gone at the end."""
 
     def tool(*words: str) -> str:
@@ -39,8 +39,8 @@ def kubeconfig() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def admin(kubeconfig: str) -> Kubectl:
-    return Kubectl(kubeconfig)
+def admin(bare_kubeconfig: str) -> Kubectl:
+    return Kubectl(bare_kubeconfig)
 
 
 @pytest.fixture

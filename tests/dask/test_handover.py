@@ -6,6 +6,8 @@ import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 from tests.dask.support import Cluster, NewCluster, workers
 from tests.support.kubernetes import Kubectl, eventually
 
@@ -56,20 +58,26 @@ def test_a_deleted_pod_does_not_wait_for_its_task(cluster: NewCluster, kubectl: 
     nothing_lost(it, held, gone=1)
 
 
-def test_nobody_waits_when_the_whole_cluster_goes(cluster: NewCluster, kubectl: Kubectl) -> None:
-    """A hundred workers take about as long as ten: none of them moves what is lost anyway."""
+@pytest.mark.parametrize(
+    ("pods", "processes"), [(4, 3), pytest.param(10, 10, marks=pytest.mark.soak)]
+)
+def test_nobody_waits_when_the_whole_cluster_goes(
+    cluster: NewCluster, kubectl: Kubectl, pods: int, processes: int
+) -> None:
+    """Many workers take about as long as those of one pod: none of them moves what is lost anyway."""
     seconds = {}
-    for pods in (1, 10):
-        it = cluster({"worker": patient(pods, "--nworkers", "10", "--memory-limit", "0")})
-        it.wait_pods(pods, timeout=400)
-        it.connect(10 * pods)
-        it.inside(f"hold({50 * pods}, {50 * pods})")
+    for count in (1, pods):
+        several = ("--nworkers", str(processes), "--memory-limit", "0")
+        it = cluster({"worker": patient(count, *several)})
+        it.wait_pods(count, timeout=400)
+        it.connect(processes * count)
+        it.inside(f"hold({5 * processes * count}, {5 * processes * count})")
         start = time.monotonic()
         kubectl("delete", "daskcluster", it.name, "--wait=false")
         eventually("no pod is left", lambda: not kubectl.list("pods"), timeout=PATIENT_S)
-        seconds[pods] = time.monotonic() - start
-    print(f"seconds to delete a cluster of so many pods of ten workers: {seconds}")
-    assert seconds[10] < 3 * seconds[1] + 30
+        seconds[count] = time.monotonic() - start
+    print(f"seconds to delete a cluster of so many pods of {processes} workers: {seconds}")
+    assert seconds[pods] < 3 * seconds[1] + 30
 
 
 def patient(replicas: int, *arguments: str) -> dict[str, object]:
