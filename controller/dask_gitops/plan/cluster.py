@@ -9,15 +9,10 @@ from typing import Any
 from dask_gitops import status as words
 from dask_gitops.plan import replacement
 from dask_gitops.plan.actions import Create, Delete, Draft, Emit, Patch, Plan, TryOut
+from dask_gitops.plan.groupstate import GroupState
+from dask_gitops.plan.groupstatus import PROGRESS_DEADLINE_S, first_problem, is_up, unready
+from dask_gitops.plan.groupstatus import latch as group_latch
 from dask_gitops.plan.rollout import scheduler_is_current, target, when
-from dask_gitops.plan.workergroup import (
-    PROGRESS_DEADLINE_S,
-    GroupState,
-    first_problem,
-    is_up,
-    unready,
-)
-from dask_gitops.plan.workergroup import latch as group_latch
 from dask_gitops.resources import groups, labels, names, pods, services
 from dask_gitops.resources.metadata import metadata_patch, with_note
 from dask_gitops.resources.observed import (

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from dask_gitops.plan import workergroup as plan
-from dask_gitops.plan.workergroup import GroupState, Worker
+from dask_gitops.plan.drain import RETRY_HELD_S
+from dask_gitops.plan.groupstate import GroupState, Worker
+from dask_gitops.plan.groupstatus import group_status
+from dask_gitops.plan.workergroup import needs_scheduler, plan_group
 from dask_gitops.reconcile.world import Key, World, retry_after
 from dask_gitops.scheduler.client import SchedulerUnavailable
 
@@ -26,14 +28,14 @@ async def _reconcile_in(world: World, key: Key, cluster_name: str) -> None:
     state = observe()
     workers: list[Worker] | None = None
     silence = ""
-    if plan.needs_scheduler(state):
+    if needs_scheduler(state):
         assert state.scheduler is not None
         try:
             workers = await world.ask(state.scheduler)
         except SchedulerUnavailable as error:
             silence = error.reason
         state = observe(neighbours=True)
-    steps = plan.plan_group(
+    steps = plan_group(
         state,
         workers,
         world.clock(),
@@ -49,11 +51,11 @@ async def _reconcile_in(world: World, key: Key, cluster_name: str) -> None:
     again = None
     if state.group is not None:
         held = "; ".join(([steps.held] if steps.held else []) + done.held) or None
-        status, again = plan.group_status(state, world.clock(), problems=done.problems, held=held)
+        status, again = group_status(state, world.clock(), problems=done.problems, held=held)
         await world.write_status(state.group, status)
     soon = steps.again
     if done.held:  # a worker that cannot leave is not asked every second
-        soon = steps.again if done.draining else plan.RETRY_HELD_S
+        soon = steps.again if done.draining else RETRY_HELD_S
     for seconds in (soon, again, retry_after(done.problems)):
         if seconds is not None:
             world.again(key, seconds)

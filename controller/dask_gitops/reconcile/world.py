@@ -28,7 +28,7 @@ from dask_gitops.kube.resource import (
 from dask_gitops.metrics import Metrics
 from dask_gitops.plan.actions import Action, Create, Delete, Emit, Patch, Retire, TryOut, Undrain
 from dask_gitops.plan.cluster import ClusterState, Load
-from dask_gitops.plan.workergroup import GroupState, Worker
+from dask_gitops.plan.groupstate import GroupState, Worker
 from dask_gitops.resources import labels, names
 from dask_gitops.resources.observed import CustomResource, Pod, Problem, Service
 from dask_gitops.resources.pods import ControlApi

@@ -14,7 +14,7 @@ from dask_gitops.plan.cluster import (
     plan_cluster,
     ready_revision,
 )
-from dask_gitops.plan.workergroup import GroupState
+from dask_gitops.plan.groupstate import GroupState
 from dask_gitops.resources.groups import declared_groups
 from dask_gitops.resources.observed import CustomResource, Pod, Problem, Service
 from dask_gitops.resources.services import service_revision

@@ -7,16 +7,10 @@ from typing import Any
 
 import pytest
 from dask_gitops.plan.actions import Create, Delete, Emit, Patch, Plan, Retire, Undrain
-from dask_gitops.plan.workergroup import (
-    GroupState,
-    Worker,
-    group_status,
-    latch,
-    match,
-    needs_scheduler,
-    plan_group,
-    ready_revision,
-)
+from dask_gitops.plan.drain import match
+from dask_gitops.plan.groupstate import GroupState, Worker
+from dask_gitops.plan.groupstatus import group_status, latch, ready_revision
+from dask_gitops.plan.workergroup import needs_scheduler, plan_group
 from dask_gitops.resources.observed import CustomResource, Pod, Problem
 
 from tests.unit.objects import T0, cluster, ended, group, pending, running, scheduler, worker

@@ -9,17 +9,11 @@ import pytest
 from dask_gitops.plan import cluster as cluster_plan
 from dask_gitops.plan.actions import Create, Delete, Patch, Plan, TryOut, Undrain
 from dask_gitops.plan.cluster import ClusterState, Load, cluster_status, plan_cluster
+from dask_gitops.plan.groupstate import GroupState, Worker
+from dask_gitops.plan.groupstatus import group_status, is_up, latch
 from dask_gitops.plan.rollout import Budget
-from dask_gitops.plan.workergroup import (
-    GroupState,
-    Worker,
-    group_status,
-    is_up,
-    latch,
-    needs_scheduler,
-    plan_group,
-    turnover,
-)
+from dask_gitops.plan.turnover import turnover
+from dask_gitops.plan.workergroup import needs_scheduler, plan_group
 from dask_gitops.resources.groups import declared_groups
 from dask_gitops.resources.observed import CustomResource, Pod, Problem
 from dask_gitops.resources.pods import scheduler_revision, worker_revision

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 from dask_gitops.plan.actions import Action, Create, Delete, Emit, Patch, Retire, Undrain
-from dask_gitops.plan.workergroup import GroupState, Worker, plan_group
+from dask_gitops.plan.groupstate import GroupState, Worker
+from dask_gitops.plan.workergroup import plan_group
 from dask_gitops.resources import labels
 from dask_gitops.resources.observed import Pod
 

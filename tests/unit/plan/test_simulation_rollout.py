@@ -6,8 +6,10 @@ import random
 
 import pytest
 from dask_gitops.plan.actions import Create, Delete, Patch
+from dask_gitops.plan.groupstate import GroupState
 from dask_gitops.plan.rollout import Budget
-from dask_gitops.plan.workergroup import GroupState, plan_group, turnover
+from dask_gitops.plan.turnover import turnover
+from dask_gitops.plan.workergroup import plan_group
 from dask_gitops.resources import labels
 
 from tests.unit.objects import cluster, group, scheduler

@@ -1,0 +1,144 @@
+"""Pure: everything observed about one worker group, and what follows from it at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from dask_gitops.plan.rollout import image_to_hold, is_of, is_restarted
+from dask_gitops.resources import labels, pods
+from dask_gitops.resources.observed import CustomResource, Pod
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """A worker process as the scheduler sees it."""
+
+    id: str  # server id: names and addresses also match a process that came after
+    host: str
+    name: str
+    processing: int  # tasks sent to it
+    bytes: int  # of the results that it holds
+    actors: int = 0
+
+
+@dataclass(frozen=True)
+class GroupState:
+    """Everything observed about one group at one moment.
+
+    :ivar group: None when it was removed (or is being deleted) while its pods are still there.
+    :ivar cluster: None when it is missing or being deleted.
+    :ivar scheduler: the cluster's scheduler pod, unless it has ended or is being deleted.
+    :ivar pods: the group's worker pods of this very cluster (by uid).
+    :ivar neighbours: addresses and names of the cluster's other worker pods.
+    :ivar highest: the highest serial of a worker that was ever seen, also of one that is gone.
+    """
+
+    name: str
+    group: CustomResource | None
+    cluster: CustomResource | None
+    scheduler: Pod | None
+    pods: tuple[Pod, ...] = ()
+    neighbours: tuple[Pod, ...] = ()
+    highest: int = -1
+
+    @cached_property
+    def live(self) -> list[Pod]:
+        return [p for p in self.pods if not p.gone]
+
+    @cached_property
+    def leaving(self) -> list[Pod]:
+        return [p for p in self.live if p.retiring is not None]
+
+    @cached_property
+    def staying(self) -> list[Pod]:
+        return [p for p in self.live if p.retiring is None]
+
+    @property
+    def declared(self) -> int | None:
+        """``spec.worker.replicas`` as it stands; 0 for a removed group."""
+        if self.group is None:
+            return 0
+        replicas: int | None = (self.group.spec.get("worker") or {}).get("replicas")
+        return replicas
+
+    @property
+    def want(self) -> int:
+        """How many workers there should be. A number that nobody gives any more is held."""
+        return self.held if self.declared is None else self.declared
+
+    @property
+    def held(self) -> int:
+        """How many there were to be until the number was taken away; 1 for a new group."""
+        old = sum(not self.is_current(p) for p in self.staying)
+        there = max(old, len(self.staying) - old)  # in a roll-out, some are there twice
+        before = self._up_with
+        if before is None:
+            return there if self.live else 1
+        if self.leaving and all(self.is_current(p) for p in self.live):
+            return there  # on the way down; who stays is what was asked for
+        return max(there, before)  # on the way up nobody has to leave again
+
+    @property
+    def _up_with(self) -> int | None:
+        """With how many workers the group was complete last, as far as this scheduler pod remembers."""
+        notes = self.scheduler.meta.annotations if self.scheduler else {}
+        _, dot, number = notes.get(labels.GROUP_WAS_READY + self.name, "").rpartition(".")
+        return int(number) if dot and number.isdecimal() else None
+
+    @cached_property
+    def held_image(self) -> str | None:
+        """The image that workers keep until the scheduler changes its own too; None: they wait for nothing."""
+        if self.cluster is None or self.group is None:
+            return None
+        return image_to_hold(self.scheduler, self.cluster, self.group, self.live)
+
+    @cached_property
+    def revision(self) -> str | None:
+        """Of the workers' spec; None for a removed group."""
+        if self.cluster is None or self.group is None:
+            return None
+        return pods.worker_revision(self.cluster, self.group)
+
+    def is_current(self, pod: Pod) -> bool:
+        """Was this pod made from what is declared now? There is nothing to be renewed in a removed group."""
+        if self.cluster is None or self.revision is None:
+            return True
+        followed = pod.meta.annotations.get(labels.SCHEDULER_IMAGE)
+        follows = None in (followed, self.scheduler) or followed == getattr(
+            self.scheduler, "image", None
+        )
+        return follows and is_of(pod, self.revision) and is_restarted(pod, self.cluster)
+
+    @cached_property
+    def old(self) -> frozenset[str]:
+        """Uids of the live workers of an earlier spec that are to be replaced now."""
+        if self.held_image is not None or self.declared is None:
+            return frozenset()  # a number that is not written down yet would grow with the surge
+        return frozenset(p.meta.uid for p in self.live if not self.is_current(p))
+
+    @property
+    def judged(self) -> list[Pod]:
+        """Live workers whose problems count: those of an earlier spec say nothing about what is declared now."""
+        return [p for p in self.live if p.meta.uid not in self.old]
+
+    @property
+    def drain_timeout(self) -> float:
+        for resource in (self.group, self.cluster):
+            if resource is not None and resource.spec.get("drainTimeout") is not None:
+                return float(resource.spec["drainTimeout"])
+        return pods.DRAIN_TIMEOUT_S
+
+
+def known_warning(state: GroupState) -> str | None:
+    if state.group is None or state.cluster is None:
+        return None
+    return next(
+        (
+            p.meta.annotations[labels.SPEC_WARNING]
+            for p in state.pods
+            if labels.SPEC_WARNING in p.meta.annotations
+            and p.meta.annotations.get(labels.REVISION) == state.revision
+        ),
+        None,
+    )

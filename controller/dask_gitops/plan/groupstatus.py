@@ -1,0 +1,134 @@
+"""Pure: what to report of one worker group."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from dask_gitops import status as words
+from dask_gitops.plan import replacement
+from dask_gitops.plan.groupstate import GroupState, known_warning
+from dask_gitops.resources import labels
+from dask_gitops.resources.observed import CustomResource, Pod, Problem
+from dask_gitops.resources.revision import revision
+
+JSON = dict[str, Any]
+
+PROGRESS_DEADLINE_S = 600  # from here on a problem needs a person
+
+
+def ready_revision(state: GroupState) -> str | None:
+    """What "was up once" is remembered for: the meaning of the workers' spec and their number."""
+    if state.group is None or state.cluster is None:
+        return None
+    meaning = revision(state.revision, state.cluster.spec.get("restartedAt"))
+    return f"{meaning}.{state.want}"
+
+
+def was_ready(state: GroupState) -> bool:
+    """Was all up once for what is declared? Back to an earlier spec, that is not enough: others run in between."""
+    if state.old:
+        return False
+    key = labels.GROUP_WAS_READY + state.name
+    return state.scheduler is not None and state.scheduler.meta.annotations.get(
+        key
+    ) == ready_revision(state)
+
+
+def is_up(state: GroupState) -> bool:
+    """Exactly the workers that are wanted, all ready and of the current spec, on a running scheduler."""
+    return (
+        state.scheduler is not None
+        and state.scheduler.ready
+        and not state.old
+        and len(state.live) == state.want
+        and all(p.ready for p in state.live)
+    )
+
+
+def latch(state: GroupState) -> dict[str, str]:
+    """What to remember on the scheduler pod, so that a later eviction does not clear Ready."""
+    revised = ready_revision(state)
+    if revised is None or not is_up(state) or was_ready(state):
+        return {}
+    return {labels.GROUP_WAS_READY + state.name: revised}
+
+
+def first_problem(some: Iterable[Pod], extra: Iterable[Problem] = ()) -> Problem | None:
+    """The problem to report: a refusal first, then the oldest."""
+    problems = [*extra, *(problem for p in some if (problem := replacement.problem(p)))]
+    return min(problems, key=lambda p: (not p.refused, p.since), default=None)
+
+
+def unready(
+    message: str, problem: Problem | None, now: float, *, deadline: float = PROGRESS_DEADLINE_S
+) -> list[words.Condition]:
+    """Conditions of something on its way: reconciling, or stalled when only a person can help."""
+    if problem is None:
+        return words.reconciling("Progressing", message)
+    text = f"{message}; {problem.message}"
+    if problem.refused or now - problem.since > deadline:
+        return words.stalled(problem.reason, text)
+    return words.reconciling(problem.reason, text)
+
+
+def group_status(
+    state: GroupState, now: float, *, problems: Sequence[Problem] = (), held: str | None = None
+) -> tuple[JSON, float | None]:
+    """Status of a group that exists, and when it will change by itself (seconds), if it will.
+
+    :param problems: what the API server refused in this round.
+    :param held: why a scale-down waits.
+    """
+    group = state.group
+    if group is None:
+        raise ValueError("a removed group has no status")
+    live = state.live
+    ready = [p for p in live if p.ready]
+    cluster_name = str(group.spec.get("cluster", ""))
+    again: float | None = None
+    if state.cluster is None:
+        found = words.reconciling("ClusterMissing", f"waits for DaskCluster {cluster_name}")
+        updated = 0
+    else:
+        updated = sum(state.is_current(p) for p in live)
+        scheduler_down = state.scheduler is None or not state.scheduler.ready
+        problem = first_problem(
+            [*state.judged, *(p for p in state.pods if p.finished and state.is_current(p))],
+            problems,
+        )
+        count = f"{len(ready)} of {words.workers(state.want)} ready"
+        if state.old:
+            count += f", {updated} of {state.want} updated"
+        elif len(live) > state.want:
+            count += f", {len(live) - state.want} on the way out"
+        if scheduler_down:
+            found = words.reconciling("SchedulerNotReady", f"{count}; the scheduler is not ready")
+        elif is_up(state) or was_ready(state):
+            found = words.ready("WorkersReady", f"{count}; {problem.message}" if problem else count)
+        else:
+            found = unready(count, problem, now, deadline=_deadline(state.cluster))
+            left = problem.since + _deadline(state.cluster) - now if problem else 0.0
+            if left >= 0 and problem and not problem.refused:
+                again = left + 1
+    if held:
+        found.append(words.Condition(words.SCALE_DOWN_HELD, True, "NothingIsDiscarded", held))
+    if state.held_image is not None and updated < len(live):
+        message = f"{words.workers(len(live) - updated)} of an earlier spec wait for the scheduler, whose image changes too"
+        found.append(words.Condition(words.UPDATE_PENDING, True, "WaitsForScheduler", message))
+    warning = known_warning(state)
+    if warning:
+        found.append(words.spec_warning(warning))
+    return {
+        "observedGeneration": group.meta.generation,
+        "conditions": words.conditions(found, group.status, group.meta.generation, now),
+        "replicas": len(live),
+        "readyReplicas": len(ready),
+        "updatedReplicas": updated,
+        "selector": labels.as_string(labels.group_selector(cluster_name, group.meta.name)),
+    }, again
+
+
+def _deadline(cluster: CustomResource) -> float:
+    value = cluster.spec.get("progressDeadlineSeconds")
+    return PROGRESS_DEADLINE_S if value is None else float(value)
