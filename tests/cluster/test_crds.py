@@ -340,7 +340,8 @@ def test_pod_fields_of_tomorrow_are_kept_and_nulls_are_not(kubectl: Kubectl) -> 
     )
     assert kubectl.get("daskworkergroup", "g")["spec"]["worker"] == {"spec": spec}
     assert kubectl.get("daskcluster", "c")["spec"] == {
-        "scheduler": {"spec": spec, "service": {"new": 1}}
+        "scheduler": {"spec": spec, "service": {"new": 1}},
+        "worker": {},  # the one default
     }
 
 
@@ -461,6 +462,7 @@ def test_roll_outs_are_described_as_they_are_meant(kubectl: Kubectl) -> None:
         "updateStrategy": {"scheduler": "Immediate", "schedulerDeadlineSeconds": 0},
         "progressDeadlineSeconds": 1,
         "whenUnreachable": "Drain",
+        "worker": {},
     }
     for time in ("2026-01-31T12:00:00Z", "2026-01-31T12:00:00.123456789+23:59"):
         kubectl.apply(resource("DaskCluster", "steered", {**spec, "restartedAt": time}))
