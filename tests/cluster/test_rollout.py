@@ -66,13 +66,13 @@ def test_what_means_the_same_and_metadata_replace_nothing(kubectl: Kubectl) -> N
     same = {"limits": {"cpu": 1, "memory": "1.0Gi"}, "requests": {}}
     spec["spec"]["worker"].update(pod_spec(image="a", resources=same))
     spec["metadata"]["labels"] = {"team": "a", "argocd.argoproj.io/instance": "app"}
-    spec["metadata"]["annotations"] = {"note": "n"}
+    spec["metadata"]["annotations"] = {"note": "words"}
     kubectl.apply(spec)
 
     def labelled() -> bool:
         pods = kubectl.list("pods", "team=a")
         assert len(pods) == 3
-        assert all(p["metadata"]["annotations"]["note"] == "n" for p in pods)
+        assert all(p["metadata"]["annotations"]["note"] == "words" for p in pods)
         return not any("argocd.argoproj.io/instance" in p["metadata"]["labels"] for p in pods)
 
     eventually("the labels are on the live pods", labelled)
@@ -99,7 +99,7 @@ def test_a_bad_image_stops_it_and_the_next_goes_on(kubectl: Kubectl) -> None:
             and c
         ),
     )
-    assert said["message"].startswith("4 of 4 workers ready, 0 of 4 updated; ")
+    assert said["message"].startswith("4 of 4 workers ready, 1 of 4 updated; ")
     now = {p["metadata"]["name"] for p in live_workers(kubectl)}
     assert before < now
     assert len(now) == 5
