@@ -393,7 +393,6 @@ def old_ones(suffix: str) -> list[JSON]:
     return [resource(kind, f"old-{suffix}", spec, finalizers=[KOPF]) for kind, spec in specs]
 
 
-@pytest.mark.expects_failed("autoscalers and jobs are not acted on yet")
 def test_what_an_old_operator_left_holds_nothing(
     kubectl: Kubectl, controller: ControllerProcess, audit: Audit
 ) -> None:

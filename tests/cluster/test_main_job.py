@@ -143,12 +143,15 @@ def test_workers_that_have_not_started_go_first(
     kubectl.apply(cluster(replicas=2))
     ready(kubectl)
     started = {p["metadata"]["name"] for p in live_workers(kubectl)}
-    nowhere = {"spec": {"nodeSelector": {"no": "such-node"}, "containers": [{"name": "worker"}]}}
-    kubectl.apply(cluster(replicas=6, worker=nowhere))
-    workers_become(kubectl, 6)
-    before = len(schedulers.calls)
-    kubectl("scale", "daskworkergroup", "demo-default", "--replicas=3")
-    left = workers_become(kubectl, 3)
+    kubectl("cordon", "-l", "type=kwok")
+    try:
+        kubectl.apply(cluster(replicas=6))
+        workers_become(kubectl, 6)
+        before = len(schedulers.calls)
+        kubectl("scale", "daskworkergroup", "demo-default", "--replicas=3")
+        left = workers_become(kubectl, 3)
+    finally:
+        kubectl("uncordon", "-l", "type=kwok")
     assert started < {p["metadata"]["name"] for p in left}
     assert not [c for c in schedulers.calls[before:] if c[1] == "retire"]
 
@@ -254,7 +257,6 @@ def test_a_group_waits_for_its_cluster(kubectl: Kubectl) -> None:
         ("DaskJob", {"job": {"spec": {"containers": []}}, "cluster": {"spec": {}}}),
     ],
 )
-@pytest.mark.expects_failed("kinds that are not served")
 def test_kinds_that_are_not_served_yet_say_so(kubectl: Kubectl, kind: str, spec: dict) -> None:
     kubectl.apply(resource(kind, "later", spec))
     said = eventually(

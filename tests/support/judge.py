@@ -282,7 +282,9 @@ class Judge:
             self._blame("shape", found, f"kstatus cannot read it: {error}")
             return
         self.seen[word] += 1
-        if word == kstatus.FAILED:
+        ready = next((c for c in status.get("conditions") or () if c.get("type") == "Ready"), {})
+        # A kind that this controller does not act on yet can say nothing else.
+        if word == kstatus.FAILED and ready.get("reason") != "NotSupportedYet":
             self._blame("failed", found, "Failed, and nobody said that a person acted wrongly")
         if kind not in (CLUSTER, GROUP) or meta.deleting is not None or self._is_blind(now):
             return
