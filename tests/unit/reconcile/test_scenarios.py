@@ -626,7 +626,6 @@ async def test_a_new_process_changes_nothing(h: Harness) -> None:
 
 @scenario
 async def test_kinds_that_are_not_served_yet_say_so(h: Harness) -> None:
-    h.judge.allow("failed", "kinds that are not served")
     for res in (DASKAUTOSCALERS, DASKJOBS):
         h.api.put(res, {"metadata": {"name": "x", "namespace": NS}, "spec": {}})
     h.start()
