@@ -4,8 +4,8 @@ Many clusters live side by side, each in a namespace of its own, behind one prox
 rolled, scaled down, deleted. In each of these phases one request of the namespace goes wrong, or something goes wrong
 beside it; watches that are cut and a controller that is killed disturb all the others too.
 
-A normal run tries some 200 points, ``pytest -m soak`` more. A failure names its point;
-``DASK_GITOPS_FAULT="roll / create pods 2 / timeout after" pytest tests/cluster/test_fault_points.py`` tries only that one.
+Long cases, run by ``pytest -m soak``: some 200 points, and some 800. A failure names its point;
+``DASK_GITOPS_FAULT="roll / create pods 2 / timeout after" pytest -m soak tests/cluster/test_fault_points.py`` tries only that one.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ JSON = dict[str, Any]
 
 SEED = 4711
 ONE = os.environ.get("DASK_GITOPS_FAULT")
-LIVES = 48  # clusters of a normal run, each with a fault in each of its phases
+LIVES = 48  # clusters of the smaller case, each with a fault in each of its phases
 SOAK_LIVES = 200
 AT_ONCE = 25
 PATIENCE_S = 400.0  # until a phase that does not come to its end counts as stuck
@@ -458,22 +458,14 @@ def try_points(
 
 
 @pytest.mark.soak  # alone on its control plane: behind the tier's other tests its counts were off once
+@pytest.mark.parametrize(("lives", "least"), [(LIVES, 200), (SOAK_LIVES, 800)])
 def test_a_fault_at_any_point_changes_nothing_in_the_end(
+    lives: int,
+    least: int,
     proxied: tuple[FaultProxy, Victim],
     kubeconfig: str,
     schedulers: FakeSchedulers,
     audit: Audit,
     record_property: Callable[[str, object], None],
 ) -> None:
-    try_points(LIVES, 200, proxied, kubeconfig, schedulers, audit, record_property)
-
-
-@pytest.mark.soak
-def test_many_more_points(
-    proxied: tuple[FaultProxy, Victim],
-    kubeconfig: str,
-    schedulers: FakeSchedulers,
-    audit: Audit,
-    record_property: Callable[[str, object], None],
-) -> None:
-    try_points(SOAK_LIVES, 800, proxied, kubeconfig, schedulers, audit, record_property)
+    try_points(lives, least, proxied, kubeconfig, schedulers, audit, record_property)

@@ -60,11 +60,7 @@ def witness(kubeconfig: str) -> Iterator[Witness]:
 
 @pytest.fixture(autouse=True)
 def _judged(request: pytest.FixtureRequest, witness: Witness) -> Iterator[None]:
-    if "kubectl" not in request.fixturenames:
-        yield
-        return
-    kubectl = request.getfixturevalue("kubectl")
-    yield from judged(request, witness, kubectl.namespace)
+    yield from judged(request, witness)
 
 
 @pytest.fixture(scope="session")

@@ -199,8 +199,12 @@ def watched(witness: Witness) -> Iterator[Witness]:
     assert found is None, found
 
 
-def judged(request: Any, witness: Witness, namespace: str) -> Iterator[None]:
-    """A test's fixture, around the test and inside its namespace; reads the mark `expects_failed`."""
+def judged(request: Any, witness: Witness) -> Iterator[None]:
+    """A test's fixture, around the test and inside its namespace, if it has one; reads the mark `expects_failed`."""
+    if "kubectl" not in request.fixturenames:
+        yield
+        return
+    namespace = request.getfixturevalue("kubectl").namespace
     mark = request.node.get_closest_marker("expects_failed")
     if mark is not None:
         witness.allow(mark.args[0], namespace)

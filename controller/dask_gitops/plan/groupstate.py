@@ -105,10 +105,9 @@ class GroupState:
         if self.cluster is None or self.revision is None:
             return True
         followed = pod.meta.annotations.get(labels.SCHEDULER_IMAGE)
-        follows = None in (followed, self.scheduler) or followed == getattr(
-            self.scheduler, "image", None
-        )
-        return follows and is_of(pod, self.revision) and is_restarted(pod, self.cluster)
+        if followed is not None and self.scheduler is not None and followed != self.scheduler.image:
+            return False
+        return is_of(pod, self.revision) and is_restarted(pod, self.cluster)
 
     @cached_property
     def old(self) -> frozenset[str]:

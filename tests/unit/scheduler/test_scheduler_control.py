@@ -30,6 +30,8 @@ from dask_gitops.scheduler import (
 )
 from distributed import Client, Scheduler, Worker
 
+from tests.unit.scheduler.remote import gated, starts
+
 TOKEN = "a-token"
 pytestmark = pytest.mark.filterwarnings("ignore")  # what dask warns of is not ours
 
@@ -129,19 +131,6 @@ async def assert_nothing_lost(dask_client, addresses):
         assert event.get("expected", True) is True  # a word of newer versions
         assert not event.get("lost-computed-tasks")
         assert not event.get("lost-scattered-tasks")
-
-
-def gated(log, gate):
-    """A task that says that it started, and ends when the file `gate` exists."""
-    with open(log, "a") as f:
-        f.write("started\n")
-    while not os.path.exists(gate):
-        time.sleep(0.01)
-    return os.urandom(8)
-
-
-def starts(log):
-    return len(log.read_text().splitlines()) if log.exists() else 0
 
 
 def random_value(_):
