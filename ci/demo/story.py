@@ -296,8 +296,8 @@ class Story:
         """kubectl delete pod: clients connect anew; Dask's workers end with it, and are back as well."""
         old = self.kube.get("pod", SCHEDULER)["metadata"]["uid"]
         self.ask("client.close()")
-        step.command(f"kubectl delete pod {SCHEDULER}")
-        self.kube.kubectl("delete", "pod", SCHEDULER)
+        step.command(f"kubectl delete pod {SCHEDULER} --wait=false")
+        self.kube.kubectl("delete", "pod", SCHEDULER, "--wait=false")  # it comes back
         wait_until("a new scheduler pod that is Ready", lambda: self.new_scheduler(old), 120)
         workers = self.ask(f"connect({self.address!r}, 1)")
         check("sum of 0 ... 1000", self.ask("small()"), 500500)

@@ -355,9 +355,8 @@ def test_a_new_cluster_among_orphans(kubectl: Kubectl, schedulers: FakeScheduler
         "it says so", why
     )
     assert {p["metadata"]["uid"] for p in kubectl.list("pods")} == orphans
-    kubectl(
-        "delete", "pod/demo-scheduler", "service/demo-scheduler", "daskworkergroup/demo-default"
-    )
+    taken = ("pod/demo-scheduler", "service/demo-scheduler", "daskworkergroup/demo-default")
+    kubectl("delete", *taken, "--wait=false")
     ready(kubectl)
     said = eventually(
         "it tells of the workers",

@@ -141,7 +141,7 @@ def test_the_image_of_both_and_a_restart(kubectl: Kubectl) -> None:
     assert pending["reason"] == "WaitsForScheduler"
     ready(kubectl)
     assert uids(kubectl) == old
-    kubectl("delete", "pod", "demo-scheduler")
+    kubectl("delete", "pod", "demo-scheduler", "--wait=false")
     eventually("all run the new image", lambda: images(kubectl) == {"a:2"}, timeout=90)
     ready(kubectl)
     second = uids(kubectl)

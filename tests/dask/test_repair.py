@@ -49,7 +49,7 @@ def test_scheduler_pod_is_deleted(cluster: NewCluster, kubectl: Kubectl) -> None
     it = cluster({"worker": workers(2)}).wait_ready()
     it.wait_pods(2)
     old = scheduler_uid(it)
-    kubectl("delete", "pod", "c-scheduler")
+    kubectl("delete", "pod", "c-scheduler", "--wait=false")
     eventually("a new scheduler is ready", lambda: new_scheduler(it, old), timeout=90)
     it.connect(2)
     it.wait_workers(2)
@@ -78,9 +78,11 @@ def test_service_is_deleted(cluster: NewCluster, kubectl: Kubectl) -> None:
     # A worker's very first heartbeat opens a connection; one that cannot be opened ends the worker.
     it.inside("heard_of_all()")
     old = kubectl.get("service", "c-scheduler")["metadata"]["uid"]
-    kubectl("delete", "service", "c-scheduler")
-    eventually("the Service is back", lambda: kubectl.exists("service", "c-scheduler"))
-    assert kubectl.get("service", "c-scheduler")["metadata"]["uid"] != old
+    kubectl("delete", "service", "c-scheduler", "--wait=false")
+    eventually(
+        "the Service is back",
+        lambda: kubectl.get("service", "c-scheduler")["metadata"]["uid"] != old,
+    )
     assert it.connect(1) == list(before)
     assert it.computes()
     assert it.uids() == before
@@ -92,14 +94,11 @@ def test_default_group_is_deleted(cluster: NewCluster, kubectl: Kubectl) -> None
     it.connect(2)
     before = it.inside("hold(20, 5)")
     old = kubectl.get("daskworkergroup", "c-default")["metadata"]["uid"]
-    kubectl("delete", "daskworkergroup", "c-default")
-
-    def back() -> bool:
-        return bool(kubectl.get("daskworkergroup", "c-default")["metadata"]["uid"] != old)
+    kubectl("delete", "daskworkergroup", "c-default", "--wait=false")
 
     eventually(
         "the default group is back",
-        lambda: kubectl.exists("daskworkergroup", "c-default") and back(),
+        lambda: kubectl.get("daskworkergroup", "c-default")["metadata"]["uid"] != old,
     )
     it.wait_pods(2)
     it.wait_workers(2)

@@ -46,7 +46,10 @@ def run(
 
 
 def eventually(what: str, look: Callable[[], T], *, timeout: float = 60, every: float = 0.2) -> T:
-    """The first true answer of ``look``; an AssertionError raised by it says what is still missing."""
+    """The first true answer of ``look``.
+
+    An AssertionError raised by it says what is still missing; a KeyError, which field nobody has written yet.
+    """
     end = time.monotonic() + timeout
     while True:
         try:
@@ -56,6 +59,8 @@ def eventually(what: str, look: Callable[[], T], *, timeout: float = 60, every: 
             missing = repr(answer)
         except AssertionError as error:
             missing = str(error)
+        except KeyError as error:
+            missing = f"no {error}"
         if time.monotonic() > end:
             raise AssertionError(f"{what}: not within {timeout:.0f} s; last: {missing}")
         time.sleep(every)

@@ -10,7 +10,13 @@ from dask_gitops import status as words
 from dask_gitops.plan import replacement
 from dask_gitops.plan.actions import Create, Delete, Draft, Emit, Patch, Plan, TryOut
 from dask_gitops.plan.groupstate import GroupState
-from dask_gitops.plan.groupstatus import PROGRESS_DEADLINE_S, first_problem, is_up, unready
+from dask_gitops.plan.groupstatus import (
+    PROGRESS_DEADLINE_S,
+    first_problem,
+    is_up,
+    settling,
+    unready,
+)
 from dask_gitops.plan.groupstatus import latch as group_latch
 from dask_gitops.plan.rollout import scheduler_is_current, target, when
 from dask_gitops.resources import groups, labels, names, pods, services
@@ -432,7 +438,8 @@ def cluster_status(
             found = words.ready("ClusterReady", f"{text}; {problem.message}" if problem else text)
             problem = None
         else:
-            found = unready(f"scheduler ready, {count}", problem, now, deadline=deadline)
+            text = f"scheduler ready, {count}{settling(*state.groups)}"
+            found = unready(text, problem, now, deadline=deadline)
     if any(c.type == words.STALLED for c in found) and phase != "Running":
         phase = "Error"
     if phase == "Running" and state.service is not None and state.service.awaits_address:
@@ -471,10 +478,10 @@ def cluster_status(
     restarts = scheduler_restarts(state)
     if restarts:
         out["scheduler"] = restarts
-    again = None
+    soon = [g.settling for g in state.groups if g.settling is not None]
     if problem is not None and not problem.refused and problem.since + deadline > now:
-        again = problem.since + deadline - now + 1
-    return out, again
+        soon.append(problem.since + deadline - now + 1)
+    return out, min(soon, default=None)
 
 
 def scheduler_restarts(state: ClusterState) -> JSON:

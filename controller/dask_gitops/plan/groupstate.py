@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
 from dask_gitops.plan.rollout import image_to_hold, is_of, is_restarted
 from dask_gitops.resources import labels, pods
 from dask_gitops.resources.observed import CustomResource, Pod
+
+
+SETTLED_S = 10  # so long must a worker run that nothing probes, before it counts as one that works
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,7 @@ class GroupState:
     :ivar pods: the group's worker pods of this very cluster (by uid).
     :ivar neighbours: addresses and names of the cluster's other worker pods.
     :ivar highest: the highest serial of a worker that was ever seen, also of one that is gone.
+    :ivar now: the moment (seconds); by default, long after everything.
     """
 
     name: str
@@ -41,6 +46,7 @@ class GroupState:
     pods: tuple[Pod, ...] = ()
     neighbours: tuple[Pod, ...] = ()
     highest: int = -1
+    now: float = math.inf
 
     @cached_property
     def live(self) -> list[Pod]:
@@ -120,6 +126,26 @@ class GroupState:
     def judged(self) -> list[Pod]:
         """Live workers whose problems count: those of an earlier spec say nothing about what is declared now."""
         return [p for p in self.live if p.meta.uid not in self.old]
+
+    def settles_in(self, pod: Pod) -> float:
+        """Seconds until a ready worker counts as one that works, 0 if it does.
+
+        Without a readiness probe, Kubernetes calls a container ready that has just been started, also when it ends at
+        once, again and again.
+        """
+        if pod.probed or pod.ready_since is None:
+            return 0.0
+        # A node's clock may be ahead.
+        return max(0.0, min(SETTLED_S, pod.ready_since + SETTLED_S - self.now))
+
+    def is_available(self, pod: Pod) -> bool:
+        return pod.ready and self.settles_in(pod) == 0
+
+    @property
+    def settling(self) -> float | None:
+        """Seconds until the next ready worker counts as one that works; None: all of them do."""
+        times = [s for p in self.live if p.ready and (s := self.settles_in(p))]
+        return min(times, default=None)
 
     @property
     def drain_timeout(self) -> float:

@@ -36,13 +36,13 @@ def was_ready(state: GroupState) -> bool:
 
 
 def is_up(state: GroupState) -> bool:
-    """Exactly the workers that are wanted, all ready and of the current spec, on a running scheduler."""
+    """Exactly the workers that are wanted, all at work and of the current spec, on a running scheduler."""
     return (
         state.scheduler is not None
         and state.scheduler.ready
         and not state.old
         and len(state.live) == state.want
-        and all(p.ready for p in state.live)
+        and all(state.is_available(p) for p in state.live)
     )
 
 
@@ -52,6 +52,12 @@ def latch(state: GroupState) -> dict[str, str]:
     if revised is None or not is_up(state) or was_ready(state):
         return {}
     return {labels.GROUP_WAS_READY + state.name: revised}
+
+
+def settling(*states: GroupState) -> str:
+    """Why ready workers are not enough yet; empty if they are."""
+    unsure = any(s.settling is not None for s in states)
+    return ", seen running for a while first, as nothing probes them" if unsure else ""
 
 
 def first_problem(some: Iterable[Pod], extra: Iterable[Problem] = ()) -> Problem | None:
@@ -86,7 +92,7 @@ def group_status(
     live = state.live
     ready = [p for p in live if p.ready]
     cluster_name = str(group.spec.get("cluster", ""))
-    again: float | None = None
+    soon = [] if state.settling is None else [state.settling]
     if state.cluster is None:
         found = words.reconciling("ClusterMissing", f"waits for DaskCluster {cluster_name}")
         updated = 0
@@ -107,10 +113,10 @@ def group_status(
         elif is_up(state) or was_ready(state):
             found = words.ready("WorkersReady", f"{count}; {problem.message}" if problem else count)
         else:
-            found = unready(count, problem, now, deadline=_deadline(state.cluster))
+            found = unready(count + settling(state), problem, now, deadline=_deadline(state.cluster))
             left = problem.since + _deadline(state.cluster) - now if problem else 0.0
             if left >= 0 and problem and not problem.refused:
-                again = left + 1
+                soon.append(left + 1)
     if held:
         found.append(words.Condition(words.SCALE_DOWN_HELD, True, "NothingIsDiscarded", held))
     if state.held_image is not None and updated < len(live):
@@ -126,7 +132,7 @@ def group_status(
         "readyReplicas": len(ready),
         "updatedReplicas": updated,
         "selector": labels.as_string(labels.group_selector(cluster_name, group.meta.name)),
-    }, again
+    }, min(soon, default=None)
 
 
 def _deadline(cluster: CustomResource) -> float:

@@ -58,7 +58,7 @@ def _roll(state: GroupState, old: Sequence[Pod], new: Sequence[Pod]) -> Turnover
     cancel = tuple(p for p in old if not p.started)
     ready_old = tuple(p for p in old if p.started and p.ready)
     broken = tuple(p for p in old if p.started and not p.ready)
-    ready_new = sum(p.ready for p in new)
+    ready_new = sum(state.is_available(p) for p in new)
     room = len(ready_old) + len(broken) + ready_new - at_least
     free = len(state.live) - len(cancel)
     _, surplus_new, drain_new = _resize(new, want)

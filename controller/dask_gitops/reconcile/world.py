@@ -281,6 +281,7 @@ class World:
             pods=pods,
             neighbours=tuple(p for p in everyone if p.group != name or p.meta.owner_uid != uid),
             highest=self._highest_serial(namespace, name, uid, pods),
+            now=self.clock(),
         )
 
     def _highest_serial(

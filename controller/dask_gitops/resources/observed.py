@@ -119,6 +119,8 @@ class Pod:
     started: bool  # a container has started (it may have exited since)
     running: bool  # the main container runs now
     ready: bool
+    ready_since: float | None
+    probed: bool  # a readiness probe says whether the main container works; without one, it only runs
     image: str  # of the main container
     token: str | None  # of the control API (scheduler pods)
     http_port: int  # where the main container serves HTTP
@@ -185,7 +187,9 @@ class Pod:
                 for s in states
             ),
             running="running" in (state.get("state") or {}),
-            ready=conditions.get("Ready", {}).get("status") == "True",
+            ready=(ready := conditions.get("Ready", {})).get("status") == "True",
+            ready_since=parse_time(ready.get("lastTransitionTime")),
+            probed=bool(main.get("readinessProbe")),
             image=main.get("image", ""),
             token=env.get("SCHEDULER_CONTROL_TOKEN"),
             http_port=http_port(main),
