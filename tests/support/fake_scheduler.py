@@ -1,7 +1,7 @@
 """Plays the control API of the schedulers of pretended clusters, for tests of the controller against a real API server.
 
 Pretended pods have loopback addresses, so one server on all of 127/8 is every scheduler; which one it is, it sees from
-the address that was called. Every running worker pod of that cluster is registered with it.
+the address that was called and the token, as addresses are given out again. Every running worker pod of that cluster is registered with it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class FakeSchedulers:
         self.silent = False
         self.load: dict[str, int] = {}  # pod name -> bytes held
         self.refuse: set[str] = set()  # pod names whose keys have no place
-        self.retired: dict[str, set[str]] = defaultdict(set)  # scheduler address -> pod uids
+        self.retired: dict[str, set[str]] = defaultdict(set)  # uid of the scheduler pod -> of worker pods
         self.calls: list[tuple[str, str, dict[str, Any]]] = []
         #: namespace -> which of its calls ("call state", "call retire") is to go wrong
         self.strikes: dict[str, Strike] = {}
@@ -98,22 +98,27 @@ class FakeSchedulers:
         return reset(request)
 
     def _scheduler(self, request: web.Request) -> dict[str, Any]:
-        """The pod that was called."""
+        """The pod that was called: of those that have or had the address, the one whose token was sent."""
         assert request.transport is not None
         address = request.transport.get_extra_info("sockname")[0]
-        for pod in self._pods.all():
-            if pod["status"].get("podIP") == address and _component(pod) == "scheduler":
+        token = request.headers.get("Authorization")
+        there = [
+            pod
+            for pod in self._pods.all()
+            if pod["status"].get("podIP") == address and _component(pod) == "scheduler"
+        ]
+        if not there:
+            raise web.HTTPServiceUnavailable
+        for pod in there:
+            if token == f"Bearer {_token(pod)}":
                 return pod
-        raise web.HTTPServiceUnavailable
+        raise web.HTTPUnauthorized
 
     async def _workers(self, request: web.Request) -> tuple[str, list[dict[str, Any]]]:
         if self.silent:
             raise web.HTTPServiceUnavailable
         scheduler = self._scheduler(request)
-        address, pods = scheduler["status"]["podIP"], self._pods.all()
-        env = {e["name"]: e.get("value") for e in scheduler["spec"]["containers"][0]["env"]}
-        if request.headers.get("Authorization") != f"Bearer {env['SCHEDULER_CONTROL_TOKEN']}":
-            raise web.HTTPUnauthorized
+        uid, pods = scheduler["metadata"]["uid"], self._pods.all()
         mine = [
             p
             for p in pods
@@ -121,9 +126,9 @@ class FakeSchedulers:
             and p["metadata"]["namespace"] == scheduler["metadata"]["namespace"]
             and _cluster(p) == _cluster(scheduler)
             and p["status"].get("phase") == "Running"
-            and p["metadata"]["uid"] not in self.retired[address]
+            and p["metadata"]["uid"] not in self.retired[uid]
         ]
-        return address, mine
+        return uid, mine
 
     async def _state(self, request: web.Request) -> web.Response:
         _, pods = await self._workers(request)
@@ -164,10 +169,10 @@ class FakeSchedulers:
         )
 
     async def _post(self, request: web.Request) -> web.Response:
-        address, pods = await self._workers(request)
+        scheduler, pods = await self._workers(request)
         body = await request.json()
         what = request.match_info["what"]
-        self.calls.append((address, what, body))
+        self.calls.append((scheduler, what, body))
         names = {f"Worker-{p['metadata']['uid']}": p["metadata"] for p in pods}
         out = {}
         for one in body["ids"]:
@@ -175,18 +180,23 @@ class FakeSchedulers:
             if what == "undrain":
                 out[one] = {"state": "running" if meta else "gone"}
             elif meta is None:
-                known = one.removeprefix("Worker-") in self.retired[address]
+                known = one.removeprefix("Worker-") in self.retired[scheduler]
                 out[one] = {"state": "retired" if known else "gone", "message": ""}
             elif meta["name"] in self.refuse and not body.get("discard"):
                 out[one] = {"state": "refused", "message": "no worker can take its 3 unique keys"}
             else:
-                self.retired[address].add(meta["uid"])
+                self.retired[scheduler].add(meta["uid"])
                 out[one] = {"state": "retired", "message": ""}
         return web.json_response({"workers": out})
 
 
 def _component(pod: dict[str, Any]) -> str:
     return str(pod["metadata"]["labels"].get("dask.org/component"))
+
+
+def _token(pod: dict[str, Any]) -> str | None:
+    env = {e["name"]: e.get("value") for e in pod["spec"]["containers"][0].get("env") or ()}
+    return env.get("SCHEDULER_CONTROL_TOKEN")
 
 
 def _cluster(pod: dict[str, Any]) -> str:
