@@ -1,6 +1,7 @@
 """What all tiers share: the tools on PATH, counts per tier, and no test that silently did not run.
 
-A tier is a folder of tests/. The last line says how many tests of each ran, and how long all of it took.
+A tier is a folder of tests/. With ``-n 2 --dist loadgroup`` two tiers run side by side, each in a process of its own, as
+most tests of the larger tiers wait. The last line says how many tests of each ran, and how long all of it took.
 """
 
 from __future__ import annotations
@@ -38,6 +39,13 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["PATH"] = found.stdout.strip() + os.pathsep + os.environ["PATH"]
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A tier shares what it runs against, so one process runs all of it."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(_tier(item.nodeid)))
+
+
 def _tier(nodeid: str) -> str:
     return nodeid.split("/")[1] if nodeid.startswith("tests/") else "other"
 
@@ -57,6 +65,8 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """A test that was skipped has not been run: that is a failure."""
+    if hasattr(session.config, "workerinput"):
+        return  # one of several processes: the one that started them counts
     total = sum(_counts.values(), Counter())
     if total["skipped"] and exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
