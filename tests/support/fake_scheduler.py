@@ -38,7 +38,9 @@ class FakeSchedulers:
         self.silent = False
         self.load: dict[str, int] = {}  # pod name -> bytes held
         self.refuse: set[str] = set()  # pod names whose keys have no place
-        self.retired: dict[str, set[str]] = defaultdict(set)  # uid of the scheduler pod -> of worker pods
+        self.retired: dict[str, set[str]] = defaultdict(
+            set
+        )  # uid of the scheduler pod -> of worker pods
         self.calls: list[tuple[str, str, dict[str, Any]]] = []
         #: namespace -> which of its calls ("call state", "call retire") is to go wrong
         self.strikes: dict[str, Strike] = {}

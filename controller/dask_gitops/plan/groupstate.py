@@ -10,7 +10,6 @@ from dask_gitops.plan.rollout import image_to_hold, is_of, is_restarted
 from dask_gitops.resources import labels, pods
 from dask_gitops.resources.observed import CustomResource, Pod
 
-
 SETTLED_S = 10  # so long must a worker run that nothing probes, before it counts as one that works
 
 

@@ -113,7 +113,9 @@ def group_status(
         elif is_up(state) or was_ready(state):
             found = words.ready("WorkersReady", f"{count}; {problem.message}" if problem else count)
         else:
-            found = unready(count + settling(state), problem, now, deadline=_deadline(state.cluster))
+            found = unready(
+                count + settling(state), problem, now, deadline=_deadline(state.cluster)
+            )
             left = problem.since + _deadline(state.cluster) - now if problem else 0.0
             if left >= 0 and problem and not problem.refused:
                 soon.append(left + 1)

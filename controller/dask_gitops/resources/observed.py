@@ -120,7 +120,9 @@ class Pod:
     running: bool  # the main container runs now
     ready: bool
     ready_since: float | None
-    probed: bool  # a readiness probe says whether the main container works; without one, it only runs
+    probed: (
+        bool  # a readiness probe says whether the main container works; without one, it only runs
+    )
     image: str  # of the main container
     token: str | None  # of the control API (scheduler pods)
     http_port: int  # where the main container serves HTTP
