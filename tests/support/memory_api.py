@@ -312,6 +312,7 @@ class MemoryClient:
         name: str,
         *,
         uid: str,
+        resource_version: str | None = None,
         grace_period_s: int | None = None,
         propagation: str | None = None,
     ) -> JSON | None:
@@ -327,6 +328,14 @@ class MemoryClient:
                     "Conflict",
                     f"Precondition failed: UID in precondition: {uid}, "
                     f"UID in object meta: {obj['metadata']['uid']}",
+                )
+            version = obj["metadata"]["resourceVersion"]
+            if resource_version not in (None, version):
+                raise ApiError(
+                    409,
+                    "Conflict",
+                    f"Precondition failed: ResourceVersion in precondition: {resource_version}, "
+                    f"ResourceVersion in object meta: {version}",
                 )
             return self.server._delete(res, obj, grace_period_s, propagation)
 

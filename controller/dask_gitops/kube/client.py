@@ -113,6 +113,7 @@ class Api(Protocol):
         name: str,
         *,
         uid: str,
+        resource_version: str | None = None,
         grace_period_s: int | None = None,
         propagation: str | None = None,
     ) -> JSON | None: ...
@@ -408,18 +409,22 @@ class KubeClient:
         name: str,
         *,
         uid: str,
+        resource_version: str | None = None,
         grace_period_s: int | None = None,
         propagation: str | None = None,
     ) -> JSON | None:
-        """Delete the object with this uid and no other.
+        """Delete the object with this uid and no other; with ``resource_version``, only as it was then.
 
         Returns the object while it is still terminating (or as it was at its end), None when the
         object with this uid no longer exists, be the name unused or taken by a successor.
         """
+        preconditions = {"uid": uid}
+        if resource_version is not None:
+            preconditions["resourceVersion"] = resource_version
         options: JSON = {
             "apiVersion": "v1",
             "kind": "DeleteOptions",
-            "preconditions": {"uid": uid},
+            "preconditions": preconditions,
         }
         if grace_period_s is not None:
             options["gracePeriodSeconds"] = grace_period_s

@@ -21,11 +21,15 @@ class Create:
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """Delete exactly this object (by uid); ``force`` leaves no grace, for pods on nodes that are lost."""
+    """Delete exactly this object (by uid); ``force`` leaves no grace, for pods on nodes that are lost.
+
+    ``exact``: only as long as nobody changed it meanwhile.
+    """
 
     kind: Kind
     meta: Meta
     force: bool = False
+    exact: bool = False
 
 
 @dataclass(frozen=True, slots=True)

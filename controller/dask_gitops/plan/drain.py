@@ -55,7 +55,8 @@ def match(
 
 
 def cancel(flow: Turnover, draft: Draft) -> None:
-    draft.add(*(Delete("Pod", pod.meta) for pod in flow.cancel))
+    # One that has started without our knowledge may hold results.
+    draft.add(*(Delete("Pod", pod.meta, exact=True) for pod in flow.cancel))
     if flow.cancel:
         which = words.workers(len(flow.cancel))
         draft.add(

@@ -507,13 +507,19 @@ class World:
 
     async def _delete(self, action: Delete) -> None:
         meta, store = action.meta, self.stores.of(action.kind)
-        answer = await self.api.delete(
-            RESOURCES[action.kind],
-            meta.namespace,
-            meta.name,
-            uid=meta.uid,
-            grace_period_s=0 if action.force else None,
-        )
+        try:
+            answer = await self.api.delete(
+                RESOURCES[action.kind],
+                meta.namespace,
+                meta.name,
+                uid=meta.uid,
+                resource_version=meta.version if action.exact else None,
+                grace_period_s=0 if action.force else None,
+            )
+        except ApiError as error:
+            if error.is_conflict:
+                await self._refresh(action.kind, meta.namespace, meta.name, meta.uid)
+            raise
         rest = {} if answer is None else answer["metadata"]
         if answer is None or not (rest.get("deletionGracePeriodSeconds") or rest.get("finalizers")):
             store.forget(meta.namespace, meta.name, meta.uid)

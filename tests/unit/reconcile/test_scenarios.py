@@ -115,6 +115,25 @@ async def test_scale_down_moves_all_keys(h: Harness) -> None:
 
 
 @scenario
+async def test_a_worker_that_started_unseen_is_not_cancelled(h: Harness) -> None:
+    h.kubelet.room = 1  # for the scheduler
+    await up(h)
+    assert len(h.workers()) == 3
+    h.api.hold_events(PODS)
+    h.kubelet.room = None
+    await h.pass_time(20)
+    keys = h.schedulers.scatter()
+    assert len(keys) == 6
+    h.edit(DASKCLUSTERS, "demo", {"worker": {"replicas": 1}})
+    await h.pass_time(60)
+    h.api.release_events()
+    await h.settle()
+    assert len(h.workers()) == 1
+    assert h.schedulers.all_keys() == keys
+    assert "cancelled" not in " ".join(h.events())
+
+
+@scenario
 async def test_a_name_is_never_used_again(h: Harness) -> None:
     await up(h)
     names = set(h.workers())
