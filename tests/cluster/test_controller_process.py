@@ -354,7 +354,9 @@ def test_an_api_server_that_is_killed_and_started_again(tmp_path: Path, root: Pa
         )
         eventually("it is back", lambda: "ok" in here("get", "--raw", "/readyz"), timeout=90)
         here.apply(cluster("after", replicas=2))
-        here("wait", "daskcluster/after", "--for=condition=Ready", f"--timeout={MINUTE}s")
+        eventually("it acts", lambda: here.exists("pod", "after-scheduler"), timeout=MINUTE)
+        # The pretended nodes take a while of their own to find the server again.
+        here("wait", "daskcluster/after", "--for=condition=Ready", "--timeout=180s")
         assert pid(process) == number
         assert len(live_workers(here)) == 4
     finally:

@@ -3,7 +3,7 @@
 from .client import JSON, Api, Created, KubeClient, Page
 from .credentials import Credentials, CredentialsError, from_kubeconfig, in_cluster, load
 from .errors import ApiError, ApiUnreachable, KubeError, NotLeader
-from .informer import Informer, Key, Meta, key_of
+from .informer import Informer, Key, key_of
 from .lease import LeaseElector
 from .resource import (
     DASKAUTOSCALERS,
@@ -43,7 +43,6 @@ __all__ = [
     "KubeClient",
     "KubeError",
     "LeaseElector",
-    "Meta",
     "NotLeader",
     "Page",
     "Resource",

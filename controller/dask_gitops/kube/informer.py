@@ -13,7 +13,7 @@ import random
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from contextlib import aclosing
 from sys import intern
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, TypeVar
 
 from .client import JSON, Api
 from .errors import ApiError, ApiUnreachable, KubeError
@@ -29,13 +29,6 @@ TOMBSTONES = 20_000
 TOMBSTONE_S = 600.0
 BEHIND = 5  # so many lists in a row (some ten seconds) that are older than what we saw: history did go back
 _NEVER = float("inf")
-
-
-class Meta(NamedTuple):
-    """Identity and age of a cached object, as preconditions need them."""
-
-    uid: str
-    resource_version: str
 
 
 class _Entry(Generic[T]):
@@ -125,11 +118,6 @@ class Informer(Generic[T]):
         """The object of that name, or None."""
         entry = self._entries.get((namespace, name))
         return None if entry is None else entry.value
-
-    def meta(self, namespace: str, name: str) -> Meta | None:
-        """uid and resourceVersion of the cached object, or None."""
-        entry = self._entries.get((namespace, name))
-        return None if entry is None else Meta(entry.uid, str(entry.version))
 
     def all(self) -> list[T]:
         """All objects, in order of first sight."""
@@ -344,8 +332,7 @@ class Informer(Generic[T]):
             return True
         old, entry.value, entry.version = entry.value, value, version
         if old == value:
-            entry.value = old  # the same, and already in memory
-            return True
+            return True  # nothing that matters to us
         for name, indexer in self._indexers.items():
             before, after = set(indexer(old)), set(indexer(value))
             if before != after:

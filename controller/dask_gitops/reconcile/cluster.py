@@ -29,6 +29,10 @@ async def reconcile_cluster(world: World, key: Key) -> None:
         reserved=settings.reserved,
     )
     done = await world.carry_out(steps.actions, cluster)
+    now = world.stores.clusters.get(key.namespace, key.name)
+    if now is None or now.meta.uid != cluster.meta.uid:
+        return  # its end is news
+    cluster = now  # what the API server said meanwhile
     state = world.cluster_state(cluster)
     latch = plan.latch(state)
     if latch is not None:

@@ -30,7 +30,7 @@ from dask_gitops.plan.actions import Action, Create, Delete, Emit, Patch, Retire
 from dask_gitops.plan.cluster import ClusterState, Load
 from dask_gitops.plan.groupstate import GroupState, Worker
 from dask_gitops.resources import labels, names
-from dask_gitops.resources.observed import CustomResource, Pod, Problem, Service
+from dask_gitops.resources.observed import CustomResource, Meta, Pod, Problem, Service
 from dask_gitops.resources.pods import ControlApi
 from dask_gitops.resources.revision import merge_patch
 from dask_gitops.scheduler.client import Outcome, SchedulerUnavailable, State, base_url
@@ -83,11 +83,6 @@ class Store(Generic[T]):
     def by_index(self, index: str, namespace: str, *value: str) -> list[T]:
         informer = self._of(namespace)
         return informer.by_index(index, (namespace, *value)) if informer else []
-
-    def resource_version(self, namespace: str, name: str) -> str | None:
-        informer = self._of(namespace)
-        meta = informer.meta(namespace, name) if informer else None
-        return meta.resource_version if meta else None
 
     def observe(self, raw: JSON) -> None:
         informer = self._of(raw["metadata"].get("namespace", ""))
@@ -352,8 +347,7 @@ class World:
         """
         self._forget_the_gone()
         out = Outcomes()
-        creates = [a for a in actions if isinstance(a, Create)]
-        if creates and not await self._still_wanted(subject, creates[0]):
+        if any(map(_needs_news, actions)) and not await self._still_wanted(subject, actions):
             return out  # the next round begins from what was learnt
         for _, group in itertools.groupby(actions, type):
             some = list(group)
@@ -402,19 +396,22 @@ class World:
                 except SchedulerUnavailable as error:
                     out.held.append(f"the scheduler {error.reason}")
 
-    async def _still_wanted(self, subject: CustomResource, create: Create) -> bool:
-        """Ask the API server itself: a watch may be late, and nothing is made for what is being deleted."""
-        owner = create.manifests[0]["metadata"]["ownerReferences"][0]
-        wanted = {(subject.kind, subject.meta.name): subject.meta.uid}
-        wanted[owner["kind"], owner["name"]] = owner["uid"]
+    async def _still_wanted(self, subject: CustomResource, actions: Sequence[Action]) -> bool:
+        """Ask the API server itself: a watch may be late, and what is being deleted or was changed is another plan."""
+        namespace = subject.meta.namespace
+        wanted = {(subject.kind, subject.meta.name): subject.meta}
+        cluster = self.stores.clusters.get(namespace, str(subject.spec.get("cluster", "")))
+        if subject.kind == "DaskWorkerGroup" and cluster is not None:
+            wanted[cluster.kind, cluster.meta.name] = cluster.meta
 
-        async def is_there(kind: str, name: str, uid: str) -> bool:
-            namespace = subject.meta.namespace
-            await self._refresh(kind, namespace, name, uid)
+        async def is_so(kind: str, name: str, seen: Meta) -> bool:
+            await self._refresh(kind, namespace, name, seen.uid)
             found = self.stores.of(kind).get(namespace, name)
-            return found is not None and found.meta.uid == uid and found.meta.deleting is None
+            if found is None or found.meta.deleting is not None:
+                return False
+            return (found.meta.uid, found.meta.generation) == (seen.uid, seen.generation)
 
-        return all(await _all(is_there(*thing, uid) for thing, uid in wanted.items()))
+        return all(await _all(is_so(*thing, seen) for thing, seen in wanted.items()))
 
     async def _create(self, action: Create) -> None:
         """Slow start: 1, 2, 4 ... at once, so that a quota's refusal costs a few requests only."""
@@ -660,10 +657,7 @@ class World:
             return
         self._written = {**written, key: now}
         body = {
-            "metadata": {
-                "uid": meta.uid,
-                "resourceVersion": store.resource_version(meta.namespace, meta.name),
-            },
+            "metadata": {"uid": meta.uid, "resourceVersion": meta.version},
             "status": patch,
         }
         try:
@@ -680,6 +674,14 @@ class World:
                 return
             raise
         store.observe(answer)
+
+
+def _needs_news(action: Action) -> bool:
+    """Does this begin something that is not undone by the next look? Then an old plan is not good enough."""
+    if isinstance(action, Patch):
+        notes = (action.body.get("metadata") or {}).get("annotations") or {}
+        return bool(notes.get(labels.RETIRING))
+    return isinstance(action, Create) or (isinstance(action, Delete) and action.exact)
 
 
 async def _all(work: Iterable[Awaitable[T]]) -> list[T]:

@@ -134,6 +134,56 @@ async def test_a_worker_that_started_unseen_is_not_cancelled(h: Harness) -> None
 
 
 @scenario
+async def test_nothing_is_made_for_a_number_that_was_changed_unseen(h: Harness) -> None:
+    await up(h)
+    h.api.hold_events(DASKWORKERGROUPS, DASKCLUSTERS)
+    h.edit(DASKWORKERGROUPS, GROUP, {"worker": {"replicas": 1}})
+    h.delete_pod(h.workers()[0])
+    await h.pass_time(30)
+    h.api.release_events()
+    await h.settle()
+    assert len(h.workers()) == 1
+    assert len(h.created(PODS)) == 4
+
+
+@scenario
+async def test_nobody_leaves_for_a_number_that_was_changed_unseen(h: Harness) -> None:
+    await up(h, 1)
+    h.edit(DASKWORKERGROUPS, GROUP, {"worker": {"replicas": 2}})
+    await h.settle()
+    h.kill()
+    before = h.api.snapshot()
+    h.edit(DASKWORKERGROUPS, GROUP, {"worker": {"replicas": 3}})
+    h.start()
+    await h.settle()
+    workers = set(h.workers())
+    assert len(workers) == 3
+    h.kill()
+    h.api.stale_lists(before)
+    h.api.hold_events(DASKWORKERGROUPS)
+    h.start()
+    await h.pass_time(60)
+    h.api.release_events()
+    await h.settle()
+    assert set(h.workers()) == workers
+
+
+@scenario
+async def test_a_status_is_written_only_over_the_one_that_was_judged(h: Harness) -> None:
+    await up(h)
+    judged = h.world.stores.clusters.get(NS, "demo")
+    assert judged is not None
+    theirs = {"phase": "Running", "schedulerAddress": "theirs"}
+    h.api.edit(DASKCLUSTERS, NS, "demo", {"status": theirs})
+    await h.pass_time(0.1)
+    await h.world.write_status(judged, {**judged.status, "phase": "Error"})
+    assert h.find(DASKCLUSTERS, "demo")["status"]["schedulerAddress"] == "theirs"
+    assert h.find(DASKCLUSTERS, "demo")["status"]["phase"] == "Running"
+    await h.settle()
+    assert h.find(DASKCLUSTERS, "demo")["status"]["schedulerAddress"] != "theirs"
+
+
+@scenario
 async def test_a_name_is_never_used_again(h: Harness) -> None:
     await up(h)
     names = set(h.workers())
