@@ -18,6 +18,7 @@ REPLICAS_OVERRIDDEN = "ReplicasOverridden"
 UPDATE_PENDING = "UpdatePending"
 ORPHANED_PODS = "OrphanedPods"
 NOT_SUPPORTED = "NotSupportedYet"
+SUSPENDED, IDLE = "Suspended", "Idle"
 
 _MESSAGE_LIMIT = 1024  # characters; whole API errors do not belong into `kubectl get`
 

@@ -39,6 +39,7 @@ def spread(group: str, resources: str, verbs: str) -> set[tuple[str, str, str]]:
 WANTED = (
     spread(GROUP, "daskclusters daskworkergroups daskautoscalers daskjobs", "get list watch")
     | spread(GROUP, "daskclusters daskautoscalers daskjobs", "patch")
+    | spread(GROUP, "daskclusters", "delete")
     | spread(GROUP, "daskworkergroups", "create patch delete")
     | spread(GROUP, "daskworkergroups/scale", "patch")
     | spread(

@@ -36,6 +36,7 @@ from dask_gitops.metrics import Metrics
 from dask_gitops.reconcile.wiring import build_stores, reconcile
 from dask_gitops.reconcile.world import Key, World
 from dask_gitops.resources import labels
+from dask_gitops.resources.observed import parse_time
 from dask_gitops.resources.pods import ControlApi
 from dask_gitops.scheduler.client import Outcome, SchedulerUnavailable, State, WorkerRow
 from dask_gitops.settings import Settings
@@ -60,6 +61,8 @@ class FakeSchedulers:
     :ivar running: worker ids on which a task runs that does not end.
     :ivar lost: keys of workers whose pods went without being retired.
     :ivar silent: why no scheduler answers, if so.
+    :ivar waiting: tasks without a worker.
+    :ivar active: when something ran last (seconds since the epoch); a scheduler's start counts as that, too.
     """
 
     def __init__(self, api: MemoryApi, kubelet: Kubelet | None = None) -> None:
@@ -72,6 +75,8 @@ class FakeSchedulers:
         self.lost: set[str] = set()
         self.discarded: set[str] = set()
         self.silent: str | None = None
+        self.waiting = 0
+        self.active = 0.0
         self.calls: list[tuple[str, tuple[str, ...]]] = []
         #: Asked with "call", its number from 1 on and "before" or "after" its effect; what it raises, the caller gets.
         self.strike: Callable[[str, int, str], Awaitable[None]] = _nothing
@@ -106,10 +111,11 @@ class FakeSchedulers:
 
     async def _call(self, what: str, ids: Iterable[str] = ()) -> dict[str, JSON]:
         self.calls.append((what, tuple(ids)))
+        number = len(self.calls)
         await asyncio.sleep(0)
         if self.silent is not None:
             raise SchedulerUnavailable(self.silent)
-        await self.strike("call", len(self.calls), "before")
+        await self.strike("call", number, "before")
         return self.workers()
 
     async def _answered(self, call: int) -> None:
@@ -117,8 +123,9 @@ class FakeSchedulers:
         await self.strike("call", call, "after")
 
     async def state(self, base_url: str, token: str) -> State:
+        call = len(self.calls) + 1
         pods = await self._call("state")
-        await self._answered(len(self.calls))
+        await self._answered(call)
         rows = tuple(
             WorkerRow(
                 id=worker,
@@ -143,8 +150,25 @@ class FakeSchedulers:
             for worker, pod in pods.items()
         )
         held = sum(len(self.keys.get(worker, ())) for worker in pods)
-        tasks = {"memory": held, "processing": len(self.running & pods.keys())}
-        return State("scheduler", "2026.8.0", 0.0, None, 0, tasks, rows)
+        busy = len(self.running & pods.keys())
+        tasks = {"memory": held, "processing": busy, "no-worker": self.waiting}
+        now = self.api.now().timestamp()
+        if busy or self.waiting:
+            self.active = now
+        idle_since = None if busy or self.waiting else max(self.active, self._started(base_url))
+        return State("scheduler", "2026.8.0", now, idle_since, 0, tasks, rows)
+
+    def _started(self, base_url: str) -> float:
+        """When the container of the scheduler at this address was started."""
+        (pod,) = (
+            p
+            for p in self.api._objects(PODS, None)
+            if p["status"].get("podIP") and f"//{p['status']['podIP']}:" in base_url
+        )
+        (status,) = pod["status"]["containerStatuses"]
+        started = parse_time(status["state"]["running"]["startedAt"])
+        assert started is not None
+        return started
 
     async def retire(
         self,
@@ -156,8 +180,8 @@ class FakeSchedulers:
         discard: bool = False,
     ) -> dict[str, Outcome]:
         ids = list(ids)
+        call = len(self.calls) + 1
         pods = await self._call("retire", ids)
-        call = len(self.calls)
         self.leaving |= set(ids) & pods.keys()
         out = {}
         for worker in ids:
@@ -187,9 +211,10 @@ class FakeSchedulers:
 
     async def undrain(self, base_url: str, token: str, ids: Iterable[str]) -> dict[str, str]:
         ids = list(ids)
+        call = len(self.calls) + 1
         pods = await self._call("undrain", ids)
         self.leaving -= set(ids)
-        await self._answered(len(self.calls))
+        await self._answered(call)
         return {i: "running" if i in pods else "gone" for i in ids}
 
 

@@ -46,7 +46,7 @@ OTHERS = {
     "SpecWarning", "ScaleDownHeld", "ReplicasOverridden", "UpdatePending", "NotSupportedYet", "Suspended", "Idle",
     "Complete", "Failed", "Contested", "OrphanedPods",
 }  # fmt: skip
-PHASES = ("Created", "Pending", "Running", "Error")
+PHASES = ("Created", "Pending", "Running", "Error", "Suspended")
 MESSAGE_LIMIT = 1024
 _REASON = re.compile(r"[A-Z][A-Za-z0-9]*")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
@@ -75,6 +75,7 @@ class _Pod:
     ready: bool
     live: bool
     changed: float
+    parked: bool = False
 
     @property
     def works(self) -> bool:
@@ -104,6 +105,7 @@ class _Facts:
     missing: list[str]  # what else is not there
     changed: float  # when anything of this changed last
     rolling: bool = False  # there are live pods of an old revision, known to the writer or not
+    rest: str = ""  # the condition that says that there are to be no workers: "Suspended" or "Idle"
 
     @property
     def ready(self) -> int:
@@ -111,6 +113,8 @@ class _Facts:
 
     @property
     def all_there(self) -> bool:
+        if self.rest == "Suspended":
+            return not self.live and (self.scheduler is None or not self.scheduler.live)
         return (
             self.scheduler is not None
             and self.scheduler.works
@@ -223,6 +227,7 @@ class Judge:
             live=status.get("phase") not in ("Succeeded", "Failed")
             and not meta.get("deletionTimestamp"),
             changed=now,
+            parked="dask.org/parked" in (meta.get("annotations") or {}),
         )
         old = known.get(name)
         if old is not None:
@@ -308,11 +313,27 @@ class Judge:
                 "current", found, f"Current with pods of an old revision: {', '.join(facts.old)}"
             )
         scheduler = facts.scheduler
+        certain = self._certain(now, facts.changed)
+        for word in ("Suspended", "Idle"):
+            if certain and word in conditions and word != facts.rest:
+                self._blame("current", found, f"{word}, and it is not")
+        if facts.rest == "Suspended":
+            if certain and not facts.all_there:
+                self._blame("current", found, "Current and to be suspended, and there are pods")
+            elif certain and "Suspended" not in conditions:
+                self._blame("current", found, "Current and suspended, and it does not say so")
+            return
         if scheduler is None or (not scheduler.works and self._certain(now, scheduler.changed)):
             if scheduler is not None or self._certain(now, facts.changed):
                 self._blame("current", found, "Current without a ready scheduler")
             return
         up = self._what_for(found)
+        if facts.rest:  # no workers at rest prove nothing of those that are declared
+            if certain and facts.live and up not in found.ups:
+                self._blame("current", found, f"Current and parked, with {len(facts.live)} workers")
+            elif certain and not facts.live and "Idle" not in conditions:
+                self._blame("current", found, "Current and parked, and it does not say so")
+            return
         if facts.all_there or not self._certain(now, facts.changed):
             found.was_up = None if facts.rolling else up
             found.ups.add(up)
@@ -327,7 +348,8 @@ class Judge:
         """Evictions, lost workers and other numbers of workers do not undo Ready."""
         scheduler = facts.scheduler
         if (
-            found.was_up is not None
+            facts.rest != "Suspended"
+            and found.was_up is not None
             and found.was_up == self._what_for(found)
             and scheduler is not None
             and scheduler.works
@@ -362,7 +384,9 @@ class Judge:
         else:
             pairs = [("workers.ready", (status.get("workers") or {}).get("ready"), facts.ready)]
             phase, scheduler = status.get("phase"), facts.scheduler
-            if phase not in PHASES:
+            if phase == "Suspended" and not facts.all_there and self._certain(now, facts.changed):
+                self._blame("counts", found, "phase is Suspended, and there are pods")
+            elif phase not in PHASES:
                 self._blame("shape", found, f"phase is {phase!r}")
             elif (
                 scheduler is not None
@@ -437,11 +461,16 @@ class Judge:
         facts.fresh = int(not self._certain(now, lost)) * 1_000_000  # who knows how many went
         if facts.scheduler is not None:
             facts.changed = max(facts.changed, facts.scheduler.changed)
+            facts.rest = "Idle" if facts.scheduler.parked else ""
+        if cluster.view.spec.get("suspend"):
+            facts.rest = "Suspended"
         groups = [found] if kind == GROUP else self._groups_of(cluster)
         for group in groups:
             self._add_group(now, facts, cluster, group, strict=kind == GROUP)
         if kind == CLUSTER:
             self._add_cluster(now, facts, cluster, groups)
+        if facts.rest:
+            facts.want = 0
         return facts
 
     def _add_group(

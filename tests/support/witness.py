@@ -177,7 +177,7 @@ def _essence(obj: JSON) -> JSON:
     """What the judge needs of a pod or Service; thousands are kept until the end of the session."""
     meta, status = obj["metadata"], obj.get("status") or {}
     keep = ("name", "namespace", "uid", "labels", "ownerReferences", "deletionTimestamp")
-    notes = ("dask.org/revision", "dask.org/restarted-at")
+    notes = ("dask.org/revision", "dask.org/restarted-at", "dask.org/parked")
     annotations = meta.get("annotations") or {}
     return {
         "metadata": {

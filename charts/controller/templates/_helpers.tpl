@@ -45,6 +45,10 @@ What the controller may do in the namespaces it serves: exactly the calls it mak
 - apiGroups: [kubernetes.dask.org]
   resources: [daskclusters, daskautoscalers, daskjobs]
   verbs: [patch]
+# idleAction: Delete, of clusters that no tool tracks.
+- apiGroups: [kubernetes.dask.org]
+  resources: [daskclusters]
+  verbs: [delete]
 # The groups that a cluster declares itself are the controller's own objects.
 - apiGroups: [kubernetes.dask.org]
   resources: [daskworkergroups]

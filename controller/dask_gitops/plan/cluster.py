@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dask_gitops import status as words
-from dask_gitops.plan import replacement
+from dask_gitops.plan import idle, replacement
 from dask_gitops.plan.actions import Create, Delete, Draft, Emit, Patch, Plan, TryOut
 from dask_gitops.plan.groupstate import GroupState
 from dask_gitops.plan.groupstatus import (
@@ -39,8 +39,6 @@ PREDECESSOR_S = 1  # how often to look whether an older cluster's object of the 
 _REFUSALS = ("Forbidden", "Invalid", "NameTaken", "NamespaceTerminating", "QuotaExceeded")
 NOT_SUPPORTED = (  # fields of the spec that nothing reads yet
     "autoscaler",
-    "idleTimeout",
-    "suspend",
     "tls",
 )
 
@@ -61,6 +59,7 @@ class ClusterState:
     :ivar groups: the groups that name this cluster, the default group among them.
     :ivar orphans: worker pods with the cluster's labels and without any owner.
     :ivar predecessor: the cluster's scheduler pod that was seen last, maybe gone; None: never, by this process.
+    :ivar working: worker pods of this cluster that have neither ended nor been deleted, of any group.
     """
 
     cluster: CustomResource
@@ -69,6 +68,17 @@ class ClusterState:
     groups: tuple[GroupState, ...] = ()
     orphans: tuple[Pod, ...] = ()
     predecessor: Pod | None = None
+    working: int = 0
+
+    @property
+    def suspended(self) -> bool:
+        return idle.is_suspended(self.cluster)
+
+    @property
+    def rested(self) -> bool:
+        """Did the last scheduler go because the cluster was suspended? Then the next one begins anew."""
+        last = self.predecessor
+        return last is not None and labels.SUSPENDED in last.meta.annotations
 
     @property
     def scheduler(self) -> Pod | None:
@@ -90,6 +100,7 @@ def needs_load(state: ClusterState) -> bool:
     return (
         scheduler is not None
         and scheduler.running
+        and not state.suspended
         and when(state.cluster) == "WhenIdle"
         and not scheduler_is_current(scheduler, state.cluster)
     )
@@ -101,6 +112,7 @@ def plan_cluster(
     *,
     load: Load | None = None,
     silence: str = "",
+    look: idle.Look | None = None,
     default_image: str,
     control: ControlApi,
     token: str,
@@ -110,6 +122,7 @@ def plan_cluster(
 
     :param load: what the scheduler says it has to do; None if it was not asked or does not answer.
     :param silence: why it does not answer, in words.
+    :param look: what it says of being idle, if it was asked for that.
     :param token: a new secret, used if a scheduler pod is created.
     """
     draft, cluster = Draft(), state.cluster
@@ -121,9 +134,13 @@ def plan_cluster(
             cluster, default_image=default_image, control=control, token=token, reserved=reserved
         )
 
+    scheduler = state.scheduler
+    if scheduler is not None and idle.plan_idle(cluster, scheduler, look, now, draft):
+        return draft.done()
     _scheduler(state, now, draft, manifest)
     if state.service is None:
-        draft.add(Create("Service", (services.scheduler_service(cluster, reserved=reserved),)))
+        if not state.suspended:
+            draft.add(Create("Service", (services.scheduler_service(cluster, reserved=reserved),)))
     elif not state.owns(state.service):
         draft.look_again(PREDECESSOR_S)
     elif state.service.meta.deleting is None:
@@ -131,9 +148,24 @@ def plan_cluster(
         if patch:
             draft.add(Patch("Service", state.service.meta, patch))
     _groups(state, draft, reserved)
-    if state.scheduler is not None:
-        _keep_current(state, state.scheduler, now, draft, load, silence, manifest, reserved)
+    if scheduler is None:
+        return draft.done()
+    if state.suspended:
+        if not state.working:
+            text = f"no worker is left; {scheduler.meta.name} goes until spec.suspend is false"
+            draft.add(_mark_suspended(scheduler, "true"))
+            draft.add(Delete("Pod", scheduler.meta), Emit("Suspended", text))
+    else:
+        if state.rested:  # resumed before it went
+            draft.add(_mark_suspended(scheduler, None))
+        any_ready = any(p.ready for g in state.groups for p in g.live)
+        idle.plan_woken(scheduler, any_ready, now, draft)
+        _keep_current(state, scheduler, now, draft, load, silence, manifest, reserved)
     return draft.done()
+
+
+def _mark_suspended(scheduler: Pod, word: str | None) -> Patch:
+    return Patch("Pod", scheduler.meta, {"metadata": {"annotations": {labels.SUSPENDED: word}}})
 
 
 def _scheduler(state: ClusterState, now: float, draft: Draft, manifest: Callable[[], JSON]) -> None:
@@ -163,11 +195,12 @@ def _scheduler(state: ClusterState, now: float, draft: Draft, manifest: Callable
                 draft.add(Delete("Pod", pod.meta))
         elif not state.owns(pod):
             draft.look_again(PREDECESSOR_S)
-    if not state.schedulers:
-        last, made = state.predecessor, manifest()
+    if not state.schedulers and not state.suspended:
+        last, made = None if state.rested else state.predecessor, manifest()
         renewed = last is not None and not scheduler_is_current(last, state.cluster)
-        notes = replacement.scheduler_notes(last, state.cluster, now, renewed=renewed)
-        made["metadata"]["annotations"].update(notes)
+        if not state.rested:
+            notes = replacement.scheduler_notes(last, state.cluster, now, renewed=renewed)
+            made["metadata"]["annotations"].update(notes | idle.carried(last))
         draft.add(Create("Pod", (made,)))
         # When it is replaced in due time, the Event about that has told all.
         if not (renewed and when(state.cluster) != "OnDelete"):
@@ -263,7 +296,8 @@ def _groups(state: ClusterState, draft: Draft, reserved: tuple[str, ...]) -> Non
         if name in ending:
             draft.look_again(PREDECESSOR_S)
         elif group is None:
-            draft.add(Create("DaskWorkerGroup", (want,)))
+            if not state.suspended:
+                draft.add(Create("DaskWorkerGroup", (want,)))
         elif group.meta.owner_uid == cluster.meta.uid and group.meta.deleting is None:
             body = groups.group_patch(want, group)
             if body:
@@ -341,7 +375,8 @@ def latch(state: ClusterState) -> Patch | None:
     }
     for group in state.groups:
         annotations |= group_latch(group)
-    if is_complete(state) and not was_ready(state):
+    rests = idle.rest(state.cluster, state.scheduler)
+    if is_complete(state) and not rests and not was_ready(state):
         annotations[labels.WAS_READY] = ready_revision(state.cluster)
     if not annotations:
         return None
@@ -395,11 +430,13 @@ def cluster_status(
     *,
     problems: Sequence[Problem] = (),
     waits: str | None = None,
+    look: idle.Look | None = None,
 ) -> tuple[JSON, float | None]:
     """Status of a cluster, and when it will change by itself (seconds), if it will.
 
     :param problems: what the API server refused in this round.
     :param waits: why a changed scheduler is not replaced yet.
+    :param look: what the scheduler said last of being idle, if it was asked.
     """
     cluster, scheduler = state.cluster, state.scheduler
     deadline = cluster.spec.get("progressDeadlineSeconds")
@@ -416,7 +453,10 @@ def cluster_status(
         [scheduler] if scheduler else [p for p in state.schedulers if p.finished], problems
     )
     problem = scheduler_problem
-    if scheduler is None:
+    if state.suspended:
+        phase, found = _suspended(state)
+        problem, current = None, True
+    elif scheduler is None:
         phase, found = (
             "Created",
             unready("the scheduler is being created", problem, now, deadline=deadline),
@@ -433,9 +473,14 @@ def cluster_status(
         refused = None if current else next((p for p in problems if p.refused), None)
         if refused is not None:  # the running scheduler goes on
             found = unready(f"scheduler ready, {count}", refused, now, deadline=deadline)
+        elif idle.rest(cluster, scheduler):
+            parked = idle.parked_words(cluster, scheduler, look)
+            found, problem = [*words.ready(parked.reason, parked.message), parked], None
         elif is_complete(state) or was_ready(state):
             text = f"scheduler ready, {count}"
-            found = words.ready("ClusterReady", f"{text}; {problem.message}" if problem else text)
+            text += f"; {problem.message}" if problem else ""
+            text += idle.waking_words(scheduler) + idle.silence_words(cluster, scheduler, look)
+            found = words.ready("ClusterReady", text)
             problem = None
         else:
             text = f"scheduler ready, {count}{settling(*state.groups)}"
@@ -484,9 +529,25 @@ def cluster_status(
     return out, min(soon, default=None)
 
 
+def _suspended(state: ClusterState) -> tuple[str, list[words.Condition]]:
+    """Phase and conditions of a cluster that is to have no pods."""
+    scheduler, going = state.scheduler, state.working
+    if going or any(state.owns(p) for p in state.schedulers):
+        text = f"spec.suspend is true; {words.workers(going)} on the way out, then the scheduler"
+        if not going:
+            text = "spec.suspend is true; the scheduler is on the way out"
+        phase = "Running" if scheduler is not None and scheduler.ready else "Pending"
+        return phase, words.reconciling("Suspending", text)
+    text = "no Pods run: spec.suspend is true"
+    rests = words.Condition(words.SUSPENDED, True, "Suspended", text)
+    return "Suspended", [*words.ready("Suspended", text), rests]
+
+
 def scheduler_restarts(state: ClusterState) -> JSON:
     """How often the scheduler was restarted, and why last; ``{}`` while there never was one."""
     pod = state.scheduler or state.predecessor
+    if state.scheduler is None and (state.suspended or state.rested):
+        return {}
     if pod is None and not state.cluster.status.get("scheduler"):
         return {}
     count, why = replacement.restarts(pod) if pod else replacement.reported(state.cluster)

@@ -77,7 +77,7 @@ def choose(
     """Workers are marked to leave, idle and light ones first."""
     if flow.rolling and state.want and not (state.scheduler and state.scheduler.ready):
         return  # it is starting, and its workers with it
-    if workers is None and state.want > 0 and not _may_go_unasked(state):
+    if workers is None and not state.may_discard and not _may_go_unasked(state):
         which = "workers of an earlier spec" if flow.rolling else words.workers(flow.leave)
         draft.held = f"{which} should go, but the scheduler {silence or 'is not running'}"
         draft.look_again(RETRY_HELD_S)
@@ -110,7 +110,12 @@ def choose(
 
 def _may_go_unasked(state: GroupState) -> bool:
     """Does the user want workers to go, by their own hand-over, although the scheduler cannot be asked?"""
-    return state.cluster is not None and state.cluster.spec.get("whenUnreachable") == "Drain"
+    parked = state.rest == "parked"  # they go because the scheduler said so
+    return (
+        not parked
+        and state.cluster is not None
+        and state.cluster.spec.get("whenUnreachable") == "Drain"
+    )
 
 
 def retire(
@@ -122,7 +127,7 @@ def retire(
     stay: set[str],
 ) -> None:
     """Carry on with the marked pods, all but those that stay after all (uids)."""
-    timeout, to_zero = state.drain_timeout, state.want == 0
+    timeout, to_zero = state.drain_timeout, state.may_discard
     since = {p.meta.uid: now - (p.retiring or now) for p in state.leaving}
     if workers is None:
         if _may_go_unasked(state) and not to_zero:

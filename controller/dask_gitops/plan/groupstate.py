@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 
+from dask_gitops.plan import idle
 from dask_gitops.plan.rollout import image_to_hold, is_of, is_restarted
 from dask_gitops.resources import labels, pods
 from dask_gitops.resources.observed import CustomResource, Pod
@@ -68,9 +69,25 @@ class GroupState:
         return replicas
 
     @property
-    def want(self) -> int:
-        """How many workers there should be. A number that nobody gives any more is held."""
+    def rest(self) -> idle.Rest:
+        """Does the cluster rest? Then there are to be no workers, whatever the group says."""
+        return idle.rest(self.cluster, self.scheduler) if self.cluster is not None else ""
+
+    @property
+    def target(self) -> int:
+        """How many workers there are to be at work. A number that nobody gives any more is held."""
         return self.held if self.declared is None else self.declared
+
+    @property
+    def want(self) -> int:
+        """How many workers there should be now."""
+        return 0 if self.rest else self.target
+
+    @property
+    def may_discard(self) -> bool:
+        """May results go that have no place, when time is up? Only by an explicit zero, which a parked cluster is not."""
+        number = self.declared if self.rest == "parked" else self.target
+        return number == 0 or self.rest == "suspended"
 
     @property
     def held(self) -> int:

@@ -22,7 +22,7 @@ def ready_revision(state: GroupState) -> str | None:
     if state.group is None or state.cluster is None:
         return None
     meaning = revision(state.revision, state.cluster.spec.get("restartedAt"))
-    return f"{meaning}.{state.want}"
+    return f"{meaning}.{state.target}"
 
 
 def was_ready(state: GroupState) -> bool:
@@ -49,7 +49,8 @@ def is_up(state: GroupState) -> bool:
 def latch(state: GroupState) -> dict[str, str]:
     """What to remember on the scheduler pod, so that a later eviction does not clear Ready."""
     revised = ready_revision(state)
-    if revised is None or not is_up(state) or was_ready(state):
+    # No workers at rest prove nothing of those that are declared.
+    if revised is None or state.rest or not is_up(state) or was_ready(state):
         return {}
     return {labels.GROUP_WAS_READY + state.name: revised}
 
@@ -108,7 +109,9 @@ def group_status(
             count += f", {updated} of {state.want} updated"
         elif len(live) > state.want:
             count += f", {len(live) - state.want} on the way out"
-        if scheduler_down:
+        if state.rest == "suspended" or (state.rest and not scheduler_down):
+            found = _at_rest(state, was_ready(state))
+        elif scheduler_down:
             found = words.reconciling("SchedulerNotReady", f"{count}; the scheduler is not ready")
         elif is_up(state) or was_ready(state):
             found = words.ready("WorkersReady", f"{count}; {problem.message}" if problem else count)
@@ -135,6 +138,25 @@ def group_status(
         "updatedReplicas": updated,
         "selector": labels.as_string(labels.group_selector(cluster_name, group.meta.name)),
     }, min(soon, default=None)
+
+
+def _at_rest(state: GroupState, was_up: bool) -> list[words.Condition]:
+    """Conditions of a group whose cluster rests.
+
+    :param was_up: it was up for what is declared: that it is about to be parked changes nothing for anybody.
+    """
+    suspended, going = state.rest == "suspended", len(state.live)
+    kind, reason, why = (
+        (words.SUSPENDED, "Suspended", "spec.suspend of the cluster is true")
+        if suspended
+        else (words.IDLE, "Parked", "the cluster is idle")
+    )
+    count = f"{words.workers(going)} on the way out" if going else "no workers"
+    text = f"{count}, {state.target if state.declared is None else state.declared} declared: {why}"
+    if going and (suspended or not was_up):
+        return words.reconciling("Suspending" if suspended else "Parking", text)
+    rests = [] if going else [words.Condition(kind, True, reason, text)]
+    return [*words.ready(reason, text), *rests]
 
 
 def _deadline(cluster: CustomResource) -> float:

@@ -43,8 +43,9 @@ def plan_group(
     draft = Draft()
     if state.cluster is None:
         return draft.done()  # garbage collection takes the pods of a deleted cluster
-    if state.group is None and groups.declares(state.cluster, state.name):
-        return draft.done()  # somebody deleted it, and it comes back: no worker has to go
+    comes_back = groups.declares(state.cluster, state.name) and state.rest != "suspended"
+    if state.group is None and comes_back:
+        return draft.done()  # somebody deleted it: no worker has to go
     _metadata(state, draft, reserved)
     flow = turnover(state)
     may_grow = _may_grow(state, now, draft) if flow.missing else False
@@ -65,7 +66,7 @@ def plan_group(
             if pod.retiring is None:
                 dead.append(pod)
                 mourned += [] if other else [pod]
-    if state.group is not None and state.declared is None:
+    if state.group is not None and state.declared is None and not state.rest:
         body = {"spec": {"replicas": state.want}}
         draft.add(Patch("DaskWorkerGroup", state.group.meta, body, subresource="scale"))
     missing = flow.missing - fresh

@@ -18,11 +18,13 @@ async def reconcile_cluster(world: World, key: Key) -> None:
     load, silence = None, ""
     if plan.needs_load(world.cluster_state(cluster)):
         load, silence = await world.ask_load(cluster)
+    look = await world.look(cluster)
     steps = plan.plan_cluster(
         world.cluster_state(cluster),
         world.clock(),
         load=load,
         silence=silence,
+        look=look,
         default_image=settings.dask_image,
         control=world.control,
         token=secrets.token_urlsafe(32),
@@ -30,7 +32,7 @@ async def reconcile_cluster(world: World, key: Key) -> None:
     )
     done = await world.carry_out(steps.actions, cluster)
     now = world.stores.clusters.get(key.namespace, key.name)
-    if now is None or now.meta.uid != cluster.meta.uid:
+    if now is None or now.meta.uid != cluster.meta.uid or now.meta.deleting is not None:
         return  # its end is news
     cluster = now  # what the API server said meanwhile
     state = world.cluster_state(cluster)
@@ -39,9 +41,14 @@ async def reconcile_cluster(world: World, key: Key) -> None:
         await world.patch(latch)
         state = world.cluster_state(cluster)
     status, again = plan.cluster_status(
-        state, world.clock(), problems=done.problems, waits=steps.held
+        state,
+        world.clock(),
+        problems=done.problems,
+        waits=steps.held,
+        look=world.last_look(cluster),
     )
     await world.write_status(cluster, status)
-    for seconds in (steps.again, again, retry_after(done.problems)):
+    look_in = world.look_in(cluster, state.scheduler)
+    for seconds in (steps.again, again, look_in, retry_after(done.problems)):
         if seconds is not None:
             world.again(key, seconds)

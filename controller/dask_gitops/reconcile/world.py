@@ -29,6 +29,7 @@ from dask_gitops.metrics import Metrics
 from dask_gitops.plan.actions import Action, Create, Delete, Emit, Patch, Retire, TryOut, Undrain
 from dask_gitops.plan.cluster import ClusterState, Load
 from dask_gitops.plan.groupstate import GroupState, Worker
+from dask_gitops.plan.idle import Look, look_in
 from dask_gitops.resources import labels, names
 from dask_gitops.resources.observed import CustomResource, Meta, Pod, Problem, Service
 from dask_gitops.resources.pods import ControlApi
@@ -200,6 +201,9 @@ class World:
     # (namespace, cluster) -> its scheduler pod as it was seen last: its successor says why it was made.
     _last_scheduler: dict[tuple[str, str], Pod] = field(default_factory=dict)
 
+    # (namespace, cluster) -> what its scheduler said when it was asked last whether it is idle. A report only.
+    _looks: dict[tuple[str, str], Look] = field(default_factory=dict)
+
     # How much may be remembered before that of objects that are gone is dropped.
     _room: int = 20
 
@@ -212,17 +216,15 @@ class World:
         if self.stores.groups.get(namespace, default) is not None:
             declared.add(default)  # also one whose spec names another cluster: it holds the name
         schedulers = self._schedulers(namespace, name)
+        workers = self.stores.pods.by_index("cluster", namespace, name, labels.WORKER)
         return ClusterState(
             cluster=cluster,
             schedulers=schedulers,
             predecessor=self._predecessor(cluster, schedulers),
             service=self.stores.services.get(namespace, names.scheduler_name(name)),
             groups=tuple(self.group_state(namespace, group, name) for group in sorted(declared)),
-            orphans=tuple(
-                p
-                for p in self.stores.pods.by_index("cluster", namespace, name, labels.WORKER)
-                if p.meta.owner_uid is None and not p.gone
-            ),
+            orphans=tuple(p for p in workers if p.meta.owner_uid is None and not p.gone),
+            working=sum(p.meta.owner_uid == cluster.meta.uid and not p.gone for p in workers),
         )
 
     def _schedulers(self, namespace: str, cluster: str) -> tuple[Pod, ...]:
@@ -243,6 +245,7 @@ class World:
     def forget_cluster(self, namespace: str, name: str) -> None:
         """It is gone."""
         self._last_scheduler.pop((namespace, name), None)
+        self._looks.pop((namespace, name), None)
 
     def group_state(
         self, namespace: str, name: str, cluster_name: str, *, neighbours: bool = False
@@ -324,8 +327,31 @@ class World:
             state = await self.schedulers.state(*self._address(scheduler))
         except SchedulerUnavailable as error:
             return None, error.reason
-        tasks = sum(state.tasks.get(word, 0) for word in UNFINISHED)
-        return Load(tasks=tasks, results=state.tasks.get("memory", 0)), ""
+        tasks, results = _load(state)
+        return Load(tasks=tasks, results=results), ""
+
+    async def look(self, cluster: CustomResource) -> Look | None:
+        """Ask the cluster's scheduler whether it is idle, if it is time for that."""
+        scheduler = self.cluster_state(cluster).scheduler
+        if scheduler is None or self.look_in(cluster, scheduler) != 0:
+            return None
+        uid = scheduler.meta.uid
+        try:
+            said = await self.schedulers.state(*self._address(scheduler))
+        except SchedulerUnavailable as error:
+            found = Look(uid, self.clock(), silence=error.reason)
+        else:
+            tasks, results = _load(said)
+            found = Look(uid, self.clock(), said.idle_seconds, tasks, results)
+        self._looks[cluster.meta.namespace, cluster.meta.name] = found
+        return found
+
+    def last_look(self, cluster: CustomResource) -> Look | None:
+        return self._looks.get((cluster.meta.namespace, cluster.meta.name))
+
+    def look_in(self, cluster: CustomResource, scheduler: Pod | None) -> float | None:
+        """Seconds until the scheduler is to be asked whether it is idle; None: never, as things are."""
+        return look_in(cluster, scheduler, self.last_look(cluster), self.clock())
 
     def _address(self, scheduler: Pod) -> tuple[str, str]:
         if not scheduler.ip or not scheduler.running:
@@ -682,6 +708,12 @@ def _needs_news(action: Action) -> bool:
         notes = (action.body.get("metadata") or {}).get("annotations") or {}
         return bool(notes.get(labels.RETIRING))
     return isinstance(action, Create) or (isinstance(action, Delete) and action.exact)
+
+
+def _load(state: State) -> tuple[int, int]:
+    """Tasks to be done, and results in memory."""
+    tasks = sum(state.tasks.get(word, 0) for word in UNFINISHED)
+    return tasks, state.tasks.get("memory", 0)
 
 
 async def _all(work: Iterable[Awaitable[T]]) -> list[T]:

@@ -38,6 +38,11 @@ FAILING_SINCE = "dask.org/failing-since"  # when the first of them was made (RFC
 LAST_DEATH = "dask.org/last-death"  # and why the last one ended
 SCHEDULER_RESTARTS = "dask.org/scheduler-restarts"  # on the scheduler pod: restarts before it,
 LAST_RESTART = "dask.org/last-restart"  # and why it was made anew
+PARKED = "dask.org/parked"  # on the scheduler pod: since when the idle cluster has no workers
+SUSPENDED = (
+    "dask.org/suspended"  # it goes because its cluster was suspended: its successor is no restart
+)
+WOKEN = "dask.org/woken"  # when it was woken last, and after how many seconds a worker was ready
 
 MESH_PROXY = "sidecar.istio.io/inject"  # "false" on pods that say nothing of it: as the existing operator has it
 

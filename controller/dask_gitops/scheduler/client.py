@@ -86,8 +86,9 @@ class State:
     now: float
     """The scheduler's own clock, seconds since the epoch."""
     idle_since: float | None
-    """Since when (same clock) no task waits or runs; None: busy. Idleness is noticed by `state`
-    calls only, so the true moment is this or earlier. Results in memory do not count as work."""
+    """Since when (same clock) no task waits or runs, at the earliest since the scheduler's start;
+    None: busy. It looks every second, so the true moment is up to a second earlier. Results in
+    memory do not count as work."""
     clients: int
     tasks: Mapping[str, int]
     """Number of tasks per state of Dask's (`waiting`, `processing`, `queued`, `memory`, ...)."""

@@ -30,6 +30,7 @@ from distributed.active_memory_manager import (
     ActiveMemoryManagerPolicy,
     Suggestion,
 )
+from tornado.ioloop import PeriodicCallback
 from tornado.web import RequestHandler, stream_request_body
 
 log = logging.getLogger("distributed.scheduler.control")
@@ -125,7 +126,8 @@ class Control:
         self.place = True  # is there a worker that stays?
         self.dying = 0.0  # when the last one said that its process ends
         self.moved = ([], 0.0)  # which workers were emptied last, and when
-        self.activity = (-1, 0.0)  # the scheduler's transition counter, and since when it stands
+        # the scheduler's transition counter, and since when it stands
+        self.activity = scheduler.transition_counter, time.time()
         self.amm = None
         self.policy = MoveKeys()
 
@@ -136,8 +138,7 @@ class Control:
 
     async def state(self):
         s, now = self.s, time.time()
-        if s.transition_counter != self.activity[0]:
-            self.activity = s.transition_counter, now
+        self.note_activity()
         tasks = {}
         for prefix in s.task_prefixes.values():
             for name, n in prefix.states.items():
@@ -161,6 +162,10 @@ class Control:
             "tasks": tasks,
             "workers": [self.row(ws, now, safe.get(ws, (0, 0))) for ws in s.workers.values()],
         }
+
+    def note_activity(self):
+        if self.s.transition_counter != self.activity[0]:
+            self.activity = self.s.transition_counter, time.time()
 
     def row(self, ws, now, safe):
         leaving = self.leaving.get(ws.server_id)
@@ -538,6 +543,10 @@ def dask_setup(scheduler):
         args = {"control": Control(scheduler), "token": token}
         routes = [(r"/control/v1/(state|retire|undrain)", Handler, args)]
         scheduler.http_application.add_handlers(r".*", routes)
+        # Idle time is exact to a second, however seldom somebody asks.
+        often = PeriodicCallback(args["control"].note_activity, 1000)
+        scheduler.periodic_callbacks["control-activity"] = often
+        often.start()
         if HANDOVER:
             scheduler.handlers["control_leave"] = args["control"].leave
             plugin = pickle.dumps(Shipped(), protocol=4)

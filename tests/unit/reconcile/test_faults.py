@@ -33,6 +33,7 @@ JSON = dict[str, Any]
 SEED = 20301
 ONE = os.environ.get("DASK_GITOPS_FAULT")
 PART = 4  # a normal run tries every so-manieth combination, and all kills while workers leave
+LONG_PART = 40  # the same for those that take long
 AWAY_S = 20  # how long nobody looks, or watches tell nothing
 
 # ---- what happens
@@ -82,6 +83,25 @@ def delete(h: Harness, propagation: str = "Background") -> None:
     h.api._delete(DASKCLUSTERS, h.api._must(DASKCLUSTERS, NS, "demo"), None, propagation)
 
 
+def later(seconds: float, do: Callable[[], object]) -> None:
+    asyncio.get_running_loop().call_later(seconds, do)
+
+
+def suspend_and_resume(h: Harness) -> None:
+    h.edit(DASKCLUSTERS, "demo", {"suspend": True})
+    later(45, lambda: h.edit(DASKCLUSTERS, "demo", {"suspend": False}))
+
+
+def park_and_wake(h: Harness) -> None:
+    """It was idle for longer than that already."""
+    h.edit(DASKCLUSTERS, "demo", {"idleTimeout": 60, "idleAction": "Scale"})
+    later(45, lambda: setattr(h.schedulers, "waiting", 12))
+
+
+def delete_idle(h: Harness) -> None:
+    h.edit(DASKCLUSTERS, "demo", {"idleTimeout": 60})
+
+
 #: name -> workers of the default group before, and the change
 SCENARIOS: dict[str, tuple[int, Callable[[Harness], None]]] = {
     "create": (0, create),
@@ -92,9 +112,14 @@ SCENARIOS: dict[str, tuple[int, Callable[[Harness], None]]] = {
     "scale down 6 to 2, busy": (6, scale_down_busy),
     "delete a worker": (3, delete_worker),
     "remove a group": (2, remove_group),
+    "suspend and resume": (2, suspend_and_resume),
+    "park and wake": (2, park_and_wake),
+    "delete when idle": (2, delete_idle),
     "delete": (3, delete),
     "delete in the foreground": (3, functools.partial(delete, propagation="Foreground")),
 }
+
+LONG = ("suspend and resume", "park and wake", "delete when idle")
 
 # ---- what goes wrong
 
@@ -277,18 +302,28 @@ def marked(h: Harness) -> set[str]:
     return {f"{PODS} {r.name}" for r in done if marks(r)}
 
 
-def story(h: Harness) -> JSON:
-    """The world without the words for why the last scheduler ended: one who was away then does not know."""
+def story(h: Harness, *, stale: bool = False) -> JSON:
+    """The world without the words for why the last scheduler ended, which one who was away then does not know, and
+    without how long something took.
+
+    :param stale: he saw one alive that had ended long before, so he does not know that it was no restart either.
+    """
     found = h.picture()
     for thing in found.values():
         (thing["status"].get("scheduler") or {}).pop("lastRestartReason", None)
-        (thing["annotations"] or {}).pop(labels.LAST_RESTART, None)
+        if stale:
+            thing["status"].pop("scheduler", None)
+            (thing["annotations"] or {}).pop(labels.SCHEDULER_RESTARTS, None)
+        for note in (labels.LAST_RESTART, labels.WOKEN):
+            (thing["annotations"] or {}).pop(note, None)
+        for condition in thing["status"].get("conditions") or ():
+            condition["message"] = condition["message"].partition("; woken ")[0]
     return found
 
 
-def difference(h: Harness, quiet: Harness) -> Iterator[str]:
+def difference(h: Harness, quiet: Harness, *, stale: bool = False) -> Iterator[str]:
     """What is not as it is without a fault."""
-    if story(h) != story(quiet):
+    if story(h, stale=stale) != story(quiet, stale=stale):
         yield "another end"
     for verb in ("create", "delete"):
         here, there = took_effect(h, verb), took_effect(quiet, verb)
@@ -318,7 +353,8 @@ def wrong(one: Combination) -> str:
         h = run(one.scenario, lambda h: one.arm(h, one.number))
     except AssertionError as error:
         return f"{one}: {error}"
-    found = list(difference(h, quiet))
+    stale = "suspend" in one.scenario and "list is stale" in one.fault
+    found = list(difference(h, quiet, stale=stale))
     if not h.struck and not any(fault.hits for fault in h.api.faults):
         found.append("the fault never struck")
     return f"{one}: {'; '.join(found)}" if found else ""
@@ -357,9 +393,11 @@ def test_a_fault_changes_nothing_in_the_end(
         assert some, f"there is no combination {ONE!r}, but {everything[0]} and so on"
     else:
         always = [o for o in everything if "scale down" in o.scenario and "killed" in o.fault]
-        rest = [o for o in everything if o not in always]
+        long = [o for o in everything if o.scenario in LONG]
+        rest = [o for o in everything if o not in always and o not in long]
         # Drawn, as faults repeat in a rhythm that any step could fall in with.
-        some = always + random.Random(SEED).sample(rest, len(rest) // PART)
+        draw = random.Random(SEED).sample
+        some = always + draw(rest, len(rest) // PART) + draw(long, len(long) // LONG_PART)
     try_all(some, len(everything), record_property)
 
 

@@ -466,6 +466,24 @@ def test_state(tmp_path):
     asyncio.run(main())
 
 
+def test_idle_since_the_start_or_the_last_work_although_nobody_asked():
+    async def main():
+        before = time.time()
+        async with cluster(1) as c:
+            await asyncio.sleep(2.5)
+            state = await c.api.state()
+            assert before <= state.idle_since <= state.now - 2
+            await c.dask.submit(random_value, 0)
+            end = time.time()
+            await asyncio.sleep(3.5)
+            state = await c.api.state()
+            assert state.idle_since <= end + 2  # it looks every second
+            assert state.idle_since > before + 2
+            assert state.idle_seconds > 1
+
+    asyncio.run(main())
+
+
 def test_no_word_without_the_token():
     async def main():
         async with cluster(1) as c:
