@@ -464,6 +464,8 @@ class Judge:
             facts.rest = "Idle" if facts.scheduler.parked else ""
         if cluster.view.spec.get("suspend"):
             facts.rest = "Suspended"
+            if kind == GROUP:
+                facts.scheduler = None  # its cluster's concern
         groups = [found] if kind == GROUP else self._groups_of(cluster)
         for group in groups:
             self._add_group(now, facts, cluster, group, strict=kind == GROUP)

@@ -29,7 +29,7 @@ from dask_gitops.metrics import Metrics
 from dask_gitops.plan.actions import Action, Create, Delete, Emit, Patch, Retire, TryOut, Undrain
 from dask_gitops.plan.cluster import ClusterState, Load
 from dask_gitops.plan.groupstate import GroupState, Worker
-from dask_gitops.plan.idle import Look, look_in
+from dask_gitops.plan.idle import Look, is_suspended, look_in
 from dask_gitops.resources import labels, names
 from dask_gitops.resources.observed import CustomResource, Meta, Pod, Problem, Service
 from dask_gitops.resources.pods import ControlApi
@@ -236,6 +236,9 @@ class World:
     def _predecessor(self, cluster: CustomResource, schedulers: Sequence[Pod]) -> Pod | None:
         """The scheduler pod of this very cluster that was seen last."""
         key, uid = (cluster.meta.namespace, cluster.meta.name), cluster.meta.uid
+        if is_suspended(cluster):  # the next one begins anew
+            self._last_scheduler.pop(key, None)
+            return None
         for pod in schedulers:
             if pod.meta.owner_uid == uid:
                 self._last_scheduler[key] = pod
