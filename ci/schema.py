@@ -54,8 +54,20 @@ def without_siblings(node: Any) -> Any:
     return node
 
 
+def named(node: Any) -> set[str]:
+    """The definitions that some `$ref` names."""
+    if isinstance(node, dict):
+        here = {node["$ref"].removeprefix("#/definitions/")} if "$ref" in node else set()
+        return here.union(*map(named, node.values()))
+    return set().union(*map(named, node)) if isinstance(node, list) else set()
+
+
 def to_json(schema: Schema) -> str:
-    """The schema as Helm reads it."""
+    """The schema as Helm reads it: definitions that are only there for YAML's anchors are left out."""
+    wanted = named(schema)
+    if "definitions" in schema:
+        kept = {key: value for key, value in schema["definitions"].items() if key in wanted}
+        schema = {**schema, "definitions": kept}
     return json.dumps(without_siblings(schema), indent=2, ensure_ascii=False) + "\n"
 
 
@@ -88,8 +100,9 @@ def to_table(chart: Schema, controller: Schema) -> str:
     """docs/values.md."""
     definitions = chart["definitions"]
     pod = frozenset({"podTemplate.metadata"})
-    top = frozenset({"clusters", "defaults", "controller"})
+    top = frozenset({"clusters", "defaults", "controller", "jobs"})
     cluster = frozenset({"scheduler", "worker", "workerGroups"})
+    job = definitions["job"]["properties"]
     inherited = set(definitions["worker"]["properties"])
     group = {k: v for k, v in definitions["group"]["properties"].items() if k not in inherited}
     return INTRO + "".join(
@@ -114,6 +127,11 @@ def to_table(chart: Schema, controller: Schema) -> str:
                 "A worker group",
                 "Below `clusters.<name>.workerGroups.<key>`, beside the keys of a worker.",
                 rows({"properties": group}, chart, "", frozenset({"image"})),
+            ),
+            section(
+                "A job",
+                "Below `jobs.<name>`. Its `cluster` has the keys of a cluster without `suspend`; the groups there have those of a worker, and `image`.",
+                rows({"properties": job}, chart, "", pod | {"image", "cluster"}),
             ),
             section(
                 "The controller",

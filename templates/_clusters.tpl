@@ -1,109 +1,87 @@
 {{/*
 dask.clusters: puts into .out what the values declare, merged and checked.
   {{- $out := dict }}{{ include "dask.clusters" (dict "root" $ "out" $out) }}
-  $out.clusters: name -> {values, podTemplates: {scheduler, worker}}
-  $out.groups:   name -> {cluster, values, pullPolicy, podTemplates: {worker}}
+  $out.clusters:    name -> {values, podTemplates: {scheduler, worker}}
+  $out.groups:      name -> {cluster, values, pullPolicy, podTemplates: {worker}}
+  $out.autoscalers: name -> {cluster, group (empty for the cluster's own), values, of (whose labels and annotations)}
+  $out.jobs:        name -> {values, cluster: {values, podTemplates, groups: key -> like a group}}
 A cluster is laid over `defaults`, a group over `defaults.worker` and the cluster's labels and annotations. podTemplates are kept apart, lowest first:
 they are laid over the finished Pod one after the other, so that their lists merge by name. Where null took
 podTemplate (or all of scheduler or worker) away, there is none.
 */}}
 {{- define "dask.clusters" -}}
-{{- $clusters := dict -}}
-{{- $groups := dict -}}
+{{- $out := dict "clusters" dict "groups" dict "autoscalers" dict "jobs" dict -}}
 {{- $seen := dict -}}
 {{- $defaults := .root.Values.defaults | default dict -}}
 {{- range $name, $declared := .root.Values.clusters -}}
+  {{- $path := printf "clusters.%s" $name -}}
   {{- $declared = $declared | default dict -}}
-  {{- $values := dict -}}
-  {{- include "dask.merge" (dict "into" $values "from" $defaults) -}}
-  {{- include "dask.merge" (dict "into" $values "from" $declared) -}}
+  {{- $cluster := dict -}}
+  {{- include "dask.cluster" (dict "defaults" $defaults "declared" $declared "out" $cluster) -}}
+  {{- $values := $cluster.values -}}
   {{- if ne (toString (get $values "enabled")) "false" -}}
-    {{- $podTemplates := dict -}}
-    {{- range $part := list "scheduler" "worker" -}}
-      {{- $low := (get $defaults $part | default dict).podTemplate -}}
-      {{- $high := (get $declared $part | default dict).podTemplate -}}
-      {{- $_ := set $podTemplates $part (ternary (list $low $high) list (hasKey (get $values $part | default dict) "podTemplate")) -}}
+    {{- include "dask.checkName" (dict "path" $path "name" $name) -}}
+    {{- include "dask.checkCluster" (dict "path" $path "defaults" $defaults "declared" $declared "values" $values) -}}
+    {{- $_ := set $out.clusters $name $cluster -}}
+    {{- include "dask.claim" (dict "seen" $seen "what" "worker group" "name" (printf "%s-default" $name) "path" $path) -}}
+    {{- with $values.autoscaler -}}
+      {{- include "dask.claim" (dict "seen" $seen "what" "autoscaler" "name" $name "path" (printf "%s.autoscaler" $path)) -}}
+      {{- $_ := set $out.autoscalers $name (dict "cluster" $name "group" "" "values" . "of" $values) -}}
     {{- end -}}
-    {{- $_ := set $clusters $name (dict "values" $values "podTemplates" $podTemplates) -}}
-    {{- include "dask.checkClusterName" $name -}}
-    {{- include "dask.checkUpdateStrategy" (dict "path" (printf "clusters.%s" $name) "strategies" (list $values.updateStrategy)) -}}
-    {{- include "dask.claim" (dict "seen" $seen "group" (printf "%s-default" $name) "path" (printf "clusters.%s" $name)) -}}
-    {{- range $key, $group := $declared.workerGroups -}}
-      {{- $group = $group | default dict -}}
-      {{- $path := printf "clusters.%s.workerGroups.%s" $name $key -}}
+    {{- range $key, $declaredGroup := $declared.workerGroups -}}
+      {{- $path := printf "%s.workerGroups.%s" $path $key -}}
       {{- $groupName := printf "%s-%s" $name $key -}}
-      {{- $groupValues := dict -}}
-      {{- include "dask.merge" (dict "into" $groupValues "from" (pick $values "labels" "annotations")) -}}
-      {{- include "dask.merge" (dict "into" $groupValues "from" ($defaults.worker | default dict)) -}}
-      {{- include "dask.merge" (dict "into" $groupValues "from" $group) -}}
-      {{- if ne (toString (get $groupValues "enabled")) "false" -}}
-        {{- include "dask.checkGroupName" (dict "cluster" $name "key" $key "path" $path) -}}
-        {{- include "dask.checkUpdateStrategy" (dict "path" $path "strategies" (list $values.updateStrategy $groupValues.updateStrategy)) -}}
-        {{- include "dask.claim" (dict "seen" $seen "group" $groupName "path" $path) -}}
-        {{- $_ := set $groups $groupName (dict
-          "cluster" $name
-          "values" $groupValues
-          "pullPolicy" (dig "image" "pullPolicy" "" $groupValues | default (dig "image" "pullPolicy" "" $values))
-          "podTemplates" (dict "worker" (ternary (list ($defaults.worker | default dict).podTemplate $group.podTemplate) list (hasKey $groupValues "podTemplate")))) -}}
+      {{- $group := dict "cluster" $name -}}
+      {{- include "dask.group" (dict "defaults" $defaults "cluster" $values "declared" $declaredGroup "out" $group) -}}
+      {{- if ne (toString (get $group.values "enabled")) "false" -}}
+        {{- include "dask.checkGroupName" (dict "cluster" $name "key" $key "path" $path "own" (printf "clusters.%s.worker" $name)) -}}
+        {{- include "dask.checkUpdateStrategy" (dict "path" $path "strategies" (list $values.updateStrategy $group.values.updateStrategy)) -}}
+        {{- include "dask.checkAutoscaler" (dict "path" $path "workerPath" $path "declared" ($declaredGroup | default dict) "worker" ($declaredGroup | default dict) "values" $group.values "at" $group.values) -}}
+        {{- include "dask.claim" (dict "seen" $seen "what" "worker group" "name" $groupName "path" $path) -}}
+        {{- $_ := set $out.groups $groupName $group -}}
+        {{- with $group.values.autoscaler -}}
+          {{- include "dask.claim" (dict "seen" $seen "what" "autoscaler" "name" $groupName "path" (printf "%s.autoscaler" $path)) -}}
+          {{- $_ := set $out.autoscalers $groupName (dict "cluster" $name "group" $groupName "values" . "of" $group.values) -}}
+        {{- end -}}
       {{- end -}}
     {{- end -}}
   {{- end -}}
 {{- end -}}
-{{- $_ := set .out "clusters" $clusters -}}
-{{- $_ := set .out "groups" $groups -}}
+{{- include "dask.jobs" (dict "root" .root "seen" $seen "out" $out) -}}
+{{- range $key, $value := $out -}}{{- $_ := set $.out $key $value -}}{{- end -}}
 {{- end -}}
 
 {{/*
-dask.checkClusterName: the rules of the custom resource, said before anything is sent. YAML reads the keys `n`, `no`
-and `off` as false, `y`, `yes` and `on` as true, which nobody calls a cluster.
+dask.cluster: puts into .out {values, podTemplates}: .declared laid over .defaults.
 */}}
-{{- define "dask.checkClusterName" -}}
-{{- if or (eq . "true") (eq . "false") -}}
-{{- fail (printf "clusters.%s: YAML takes the key for a truth value; put it in quotes, or choose another name" .) -}}
-{{- else if gt (len .) 53 -}}
-{{- fail (printf "clusters.%s: the name is %d characters long, at most 53 are possible" . (len .)) -}}
-{{- else if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" .) -}}
-{{- fail (printf "clusters.%s: a name consists of lower-case letters, digits and \"-\" (no dots), starts with a letter and ends with a letter or digit" .) -}}
+{{- define "dask.cluster" -}}
+{{- $values := dict -}}
+{{- $podTemplates := dict -}}
+{{- include "dask.merge" (dict "into" $values "from" .defaults) -}}
+{{- include "dask.merge" (dict "into" $values "from" .declared) -}}
+{{- range $part := list "scheduler" "worker" -}}
+  {{- $low := (get $.defaults $part | default dict).podTemplate -}}
+  {{- $high := (get $.declared $part | default dict).podTemplate -}}
+  {{- $_ := set $podTemplates $part (ternary (list $low $high) list (hasKey (get $values $part | default dict) "podTemplate")) -}}
 {{- end -}}
+{{- $_ := set .out "values" $values -}}
+{{- $_ := set .out "podTemplates" $podTemplates -}}
 {{- end -}}
 
 {{/*
-dask.checkGroupName: the same for the key of a worker group.
+dask.group: puts into .out {values, pullPolicy, podTemplates}: .declared laid over the workers of .defaults and the labels
+and annotations of .cluster (its values).
 */}}
-{{- define "dask.checkGroupName" -}}
-{{- $name := printf "%s-%s" .cluster .key -}}
-{{- if eq .key "default" -}}
-{{- fail (printf "%s: \"default\" is the cluster's own group, its values are clusters.%s.worker; choose another key" .path .cluster) -}}
-{{- else if gt (len $name) 63 -}}
-{{- fail (printf "%s: the worker group's name %q is %d characters long, at most 63 are possible; shorten one of the two keys" .path $name (len $name)) -}}
-{{- else if not (regexMatch "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$" .key) -}}
-{{- fail (printf "%s: a key consists of lower-case letters, digits and \"-\" (no dots), and starts and ends with a letter or digit" .path) -}}
-{{- end -}}
-{{- end -}}
-
-{{/*
-dask.claim: two keys must not mean one DaskWorkerGroup (cluster "a" with group "b-default", and cluster "a-b").
-*/}}
-{{- define "dask.claim" -}}
-{{- with get .seen .group -}}
-{{- fail (printf "%s and %s both mean the worker group %q; rename one of the keys" . $.path $.group) -}}
-{{- end -}}
-{{- $_ := set .seen .group .path -}}
-{{- end -}}
-
-{{/*
-dask.checkUpdateStrategy: refuses a roll-out that could never take a step. A group takes from its cluster what it does not
-say itself: .strategies, lowest first.
-*/}}
-{{- define "dask.checkUpdateStrategy" -}}
-{{- $strategy := dict "maxUnavailable" 0 -}}
-{{- range .strategies -}}
-{{- include "dask.merge" (dict "into" $strategy "from" (. | default dict)) -}}
-{{- end -}}
-{{- $zero := "^0+%?$" -}}
-{{- if and (regexMatch $zero (toString $strategy.maxSurge)) (regexMatch $zero (toString $strategy.maxUnavailable)) -}}
-{{- fail (printf "%s.updateStrategy: maxSurge and maxUnavailable must not both be 0 (maxUnavailable is 0 where nothing else is said), no worker could ever be replaced" .path) -}}
-{{- end -}}
+{{- define "dask.group" -}}
+{{- $declared := .declared | default dict -}}
+{{- $low := .defaults.worker | default dict -}}
+{{- $values := dict -}}
+{{- include "dask.merge" (dict "into" $values "from" (pick .cluster "labels" "annotations")) -}}
+{{- include "dask.merge" (dict "into" $values "from" $low) -}}
+{{- include "dask.merge" (dict "into" $values "from" $declared) -}}
+{{- $_ := set .out "values" $values -}}
+{{- $_ := set .out "pullPolicy" (dig "image" "pullPolicy" "" $values | default (dig "image" "pullPolicy" "" .cluster)) -}}
+{{- $_ := set .out "podTemplates" (dict "worker" (ternary (list $low.podTemplate $declared.podTemplate) list (hasKey $values "podTemplate"))) -}}
 {{- end -}}
 
 {{/*

@@ -1,5 +1,5 @@
 {{/*
-dask.pod: the fields metadata and spec of a scheduler or worker, those that are not empty.
+dask.pod: the fields metadata and spec of a scheduler, worker or job, those that are not empty.
   {{- include "dask.pod" (dict "container" "worker" "values" $worker "image" "" "pullPolicy" "" "podTemplates" $list) | nindent 4 }}
 What is left out here is filled in by the controller: image, command, ports, probes.
 */}}
@@ -23,6 +23,8 @@ What is left out here is filled in by the controller: image, command, ports, pro
 {{- with $args -}}
 {{- $_ := set $container "args" (concat (list "dask" "worker" "--name" "$(DASK_WORKER_NAME)" "--dashboard-address" ":8788") .) -}}
 {{- end -}}
+{{- with .values.command -}}{{- $_ := set $container "command" . -}}{{- end -}}
+{{- with .values.args -}}{{- $_ := set $container "args" . -}}{{- end -}}
 {{- $env := list -}}
 {{- range $name, $value := .values.env -}}
   {{- if kindIs "map" $value -}}
@@ -55,6 +57,10 @@ dask.worker: the body of spec.worker. `replicas: external`, like no replicas at 
 {{- $replicas := get .values "replicas" -}}
 {{- if and (hasKey .values "replicas") (ne (toString $replicas) "external") }}
 replicas: {{ toJson $replicas }}
+{{- end }}
+{{- with .values.daskResources }}
+resources:
+  {{- toYaml . | nindent 2 }}
 {{- end }}
 {{ include "dask.pod" (merge (dict "container" "worker") .) }}
 {{- end -}}

@@ -208,10 +208,6 @@ CASES = {
         "controller: {extraEnv: [{name: A, value: 1}]}",
         ["controller", "extraEnv", "value"],
     ),
-    "a value not known yet": (
-        "clusters: {demo: {autoscaler: {minimum: 1, maximum: 2}}}",
-        ["demo", "autoscaler"],
-    ),
 }
 
 

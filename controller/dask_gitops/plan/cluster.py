@@ -474,8 +474,7 @@ def cluster_status(
         if refused is not None:  # the running scheduler goes on
             found = unready(f"scheduler ready, {count}", refused, now, deadline=deadline)
         elif idle.rest(cluster, scheduler):
-            parked = idle.parked_words(cluster, scheduler, look)
-            found, problem = [*words.ready(parked.reason, parked.message), parked], None
+            found, problem = _parked(state, scheduler, look), None
         elif is_complete(state) or was_ready(state):
             text = f"scheduler ready, {count}"
             text += f"; {problem.message}" if problem else ""
@@ -527,6 +526,16 @@ def cluster_status(
     if problem is not None and not problem.refused and problem.since + deadline > now:
         soon.append(problem.since + deadline - now + 1)
     return out, min(soon, default=None)
+
+
+def _parked(state: ClusterState, scheduler: Pod, look: idle.Look | None) -> list[words.Condition]:
+    """Conditions of a cluster that is parked; on the way there it stays as ready as it was."""
+    rests = idle.parked_words(state.cluster, scheduler, look)
+    if not state.working:
+        return [*words.ready(rests.reason, rests.message), rests]
+    text = f"{words.workers(state.working)} on the way out; {rests.message}"
+    ready = was_ready(state)
+    return words.ready(rests.reason, text) if ready else words.reconciling("Parking", text)
 
 
 def _suspended(state: ClusterState) -> tuple[str, list[words.Condition]]:

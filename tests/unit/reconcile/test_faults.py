@@ -271,7 +271,7 @@ def run(scenario: str, arm: Callable[[Harness], None] = lambda h: None) -> Harne
             await asyncio.sleep(0.01)  # the change finds a process that just began
         change(h)
         h.held = h.schedulers.all_keys()
-        await h.settle(quiet_s=60)
+        await h.settle(quiet_s=100 if scenario in LONG else 60)
 
     return play(main, lambda: harness)
 
