@@ -39,7 +39,6 @@ def spread(group: str, resources: str, verbs: str) -> set[tuple[str, str, str]]:
 WANTED = (
     spread(GROUP, "daskclusters daskworkergroups daskautoscalers daskjobs", "get list watch")
     | spread(GROUP, "daskclusters daskautoscalers daskjobs", "patch")
-    | spread(GROUP, "daskclusters", "delete")
     | spread(GROUP, "daskworkergroups", "create patch delete")
     | spread(GROUP, "daskworkergroups/scale", "patch")
     | spread(
@@ -47,7 +46,9 @@ WANTED = (
         "daskclusters/status daskworkergroups/status daskautoscalers/status daskjobs/status",
         "patch",
     )
-    | spread(GROUP, "daskclusters/finalizers", "update")
+    | spread(GROUP, "daskclusters", "create delete")
+    | spread(GROUP, "daskjobs", "delete")
+    | spread(GROUP, "daskclusters/finalizers daskjobs/finalizers", "update")
     | spread("", "pods", "get list watch create patch delete")
     | spread("", "services", "get list watch create patch")
     | spread("", "events", "create")

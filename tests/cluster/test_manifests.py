@@ -111,7 +111,7 @@ def created_in(kubectl: Kubectl) -> list[JSON]:
     return [*kubectl.list("pods"), *kubectl.list("services"), *kubectl.list("daskworkergroups")]
 
 
-@pytest.mark.parametrize("name", sorted(set(NAMES) - set(CLUSTERS)))
+@pytest.mark.parametrize("name", sorted(set(NAMES) - set(CLUSTERS) - {"jobs"}))
 def test_what_is_not_acted_on_says_so(kubectl: Kubectl, name: str) -> None:
     kubectl("apply", "-f", str(HERE / f"{name}.yaml"))
     for manifest in manifests(name):

@@ -25,6 +25,7 @@ from typing import Any
 from dask_gitops.kube.errors import ApiUnreachable, KubeError
 from dask_gitops.kube.resource import (
     DASKCLUSTERS,
+    DASKJOBS,
     DASKWORKERGROUPS,
     EVENTS,
     PODS,
@@ -395,6 +396,14 @@ class Harness:
             },
         )
 
+    def job(self, name: str = "nightly", *, meta: JSON | None = None, **spec: Any) -> JSON:
+        """A DaskJob with one worker and a runner container called ``job``, unless ``spec`` says something else."""
+        spec.setdefault("job", {"spec": {"containers": [{"name": "job", "image": "dask:1"}]}})
+        spec.setdefault("cluster", {"spec": {"worker": {"replicas": 1}}})
+        return self.api.put(
+            DASKJOBS, {"metadata": {"name": name, "namespace": NS, **(meta or {})}, "spec": spec}
+        )
+
     def edit(self, res: Resource, name: str, spec: JSON) -> None:
         self.api.edit(res, NS, name, {"spec": spec})
 
@@ -432,7 +441,7 @@ class Harness:
         """The world as users see it, without times, versions, Events and the names of workers."""
         out = {}
         number = Counter[str]()
-        for res in (DASKCLUSTERS, DASKWORKERGROUPS, PODS, SERVICES):
+        for res in (DASKJOBS, DASKCLUSTERS, DASKWORKERGROUPS, PODS, SERVICES):
             for obj in self.api.items(res):
                 meta = obj["metadata"]
                 status = obj.get("status") or {}

@@ -30,10 +30,11 @@ from tests.support import kstatus
 JSON = dict[str, Any]
 
 CLUSTER, GROUP, POD, SERVICE = "DaskCluster", "DaskWorkerGroup", "Pod", "Service"
-KINDS = (CLUSTER, GROUP, "DaskAutoscaler", "DaskJob")
+JOB = "DaskJob"
+KINDS = (CLUSTER, GROUP, "DaskAutoscaler", JOB)
 
 #: What an allowance may be about. "in-progress" is only for tests whose controller does not work at the end.
-RULES = ("shape", "failed", "current", "in-progress", "counts")
+RULES = ("shape", "failed", "current", "in-progress", "counts", "job")
 
 #: The only ways in which the three conditions of kstatus may stand together.
 TABLE = (
@@ -47,6 +48,8 @@ OTHERS = {
     "Complete", "Failed", "Contested", "OrphanedPods",
 }  # fmt: skip
 PHASES = ("Created", "Pending", "Running", "Error", "Suspended")
+JOB_STATUSES = ("JobCreated", "ClusterCreated", "Running", "Successful", "Failed")
+ENDS = {"Successful": "Complete", "Failed": "Failed"}  # and the condition that goes with each
 MESSAGE_LIMIT = 1024
 _REASON = re.compile(r"[A-Z][A-Za-z0-9]*")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
@@ -74,6 +77,7 @@ class _Pod:
     restarted: str | None  # spec.restartedAt when it was made
     ready: bool
     live: bool
+    phase: str | None
     changed: float
     parked: bool = False
 
@@ -149,6 +153,10 @@ class Judge:
     _allowed: dict[tuple[str | None, str], str] = field(default_factory=dict)
     _needed: set[tuple[str | None, str]] = field(default_factory=set)
     _blind_until: float = float("-inf")
+    _over: set[str | None] = field(default_factory=set)  # namespaces whose tests have ended
+    _ran: set[str | None] = field(default_factory=set)  # uids of jobs of which a runner has run
+    #: What was said of a run of a job: (uid, restartedAt) -> jobStatus, endTime.
+    _said: dict[tuple[str, str | None], tuple[str, str | None]] = field(default_factory=dict)
 
     # ---- what tests say
 
@@ -189,6 +197,7 @@ class Judge:
 
     def end(self, now: float, namespace: str | None = None) -> None:
         """The end of a test (of all, or of the one that used this namespace)."""
+        self._over.add(namespace)
         for (kind, where, _), found in self._resources.items():
             if namespace in (None, where) and not self._is_blind(now):
                 self._not_left_behind(now, kind, found)
@@ -226,9 +235,17 @@ class Judge:
             ready=conditions.get("Ready") == "True",
             live=status.get("phase") not in ("Succeeded", "Failed")
             and not meta.get("deletionTimestamp"),
+            phase=status.get("phase"),
             changed=now,
             parked="dask.org/parked" in (meta.get("annotations") or {}),
         )
+        # A kubelet may tell of a container that has ended while the pod is still called Pending.
+        states = [s.get("state") or {} for s in status.get("containerStatuses") or ()]
+        has_run = new.phase in ("Running", "Succeeded", "Failed") or any(
+            "terminated" in s for s in states
+        )
+        if new.component == "job-runner" and has_run:
+            self._ran.add(new.owner)
         old = known.get(name)
         if old is not None:
             new.changed = old.changed
@@ -258,6 +275,8 @@ class Judge:
         view = CustomResource.of(obj)
         same = before is not None and before.view.spec == view.spec
         changed = before.changed if before is not None and same else now
+        if kind == JOB and before is not None and not view.status.get("jobStatus"):
+            self._forget_run(view)
         after = _Resource(obj, view, changed)
         if before is not None:
             after.ups, after.was_up = before.ups, before.was_up
@@ -270,8 +289,17 @@ class Judge:
                 after.ups.add(after.was_up)
             return
         old_status = before.view.status if before is not None else None
+        if kind == JOB and meta.get("namespace") in self._over:
+            return  # its namespace ends, in whatever order: its runner may go first
         if view.status != (old_status or {}):
             self._judge(now, kind, after, old_status)
+
+    def _forget_run(self, job: CustomResource) -> None:
+        """A status that somebody wiped; where no pod remembers the run either, it may begin anew."""
+        uid = job.meta.uid
+        pods = self._pods[job.meta.namespace, job.meta.name].values()
+        if not any(p.component == "job-runner" and p.owner == uid for p in pods):
+            self._said = {run: said for run, said in self._said.items() if run[0] != uid}
 
     # ---- the rules
 
@@ -289,8 +317,11 @@ class Judge:
         self.seen[word] += 1
         ready = next((c for c in status.get("conditions") or () if c.get("type") == "Ready"), {})
         # A kind that this controller does not act on yet can say nothing else.
-        if word == kstatus.FAILED and ready.get("reason") != "NotSupportedYet":
+        unserved = kind == "DaskAutoscaler" and ready.get("reason") == "NotSupportedYet"
+        if word == kstatus.FAILED and not unserved:
             self._blame("failed", found, "Failed, and nobody said that a person acted wrongly")
+        if kind == JOB:
+            self._job(found, word)
         if kind not in (CLUSTER, GROUP) or meta.deleting is not None or self._is_blind(now):
             return
         facts = self._facts(now, kind, found)
@@ -305,6 +336,42 @@ class Judge:
         elif word == kstatus.IN_PROGRESS and status.get("observedGeneration") == meta.generation:
             self._is_in_progress(now, found, facts)
         self._counts(now, kind, found, facts)
+
+    def _job(self, found: _Resource, word: str) -> None:
+        """Within a run nothing goes back, an end is the end, and the words agree with each other."""
+        meta, status = found.view.meta, found.view.status
+        said, types = status.get("jobStatus"), set[str]()
+        for c in status.get("conditions") or ():
+            types.add(c.get("type"))
+        if said not in JOB_STATUSES:
+            self._blame("shape", found, f"jobStatus is {said!r}")
+            return
+        run = (meta.uid, status.get("restartedAt"))
+        before, ended = self._said.get(run, (JOB_STATUSES[0], None))
+        now_ended = status.get("endTime")
+        self._said[run] = (said, now_ended)
+        if JOB_STATUSES.index(said) < JOB_STATUSES.index(before):
+            self._blame("job", found, f"went back from {before} to {said}")
+        if before in ENDS and (said, now_ended) != (before, ended):
+            self._blame("job", found, f"{before} at {ended} became {said} at {now_ended}")
+        if bool(now_ended) != (said in ENDS):
+            self._blame("job", found, f"{said}, and endTime is {now_ended!r}")
+        if types & set(ENDS.values()) != ({ENDS[said]} if said in ENDS else set()):
+            self._blame("job", found, f"{said} with the conditions {sorted(types)}")
+        fits = {"Successful": word == kstatus.CURRENT, "Failed": word == kstatus.FAILED}
+        fits["Running"] = word == kstatus.CURRENT
+        if not fits.get(said, word != kstatus.CURRENT or "Suspended" in types):
+            self._blame("job", found, f"{said} is {word} for kstatus")
+        if said in ("Running", "Successful") and meta.uid not in self._ran:
+            self._blame("job", found, f"{said}, and no runner has ever run")
+
+    def _job_left_behind(self, now: float, found: _Resource) -> None:
+        meta, status = found.view.meta, found.view.status
+        for name, pod in self._pods[meta.namespace, meta.name].items():
+            done = pod.component == "job-runner" and pod.phase == "Succeeded"
+            over = status.get("jobStatus") in ENDS
+            if done and pod.owner == meta.uid and not over and now - pod.changed > self.patience_s:
+                self._blame("in-progress", found, f"left without an end, and {name} has succeeded")
 
     def _is_current(self, now: float, found: _Resource, facts: _Facts) -> None:
         conditions = {c.get("type") for c in found.view.status.get("conditions") or ()}
@@ -363,6 +430,8 @@ class Judge:
             self._blame("in-progress", found, "InProgress although all that is declared is there")
 
     def _not_left_behind(self, now: float, kind: str, found: _Resource) -> None:
+        if kind == JOB and found.view.meta.deleting is None:
+            self._job_left_behind(now, found)
         if kind not in (CLUSTER, GROUP) or found.view.meta.deleting is not None:
             return
         facts = self._facts(now, kind, found)

@@ -951,6 +951,7 @@ class Kubelet:
         self.api = api
         self.room = room
         self.node = node
+        self.missing: set[str] = set()  # images that nobody can pull
         self.lost: set[str] = set()  # uids of pods whose node is gone: nobody runs or ends them
         self._ips = itertools.count(10)
 
@@ -1060,6 +1061,13 @@ class Kubelet:
         self.api.edit(PODS, namespace, name, {"status": patch})
         self._conditions(namespace, name, {"Ready": ("False", "PodCompleted", now)})
 
+    def time_out(self, namespace: str, name: str) -> None:
+        """The kubelet ends the pod for its own activeDeadlineSeconds: what runs in it is killed."""
+        for status in self._pod(namespace, name)["status"].get("containerStatuses", []):
+            if "running" in status["state"]:
+                self.finish(namespace, name, 137, container=status["name"])
+        self.evict(namespace, name, "DeadlineExceeded")
+
     def evict(self, namespace: str, name: str, reason: str = "Evicted") -> None:
         """The kubelet ends the pod for lack of resources: phase Failed with this reason."""
         self.api.edit(PODS, namespace, name, {"status": {"phase": "Failed", "reason": reason}})
@@ -1105,7 +1113,14 @@ class Kubelet:
                     placed += 1
                     moved += 1
             elif pod["status"]["phase"] == "Pending" and not pod["status"].get("containerStatuses"):
-                self.run(*key)
+                images = [container.get("image") for container in spec.get("containers", ())]
+                if self.missing.intersection(images):
+                    self.wait(*key, "ImagePullBackOff", "Back-off pulling image")
+                else:
+                    self.run(*key)
+                moved += 1
+            elif pod["status"]["phase"] == "Running" and spec.get("activeDeadlineSeconds") == 1:
+                self.time_out(*key)
                 moved += 1
         return moved
 

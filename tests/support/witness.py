@@ -186,6 +186,9 @@ def _essence(obj: JSON) -> JSON:
         },
         "status": {
             "phase": status.get("phase"),
+            "containerStatuses": [
+                {"state": s.get("state")} for s in status.get("containerStatuses") or ()
+            ],
             "conditions": [c for c in status.get("conditions") or () if c["type"] == "Ready"],
         },
     }

@@ -45,9 +45,13 @@ What the controller may do in the namespaces it serves: exactly the calls it mak
 - apiGroups: [kubernetes.dask.org]
   resources: [daskclusters, daskautoscalers, daskjobs]
   verbs: [patch]
-# idleAction: Delete, of clusters that no tool tracks.
+# The cluster of a job is the controller's own object; idleAction: Delete, of clusters that no tool tracks.
 - apiGroups: [kubernetes.dask.org]
   resources: [daskclusters]
+  verbs: [create, delete]
+# ttlSecondsAfterFinished, of jobs that no tool tracks.
+- apiGroups: [kubernetes.dask.org]
+  resources: [daskjobs]
   verbs: [delete]
 # The groups that a cluster declares itself are the controller's own objects.
 - apiGroups: [kubernetes.dask.org]
@@ -61,7 +65,7 @@ What the controller may do in the namespaces it serves: exactly the calls it mak
   verbs: [patch]
 # Never used to set a finalizer: OpenShift asks for it before an ownerReference may block deletion.
 - apiGroups: [kubernetes.dask.org]
-  resources: [daskclusters/finalizers]
+  resources: [daskclusters/finalizers, daskjobs/finalizers]
   verbs: [update]
 - apiGroups: [""]
   resources: [pods]

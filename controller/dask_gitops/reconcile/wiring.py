@@ -18,6 +18,7 @@ from dask_gitops.kube.resource import (
     Resource,
 )
 from dask_gitops.reconcile.cluster import reconcile_cluster
+from dask_gitops.reconcile.job import reconcile_job
 from dask_gitops.reconcile.release import release
 from dask_gitops.reconcile.unsupported import reconcile_unsupported
 from dask_gitops.reconcile.workergroup import reconcile_group
@@ -41,7 +42,7 @@ RECONCILERS: dict[str, Callable[[World, Key], Awaitable[None]]] = {
     "DaskCluster": reconcile_cluster,
     "DaskWorkerGroup": reconcile_group,
     "DaskAutoscaler": reconcile_unsupported,
-    "DaskJob": reconcile_unsupported,
+    "DaskJob": reconcile_job,
 }
 
 
@@ -67,6 +68,7 @@ class Wiring:
 
     def cluster_changed(self, old: CustomResource | None, new: CustomResource | None) -> None:
         key = _key(old, new)
+        self._put_job(key.namespace, key.name, GATHER_S if _only_status(old, new) else 0)
         if _only_status(old, new):
             self._put(key, GATHER_S)  # our own report, mostly; no group depends on it
             return
@@ -92,11 +94,19 @@ class Wiring:
         namespace = pod.meta.namespace
         if pod.component == labels.SCHEDULER:
             self._put(Key("DaskCluster", namespace, pod.cluster), 0)
+            self._put_job(namespace, pod.cluster, 0)
             for group in self._stores().groups.by_index("cluster", namespace, pod.cluster):
                 self._put(Key("DaskWorkerGroup", namespace, group.meta.name), 0)
         elif pod.component == labels.WORKER:
             self._put(Key("DaskWorkerGroup", namespace, pod.group), GATHER_S)
             self._put(Key("DaskCluster", namespace, pod.cluster), GATHER_S)
+        elif pod.component == labels.JOB_RUNNER:
+            self._put(Key("DaskJob", namespace, pod.cluster), 0)
+
+    def _put_job(self, namespace: str, cluster: str, seconds: float) -> None:
+        """A job's cluster has the job's name."""
+        if self._stores().jobs.get(namespace, cluster) is not None:
+            self._put(Key("DaskJob", namespace, cluster), seconds)
 
     def service_changed(self, old: Service | None, new: Service | None) -> None:
         service = new or old

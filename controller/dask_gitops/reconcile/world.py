@@ -30,6 +30,7 @@ from dask_gitops.plan.actions import Action, Create, Delete, Emit, Patch, Retire
 from dask_gitops.plan.cluster import ClusterState, Load
 from dask_gitops.plan.groupstate import GroupState, Worker
 from dask_gitops.plan.idle import Look, is_suspended, look_in
+from dask_gitops.plan.job import JobState
 from dask_gitops.resources import labels, names
 from dask_gitops.resources.observed import CustomResource, Meta, Pod, Problem, Service
 from dask_gitops.resources.pods import ControlApi
@@ -225,6 +226,16 @@ class World:
             groups=tuple(self.group_state(namespace, group, name) for group in sorted(declared)),
             orphans=tuple(p for p in workers if p.meta.owner_uid is None and not p.gone),
             working=sum(p.meta.owner_uid == cluster.meta.uid and not p.gone for p in workers),
+        )
+
+    def job_state(self, job: CustomResource) -> JobState:
+        namespace, name = job.meta.namespace, job.meta.name
+        pods = self.stores.pods.by_index("cluster", namespace, name, labels.JOB_RUNNER)
+        return JobState(
+            job=job,
+            runners=tuple(p for p in pods if names.is_runner_name(p.meta.name, name)),
+            cluster=self.stores.clusters.get(namespace, name),
+            scheduler=next((p for p in self._schedulers(namespace, name) if not p.gone), None),
         )
 
     def _schedulers(self, namespace: str, cluster: str) -> tuple[Pod, ...]:
@@ -440,7 +451,11 @@ class World:
                 return False
             return (found.meta.uid, found.meta.generation) == (seen.uid, seen.generation)
 
-        return all(await _all(is_so(*thing, seen) for thing, seen in wanted.items()))
+        if not all(await _all(is_so(*thing, seen) for thing, seen in wanted.items())):
+            return False
+        # A job's status remembers that it has ended: it must not run once more because a watch is late.
+        now = self.stores.of(subject.kind).get(namespace, subject.meta.name)
+        return subject.kind != "DaskJob" or (now is not None and now.status == subject.status)
 
     async def _create(self, action: Create) -> None:
         """Slow start: 1, 2, 4 ... at once, so that a quota's refusal costs a few requests only."""
@@ -583,7 +598,12 @@ class World:
         else:
             store.observe(answer)
 
-    async def _refresh(self, kind: str, namespace: str, name: str, uid: str) -> None:
+    async def make_sure(self, kind: str, namespace: str, name: str) -> None:
+        """Let the cache know what the API server says of this object now."""
+        known = self.stores.of(kind).get(namespace, name)
+        await self._refresh(kind, namespace, name, known.meta.uid if known is not None else None)
+
+    async def _refresh(self, kind: str, namespace: str, name: str, uid: str | None) -> None:
         """Look at an object itself: the cache may be behind for long, and is not to be asked in a circle."""
         store = self.stores.of(kind)
         try:
@@ -591,7 +611,8 @@ class World:
         except ApiError as error:
             if not error.is_not_found:
                 raise
-            store.forget(namespace, name, uid)
+            if uid is not None:
+                store.forget(namespace, name, uid)
 
     async def _retire(
         self, action: Retire, subject: CustomResource, scheduler: Pod, out: Outcomes

@@ -43,6 +43,12 @@ SUSPENDED = (
     "dask.org/suspended"  # it goes because its cluster was suspended: its successor is no restart
 )
 WOKEN = "dask.org/woken"  # when it was woken last, and after how many seconds a worker was ready
+ATTEMPT = "dask.org/attempt"  # on a runner pod: the how-manieth of its run,
+RUN_STARTED = "dask.org/run-started"  # when that run began (RFC 3339),
+CLUSTER_UID = "dask.org/cluster-uid"  # on which cluster it was let loose,
+ENDING = "dask.org/ending"  # since when it is being stopped (RFC 3339),
+OUTCOME = "dask.org/outcome"  # and how the run ended (JSON, as in the job's status)
+SCHEDULER_GATE = "dask.org/scheduler-ready"  # scheduling gate of a runner pod
 
 MESH_PROXY = "sidecar.istio.io/inject"  # "false" on pods that say nothing of it: as the existing operator has it
 
@@ -50,6 +56,7 @@ MESH_PROXY = "sidecar.istio.io/inject"  # "false" on pods that say nothing of it
 RESERVED_DOMAINS = (
     "kubernetes.io",
     "k8s.io",
+    "x-k8s.io",
     "helm.sh",
     "argoproj.io",
     "fluxcd.io",

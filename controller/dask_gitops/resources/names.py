@@ -29,6 +29,20 @@ def worker_name(group: str, cluster_uid: str, serial: int) -> str:
     return f"{group}-worker-{digest[:10]}"
 
 
+def runner_name(job: str, attempt: int = 1) -> str:
+    """Name of a job's runner Pod: ``<job>-runner``, and ``<job>-runner-2`` ... of the attempts after the first.
+
+    Each attempt has a name of its own, so that none is made twice, and the logs of those that failed stay.
+    """
+    return f"{job}-runner" if attempt == 1 else f"{job}-runner-{attempt}"
+
+
+def is_runner_name(name: str, job: str) -> bool:
+    """Is this what a runner Pod of that job is called?"""
+    base, _, number = name.partition(f"{job}-runner")
+    return not base and (not number or (number[0] == "-" and number[1:].isdecimal()))
+
+
 def scheduler_address(cluster: str, namespace: str) -> str:
     """Where workers and clients inside the Kubernetes cluster find the scheduler."""
     return f"tcp://{scheduler_name(cluster)}.{namespace}.svc:{COMM_PORT}"

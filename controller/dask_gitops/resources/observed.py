@@ -130,6 +130,10 @@ class Pod:
     last_exit: str | None  # why a container was restarted last, in words
     ended: float | None  # since when its containers have stopped for good
     lived: float  # seconds that it worked, 0 if nobody knows
+    exit_code: int | None  # of the main container, once it has ended and is not started again
+    exited: str | None  # how, in words
+    stopped: bool  # none of its containers runs, or will as far as one can see
+    gates: tuple[str, ...]  # what keeps it from being scheduled
     end: str | None  # why it ended, in words; None: not at all, or because somebody deleted it
     problem: Problem | None
 
@@ -176,6 +180,7 @@ class Pod:
         conditions = {c["type"]: c for c in status.get("conditions") or []}
         scheduled = conditions.get("PodScheduled", {})
         env = {e["name"]: e.get("value") for e in main.get("env") or []}
+        gates = tuple(g["name"] for g in spec.get("schedulingGates") or ())
         return cls(
             meta=meta,
             phase=status.get("phase", "Pending"),
@@ -199,16 +204,27 @@ class Pod:
             last_exit=_last_exit(states),
             ended=(ended := _ended(status, conditions, states)),
             lived=max(0.0, ended - _began(meta, states)) if ended else 0.0,
-            end=_end(meta, status, conditions, states),
-            problem=_problem(meta, status, conditions, states),
+            exit_code=(code := _exit_code(spec, status, state)),
+            exited=_exit_words(state["state"]["terminated"]) if code is not None else None,
+            stopped=bool(states) and all("terminated" in (s.get("state") or {}) for s in states),
+            gates=gates,
+            end=_end(meta, status, conditions, [state, *states]),
+            # Waiting for its scheduler is none.
+            problem=None
+            if labels.SCHEDULER_GATE in gates
+            else _problem(meta, status, conditions, states),
         )
 
 
 def main_container(containers: list[JSON], component: str) -> JSON:
     """The container that runs Dask: the one called like the component, else the first that starts one, else the first.
 
-    Empty if there is none.
+    A job's runner is called ``job`` (as the existing operator has it) or ``runner``. Empty if there is none.
     """
+    if component == labels.JOB_RUNNER:
+        by_name = {c.get("name"): c for c in reversed(containers)}
+        first = containers[0] if containers else {}
+        return by_name.get("job") or by_name.get("runner") or first
     starts = re.compile(rf"\bdask[-_ ](?:cuda[-_ ])?{component}\b")
     named = (c for c in containers if c.get("name") == component)
     starting = (c for c in containers if starts.search(" ".join(commands.words_of(c))))
@@ -230,6 +246,15 @@ def _port(container: JSON, option: str, name: str, default: int) -> int:
     ports = {p.get("name"): p.get("containerPort") for p in container.get("ports") or []}
     declared = ports.get(name)
     return commands.port(container, option) or (declared if isinstance(declared, int) else default)
+
+
+def _exit_code(spec: JSON, status: JSON, state: JSON) -> int | None:
+    code: int | None = (state.get("state") or {}).get("terminated", {}).get("exitCode")
+    for_good = spec.get("restartPolicy") == "Never" or status.get("phase") in (
+        "Succeeded",
+        "Failed",
+    )
+    return code if code == 0 or for_good else None
 
 
 def _exit_words(terminated: JSON) -> str:

@@ -48,7 +48,7 @@ def scheduler_pod(
     :param reserved: further domains whose labels and annotations are not handed on.
     """
     declared = cluster.spec.get("scheduler") or {}
-    spec = _pod_spec(declared.get("spec"))
+    spec = pod_spec(declared.get("spec"))
     spec.setdefault("restartPolicy", "Always")
     container = _main(spec, labels.SCHEDULER)
     container.setdefault("image", cluster.spec.get("image") or default_image)
@@ -71,7 +71,7 @@ def scheduler_pod(
     )
     _inject_control_api(container, control, token)
     _writable_tmp(spec, container)
-    return _pod(
+    return owned_pod(
         names.scheduler_name(cluster.meta.name),
         cluster,
         spec,
@@ -126,7 +126,7 @@ def worker_pod(
     """
     declared = group.spec.get("worker") or {}
     name = names.worker_name(group.meta.name, cluster.meta.uid, serial)
-    spec = _pod_spec(declared.get("spec"))
+    spec = pod_spec(declared.get("spec"))
     # A retired worker exits 0 and must not come back while nobody looks.
     spec.setdefault("restartPolicy", "OnFailure")
     container = _main(spec, labels.WORKER)
@@ -149,13 +149,13 @@ def worker_pod(
         )
     address = names.scheduler_address(cluster.meta.name, cluster.meta.namespace)
     for each in spec["containers"]:  # a sidecar may want to talk to the scheduler, too
-        _add_env(each, "DASK_WORKER_NAME", name)
-        _add_env(each, "DASK_SCHEDULER_ADDRESS", address)
+        add_env(each, "DASK_WORKER_NAME", name)
+        add_env(each, "DASK_SCHEDULER_ADDRESS", address)
     if declared.get("resources"):
         resources = {key: float(value) for key, value in declared["resources"].items()}
-        _add_env(container, "DASK_DISTRIBUTED__WORKER__RESOURCES", repr(resources))
+        add_env(container, "DASK_DISTRIBUTED__WORKER__RESOURCES", repr(resources))
     if "terminationGracePeriodSeconds" in spec:
-        _add_env(container, _GRACE_ENV, str(spec["terminationGracePeriodSeconds"]))
+        add_env(container, _GRACE_ENV, str(spec["terminationGracePeriodSeconds"]))
     current = worker_revision(cluster, group)
     annotations = {labels.REVISION: f"{current}-held" if held_image else current}
     annotations |= _restarted_at(cluster)
@@ -163,7 +163,7 @@ def worker_pod(
         annotations[labels.SCHEDULER_IMAGE] = container["image"]
     if warning:
         annotations[labels.SPEC_WARNING] = warning
-    return _pod(
+    return owned_pod(
         name,
         cluster,
         spec,
@@ -206,16 +206,16 @@ def owner_reference(owner: CustomResource) -> JSON:
     }
 
 
-def _pod(
+def owned_pod(
     name: str,
-    cluster: CustomResource,
+    owner: CustomResource,
     spec: JSON,
     *,
     ours: dict[str, str],
     annotations: dict[str, str],
     users: JSON,
 ) -> JSON:
-    """The user's metadata go before our annotations, never before the labels that selectors need."""
+    """A Pod of ``owner``. The user's metadata go before our annotations, never before the labels that selectors need."""
     users = with_note(users)
     proxy = {} if labels.MESH_PROXY in users["annotations"] else {labels.MESH_PROXY: "false"}
     return {
@@ -223,16 +223,17 @@ def _pod(
         "kind": "Pod",
         "metadata": {
             "name": name,
-            "namespace": cluster.meta.namespace,
+            "namespace": owner.meta.namespace,
             "labels": {**proxy, **users["labels"], **ours},
             "annotations": {**annotations, **users["annotations"]},
-            "ownerReferences": [owner_reference(cluster)],
+            "ownerReferences": [owner_reference(owner)],
         },
         "spec": spec,
     }
 
 
-def _pod_spec(declared: JSON | None) -> JSON:
+def pod_spec(declared: JSON | None) -> JSON:
+    """The user's Pod spec with what every Pod of ours has."""
     spec = {key: copy.deepcopy(v) for key, v in (declared or {}).items() if v is not None}
     spec.setdefault(
         "enableServiceLinks", False
@@ -272,7 +273,7 @@ def _add_port(container: JSON, name: str, number: int) -> None:
         ports.append({"name": name, "containerPort": number})
 
 
-def _add_env(container: JSON, name: str, value: str) -> None:
+def add_env(container: JSON, name: str, value: str) -> None:
     """Appended after the user's variables; a variable that the user sets stays as it is."""
     env = container["env"] = container.get("env") or []
     if not any(e.get("name") == name for e in env):

@@ -1,0 +1,48 @@
+"""DaskJob: one step closer to its end."""
+
+from __future__ import annotations
+
+from dask_gitops.plan import job as plan
+from dask_gitops.reconcile.world import Key, World, retry_after
+
+
+async def reconcile_job(world: World, key: Key) -> None:
+    """Runner Pod and cluster; then the status, and after its end what is to go."""
+    state = await _observe(world, key)
+    if state is None:
+        return
+    settings = world.settings
+    steps = plan.plan_job(
+        state, world.clock(), default_image=settings.dask_image, reserved=settings.reserved
+    )
+    done = await world.carry_out(steps.actions, state.job)
+    state = await _observe(world, key)
+    if state is None:
+        return
+    before = state.job.status
+    status, again = plan.job_status(state, world.clock(), problems=done.problems)
+    await world.write_status(state.job, status)
+    job = world.stores.jobs.get(key.namespace, key.name)
+    if job is not None and job.meta.uid == state.job.meta.uid:
+        told = plan.announcement(before, job.status)
+        if told is not None:
+            await world.carry_out([told], job)
+    for seconds in (steps.again, again, retry_after(done.problems)):
+        if seconds is not None:
+            world.again(key, seconds)
+
+
+async def _observe(world: World, key: Key) -> plan.JobState | None:
+    """What is there, and what is not there for certain; None: no job that may go on."""
+
+    def look() -> plan.JobState | None:
+        job = world.stores.jobs.get(key.namespace, key.name)
+        if job is None or job.meta.deleting is not None:
+            return None
+        return world.job_state(job)
+
+    state = look()
+    doubts = plan.doubtful(state, world.clock()) if state is not None else []
+    for kind, name in doubts:
+        await world.make_sure(kind, key.namespace, name)
+    return look() if doubts else state
