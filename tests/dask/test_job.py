@@ -105,9 +105,8 @@ def test_every_way_to_fail(kubectl: Kubectl) -> None:
             "nothing",
             "",
             container={"image": "localhost/no-such-image:1"},
-            activeDeadlineSeconds=20,
         ),
-        job("sleeps", SLEEP, activeDeadlineSeconds=30),
+        job("sleeps", SLEEP),
     )
 
     def why(name: str) -> tuple[str, str]:

@@ -420,8 +420,8 @@ def _clean_up(state: JobState, run: Run, now: float, draft: Draft) -> None:
     cluster_goes = policy == "Always" or (policy == "OnSuccess" and end.success)
     if left is not None and left <= 0:
         if tracked_by(job.meta) is None:
-            draft.add(Emit("Expired", f"{ttl} s after its end, the job is deleted"))
             draft.add(Delete("DaskJob", job.meta))
+            draft.add(Emit("Expired", f"deleted {ttl} s after its end"))
             return
         cluster_goes = True
         for pod in run.pods:
@@ -569,7 +569,9 @@ def _names_taken(state: JobState) -> list[Problem]:
     return [
         Problem(
             "NameTaken",
-            f"{kind} {meta.name} belongs to something else",
+            f"{kind} {meta.name} belongs to something else"
+            if meta.owner_uid
+            else f"{kind} {meta.name} was not made for this job; delete it, and the job makes its own",
             max(state.job.meta.created, meta.created),
         )
         for kind, meta in things

@@ -437,7 +437,7 @@ async def test_suspended_while_it_runs(h: Harness) -> None:
     cluster = h.find(DASKCLUSTERS, "nightly")["metadata"]["uid"]
     h.edit(DASKJOBS, "nightly", {"suspend": True})
     await h.settle()
-    assert runners(h) == []
+    assert h.api.names(PODS) == []
     assert h.find(DASKCLUSTERS, "nightly")["spec"]["suspend"] is True
     said = status(h)
     assert said["jobStatus"] == "Running"

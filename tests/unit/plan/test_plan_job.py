@@ -1,0 +1,188 @@
+"""Jobs, pure: what no story of a whole job shows."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from dask_gitops.plan.actions import Create, Delete, Patch
+from dask_gitops.plan.job import JobState, doubtful, job_status, look, plan_job
+from dask_gitops.resources import labels
+from dask_gitops.resources.observed import CustomResource, Pod
+from dask_gitops.resources.runner import job_cluster, runner_pod
+
+from tests.unit.objects import T0, TIME, raw_pod, running
+
+JSON = dict[str, Any]
+SOON, LATER = "2030-01-01T01:00:00Z", "2030-01-01T02:00:00Z"
+
+
+def job(spec: JSON | None = None, status: JSON | None = None, **meta: Any) -> CustomResource:
+    given = {"name": "nightly", "namespace": "ns", "uid": "job-uid", "generation": 1}
+    whole = {"job": {"spec": {"containers": [{"name": "job"}]}}, **(spec or {})}
+    metadata = {**given, "creationTimestamp": TIME, **meta}
+    told = {"uid": "job-uid", **status} if status else {}
+    return CustomResource.of(
+        {"kind": "DaskJob", "metadata": metadata, "spec": whole, "status": told}
+    )
+
+
+def runner(
+    of: CustomResource,
+    attempt: int = 1,
+    *,
+    run: str | None = None,
+    status: JSON | None = None,
+    **meta: Any,
+) -> Pod:
+    raw = runner_pod(of, attempt, started=TIME, restarted_at=run, default_image="d")
+    raw["metadata"] |= {"uid": f"runner-{attempt}-uid", "creationTimestamp": TIME, **meta}
+    return Pod.of({**raw, "status": status or {"phase": "Pending"}})
+
+
+def failed(of: CustomResource, attempt: int = 1, code: int = 1, **more: Any) -> Pod:
+    state = {"terminated": {"exitCode": code, "reason": "Error", "finishedAt": TIME}}
+    states = [{"name": "job", "restartCount": 0, "state": state}]
+    return runner(of, attempt, status={"phase": "Failed", "containerStatuses": states}, **more)
+
+
+def cluster(of: CustomResource, run: str | None = None, **meta: Any) -> CustomResource:
+    raw = job_cluster(of, restarted_at=run)
+    raw["metadata"] |= {"uid": "cluster-uid", "creationTimestamp": TIME, **meta}
+    return CustomResource.of(raw)
+
+
+def scheduler(**kwargs: Any) -> Pod:
+    raw = raw_pod("nightly-scheduler", "scheduler", status=running(name="scheduler"), **kwargs)
+    return Pod.of(raw)
+
+
+def actions(state: JobState, now: float = T0) -> list[Any]:
+    return list(plan_job(state, now, default_image="d").actions)
+
+
+def test_only_our_gate_opens() -> None:
+    pod: JSON = {"containers": [{"name": "job"}], "schedulingGates": [{"name": "example.com/x"}]}
+    of = job({"job": {"spec": pod}}, {"startTime": TIME, "attempts": 1})
+    state = JobState(of, (runner(of),), cluster(of), scheduler())
+    (patch,) = actions(state)
+    assert isinstance(patch, Patch)
+    assert patch.exact
+    assert patch.body["spec"] == {"schedulingGates": [{"name": "example.com/x"}]}
+    assert patch.body["metadata"]["annotations"] == {labels.CLUSTER_UID: "cluster-uid"}
+
+
+@pytest.mark.parametrize(
+    "schedulers",
+    [None, scheduler(owner="another-uid"), Pod.of(raw_pod("nightly-scheduler", "scheduler"))],
+)
+def test_it_stays_shut_without_a_ready_scheduler_of_this_very_cluster(
+    schedulers: Pod | None,
+) -> None:
+    of = job(status={"startTime": TIME, "attempts": 1})
+    assert actions(JobState(of, (runner(of),), cluster(of), schedulers)) == []
+
+
+def test_the_runner_is_the_first_thing() -> None:
+    pod, event, of_cluster = actions(JobState(job()))
+    assert (pod.kind, of_cluster.kind) == ("Pod", "DaskCluster")
+    assert event.reason == "RunnerCreated"
+
+
+def test_what_is_missing_is_looked_for_before_it_is_believed() -> None:
+    of = job(status={"startTime": TIME, "attempts": 2, "jobStatus": "Running"})
+    one = failed(of)
+    assert doubtful(JobState(of, (one,), cluster(of)), T0) == [("Pod", "nightly-runner-2")]
+    loose = {"annotations": {labels.CLUSTER_UID: "cluster-uid", labels.ATTEMPT: "2"}}
+    two = runner(of, 2, status=running(name="job"), **loose)
+    assert doubtful(JobState(of, (one, two)), T0) == [("DaskCluster", "nightly")]
+    assert doubtful(JobState(of, (one, two), cluster(of)), T0) == []
+
+
+def test_nothing_goes_before_the_end_is_in_the_status() -> None:
+    of = job(status={"startTime": TIME, "attempts": 1, "jobStatus": "Running"})
+    state = JobState(of, (failed(of),), cluster(of), scheduler())
+    assert actions(state) == []
+    said, _ = job_status(state, T0 + 5)
+    assert said["jobStatus"] == "Failed"
+    over = job(status={**said, "uid": "job-uid"})
+    note, delete = actions(JobState(over, state.runners, state.cluster), T0 + 5)
+    assert json.loads(note.body["metadata"]["annotations"][labels.OUTCOME])["jobStatus"] == "Failed"
+    assert isinstance(delete, Delete)
+    assert delete.kind == "DaskCluster"
+
+
+def test_what_an_earlier_run_left_goes_first() -> None:
+    ended = {"jobStatus": "Successful", "endTime": TIME, "restartedAt": SOON}
+    of = job({"restartedAt": LATER}, ended)
+    left = JobState(of, (failed(of, run=SOON),), cluster(of, SOON))
+    assert [(a.kind, type(a)) for a in actions(left)] == [("Pod", Delete), ("DaskCluster", Delete)]
+    pod, *_ = actions(JobState(of))
+    assert isinstance(pod, Create)
+    assert pod.manifests[0]["metadata"]["annotations"][labels.RESTARTED_AT] == LATER
+
+
+def test_a_cache_that_is_behind_deletes_nothing_of_a_later_run() -> None:
+    behind = job(status={"jobStatus": "Successful", "endTime": TIME})
+    state = JobState(behind, (runner(behind, run=LATER),), cluster(behind, LATER))
+    assert not [a for a in actions(state) if isinstance(a, Delete)]
+    assert look(state, T0).restarted_at == LATER
+
+
+def test_a_status_that_somebody_garbled() -> None:
+    of = job({"ttlSecondsAfterFinished": 60}, {"jobStatus": "Failed"})
+    state = JobState(of)
+    assert actions(state) == [], "without a time of its end, none has passed"
+    said, _ = job_status(state, T0)
+    assert said["endTime"] == TIME
+    assert said["jobStatus"] == "Failed"
+
+
+def test_notes_that_are_not_ours() -> None:
+    of = job()
+    pod = failed(
+        of, annotations={labels.OUTCOME: "{", labels.ATTEMPT: "x", labels.RUN_STARTED: "?"}
+    )
+    assert look(JobState(of, (pod,), cluster(of)), T0).attempt == 1
+
+
+@pytest.mark.parametrize(
+    ("owner", "words"),
+    [
+        ([], "was not made for this job; delete it"),
+        ([{"uid": "u", "kind": "Thing", "name": "t", "controller": True}], "belongs to something"),
+    ],
+)
+def test_names_that_are_taken(owner: list[JSON], words: str) -> None:
+    of = job()
+    state = JobState(of, (), cluster(of, ownerReferences=owner))
+    assert actions(state) == []
+    said, again = job_status(state, T0)
+    (ready,) = [c for c in said["conditions"] if c["type"] == "Ready"]
+    assert ready["reason"] == "NameTaken"
+    assert words in ready["message"]
+    assert again == 601
+    stalled, _ = job_status(state, T0 + 601)
+    assert "Stalled" in {c["type"] for c in stalled["conditions"]}
+
+
+def test_of_a_deleted_job_of_the_same_name_it_waits_for_the_end() -> None:
+    of = job()
+    old = [{"uid": "old", "kind": "DaskJob", "name": "nightly", "controller": True}]
+    state = JobState(of, (runner(of, ownerReferences=old),))
+    plan = plan_job(state, T0, default_image="d")
+    assert plan.actions == ()
+    assert plan.again == 1
+    said, _ = job_status(state, T0)
+    assert {c["reason"] for c in said["conditions"]} == {"Progressing"}
+
+
+def test_the_pauses_between_attempts() -> None:
+    of = job({"backoffLimit": 20}, {"startTime": TIME, "attempts": 1})
+    pauses = []
+    for attempt in range(1, 8):
+        told = job({"backoffLimit": 20}, {"startTime": TIME, "attempts": attempt})
+        plan = plan_job(JobState(told, (failed(of, attempt),), cluster(of)), T0, default_image="d")
+        pauses.append(plan.again)
+    assert pauses == [10, 20, 40, 80, 160, 300, 300]
