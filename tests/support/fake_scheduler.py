@@ -38,6 +38,8 @@ class FakeSchedulers:
         self.silent = False
         self.load: dict[str, int] = {}  # pod name -> bytes held
         self.refuse: set[str] = set()  # pod names whose keys have no place
+        self.idle: dict[str, float] = {}  # namespace -> for how many seconds nothing has run
+        self.tasks: dict[str, dict[str, int]] = {}  # namespace -> Dask's word for a state -> tasks
         self.retired: dict[str, set[str]] = defaultdict(
             set
         )  # uid of the scheduler pod -> of worker pods
@@ -157,15 +159,17 @@ class FakeSchedulers:
             }
             for p in pods
         ]
-        now = time.time()
+        now, namespace = time.time(), self._scheduler(request)["metadata"]["namespace"]
+        tasks = self.tasks.get(namespace, {})
+        busy = any(count for state, count in tasks.items() if state != "memory")
         return web.json_response(
             {
                 "id": "Scheduler-1",
                 "version": "2026.8.0",
                 "now": now,
-                "idle_since": now,
+                "idle_since": None if busy else now - self.idle.get(namespace, 0),
                 "clients": 0,
-                "tasks": {},
+                "tasks": tasks,
                 "workers": rows,
             }
         )
