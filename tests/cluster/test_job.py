@@ -274,13 +274,13 @@ def test_killed_again_and_again(
 ) -> None:
     """From apply to the end, the controller never lives long; the job runs once."""
     kubectl.apply(job(2))
-    for pause in (0.15, 0.3, 0.5):
+    for pause in (0.15, 0.4):
         time.sleep(pause)
         controller.kill()
         controller.start(wait=False)
     becomes(kubectl, "Running")
     finish(kubectl)
-    for pause in (0.05, 0.2, 0.4):
+    for pause in (0.05, 0.3):
         time.sleep(pause)
         controller.kill()
         controller.start(wait=False)
