@@ -13,7 +13,6 @@ import yaml
 
 from tests.cluster.manifests import cluster
 from tests.cluster.test_main_job import USER, ready, workers_become
-from tests.support.controller_process import ControllerProcess
 from tests.support.fake_scheduler import FakeSchedulers
 from tests.support.kstatus import CURRENT, compute
 from tests.support.kubernetes import Audit, CommandError, Kubectl, condition, eventually
@@ -156,16 +155,14 @@ def test_what_helm_keeps_is_parked_not_deleted(kubectl: Kubectl, idle: FakeSched
     ready(kubectl)
 
 
-def test_a_controller_that_is_killed_and_a_status_that_is_wiped(
-    kubectl: Kubectl, idle: FakeSchedulers, controller: ControllerProcess, audit: Audit
+def test_a_status_that_is_wiped_changes_nothing(
+    kubectl: Kubectl, idle: FakeSchedulers, audit: Audit
 ) -> None:
     idle.idle[kubectl.namespace] = LONG
     kubectl.apply(cluster(idleTimeout=5, idleAction="Scale"))
     parked(kubectl)
-    controller.kill()
     wipe = json.dumps({"status": None})
     kubectl("patch", "daskcluster", "demo", "--subresource=status", "--type=merge", "-p", wipe)
-    controller.start()
     parked(kubectl)
     assert len(audit.done("create", "pods", namespace=kubectl.namespace, user=USER)) == 3
 

@@ -441,6 +441,7 @@ def cluster_status(
     cluster, scheduler = state.cluster, state.scheduler
     deadline = cluster.spec.get("progressDeadlineSeconds")
     deadline = PROGRESS_DEADLINE_S if deadline is None else float(deadline)
+    refusal = first_problem((), problems)
     problems = [*problems, *names_taken(state)]
     live = [p for g in state.groups for p in g.live]
     desired, ready = sum(g.want for g in state.groups), sum(p.ready for p in live)
@@ -454,7 +455,7 @@ def cluster_status(
     )
     problem = scheduler_problem
     if state.suspended:
-        phase, found = _suspended(state)
+        phase, found = _suspended(state, refusal, now)
         problem, current = None, True
     elif scheduler is None:
         phase, found = (
@@ -534,19 +535,25 @@ def _parked(state: ClusterState, scheduler: Pod, look: idle.Look | None) -> list
     if not state.working:
         return [*words.ready(rests.reason, rests.message), rests]
     text = f"{words.workers(state.working)} on the way out; {rests.message}"
-    ready = was_ready(state)
-    return words.ready(rests.reason, text) if ready else words.reconciling("Parking", text)
+    if was_ready(state):
+        return words.ready(rests.reason, text)
+    return words.reconciling("Parking", text)
 
 
-def _suspended(state: ClusterState) -> tuple[str, list[words.Condition]]:
-    """Phase and conditions of a cluster that is to have no pods."""
+def _suspended(
+    state: ClusterState, refusal: Problem | None, now: float
+) -> tuple[str, list[words.Condition]]:
+    """Phase and conditions of a cluster that is to have no pods.
+
+    :param refusal: what the API server refused in this round.
+    """
     scheduler, going = state.scheduler, state.working
     if going or any(state.owns(p) for p in state.schedulers):
         text = f"spec.suspend is true; {words.workers(going)} on the way out, then the scheduler"
         if not going:
             text = "spec.suspend is true; the scheduler is on the way out"
         phase = "Running" if scheduler is not None and scheduler.ready else "Pending"
-        return phase, words.reconciling("Suspending", text)
+        return phase, unready(text, refusal, now, reason="Suspending")
     text = "no Pods run: spec.suspend is true"
     rests = words.Condition(words.SUSPENDED, True, "Suspended", text)
     return "Suspended", [*words.ready("Suspended", text), rests]

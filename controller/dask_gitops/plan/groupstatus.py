@@ -68,11 +68,16 @@ def first_problem(some: Iterable[Pod], extra: Iterable[Problem] = ()) -> Problem
 
 
 def unready(
-    message: str, problem: Problem | None, now: float, *, deadline: float = PROGRESS_DEADLINE_S
+    message: str,
+    problem: Problem | None,
+    now: float,
+    *,
+    deadline: float = PROGRESS_DEADLINE_S,
+    reason: str = "Progressing",
 ) -> list[words.Condition]:
     """Conditions of something on its way: reconciling, or stalled when only a person can help."""
     if problem is None:
-        return words.reconciling("Progressing", message)
+        return words.reconciling(reason, message)
     text = f"{message}; {problem.message}"
     if problem.refused or now - problem.since > deadline:
         return words.stalled(problem.reason, text)
@@ -110,7 +115,7 @@ def group_status(
         elif len(live) > state.want:
             count += f", {len(live) - state.want} on the way out"
         if state.rest == "suspended" or (state.rest and not scheduler_down):
-            found = _at_rest(state, was_ready(state))
+            found = _at_rest(state, was_ready(state), first_problem((), problems), now)
         elif scheduler_down:
             found = words.reconciling("SchedulerNotReady", f"{count}; the scheduler is not ready")
         elif is_up(state) or was_ready(state):
@@ -140,10 +145,13 @@ def group_status(
     }, min(soon, default=None)
 
 
-def _at_rest(state: GroupState, was_up: bool) -> list[words.Condition]:
+def _at_rest(
+    state: GroupState, was_up: bool, refusal: Problem | None, now: float
+) -> list[words.Condition]:
     """Conditions of a group whose cluster rests.
 
     :param was_up: it was up for what is declared: that it is about to be parked changes nothing for anybody.
+    :param refusal: what the API server refused in this round.
     """
     suspended, going = state.rest == "suspended", len(state.live)
     kind, reason, why = (
@@ -154,7 +162,7 @@ def _at_rest(state: GroupState, was_up: bool) -> list[words.Condition]:
     count = f"{words.workers(going)} on the way out" if going else "no workers"
     text = f"{count}, {state.target if state.declared is None else state.declared} declared: {why}"
     if going and (suspended or not was_up):
-        return words.reconciling("Suspending" if suspended else "Parking", text)
+        return unready(text, refusal, now, reason="Suspending" if suspended else "Parking")
     rests = [] if going else [words.Condition(kind, True, reason, text)]
     return [*words.ready(reason, text), *rests]
 

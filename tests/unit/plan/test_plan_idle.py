@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 from dask_gitops.plan import idle
 from dask_gitops.plan.actions import Delete, Draft, Emit, Patch
+from dask_gitops.plan.cluster import ClusterState, cluster_status
 from dask_gitops.plan.groupstate import GroupState
-from dask_gitops.resources.observed import CustomResource, Pod
+from dask_gitops.plan.groupstatus import group_status
+from dask_gitops.resources.observed import CustomResource, Pod, Problem
 from dask_gitops.status import timestamp
 
 from tests.unit.objects import T0, cluster, group, owned, scheduler, worker
@@ -218,6 +220,37 @@ def test_silence_is_said_of_this_scheduler_only() -> None:
     assert idle.silence_words(cluster(), scheduler(), silent) == ""
     other = idle.Look("another pod", NOW, silence="does not answer")
     assert idle.silence_words(cluster(SCALE), scheduler(), other) == ""
+
+
+# ---- the statuses
+
+
+def conditions(status: JSON) -> dict[str, tuple[str, str]]:
+    return {c["type"]: (c["status"], c["reason"]) for c in status["conditions"]}
+
+
+def test_what_the_api_server_refuses_on_the_way_is_told() -> None:
+    of = cluster({"suspend": True})
+    no = Problem("Forbidden", "pods is forbidden", NOW, refused=True)
+    some = rests(of, scheduler(), replicas=3)
+    state = ClusterState(of, (scheduler(),), groups=(some,), working=1)
+    for found in (
+        cluster_status(state, NOW, problems=[no])[0],
+        group_status(some, NOW, problems=[no])[0],
+    ):
+        assert conditions(found) == {
+            "Ready": ("False", "Forbidden"),
+            "Stalled": ("True", "Forbidden"),
+        }
+        assert "1 worker on the way out" in str(found)
+    assert conditions(cluster_status(state, NOW)[0])["Ready"] == ("False", "Suspending")
+
+
+def test_whose_name_is_taken_can_rest() -> None:
+    of = cluster({"suspend": True})
+    found, again = cluster_status(ClusterState(of, (scheduler(owner="other"),)), NOW)
+    assert (found["phase"], again) == ("Suspended", None)
+    assert set(conditions(found)) == {"Ready", "Suspended"}
 
 
 # ---- the groups
