@@ -7,7 +7,7 @@ import json
 from tests.dask.support import Cluster, NewCluster, workers
 from tests.support.kubernetes import Kubectl, condition, eventually
 
-TIMEOUT = 15
+TIMEOUT = 10
 
 
 def is_idle(it: Cluster) -> bool:
@@ -57,20 +57,6 @@ def test_parked_when_nothing_is_wanted_any_more_and_woken_by_a_client(
     assert kubectl.get("daskworkergroup", it.default_group)["spec"]["worker"]["replicas"] == 2
 
 
-def test_a_task_that_runs_for_long_is_no_idleness(cluster: NewCluster) -> None:
-    it = cluster({"worker": workers(1), "idleTimeout": 8, "idleAction": "Scale"})
-    it.wait_ready()
-    it.connect(1)
-    assert it.inside("run_gated(1)") == 1
-    before = it.uids()
-    assert it.inside("time.sleep(24)") is None
-    assert it.uids() == before
-    assert not is_idle(it)
-    it.inside("open_gate()")
-    assert it.inside("results()") == [0]
-    assert it.inside("starts()") == {"0": 1}
-
-
 def test_suspended_and_resumed(cluster: NewCluster, kubectl: Kubectl) -> None:
     it = cluster({"worker": workers(2)}).wait_ready()
     it.connect(2)
@@ -95,10 +81,15 @@ def test_suspended_and_resumed(cluster: NewCluster, kubectl: Kubectl) -> None:
     assert it.get()["status"]["scheduler"] == {"restarts": 0}
 
 
-def test_an_idle_cluster_is_deleted(cluster: NewCluster, kubectl: Kubectl) -> None:
-    """As with the existing operator, also one that never had a client."""
+def test_deleted_after_the_last_task_has_ended(cluster: NewCluster, kubectl: Kubectl) -> None:
+    """A task that runs for longer than the timeout is work; results are none, as with the existing operator."""
     it = cluster({"worker": workers(1), "idleTimeout": TIMEOUT})
-    eventually("there is a worker", lambda: it.uids(), timeout=120)
+    it.connect(1)
+    assert it.inside("run_gated(1)") == 1
+    assert it.inside(f"time.sleep({1.8 * TIMEOUT})") is None
+    it.inside("open_gate()")
+    assert it.inside("results()") == [0]
+    assert it.inside("starts()") == {"0": 1}
     eventually("it is gone", lambda: not kubectl.exists("daskcluster", it.name), timeout=120)
     everything = "daskworkergroups,pods,services"
     eventually("all of it", lambda: not kubectl.list(everything), timeout=120)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from dask_gitops.kube.resource import DASKCLUSTERS, DASKWORKERGROUPS, PODS
+from dask_gitops.kube.resource import DASKCLUSTERS, DASKJOBS, DASKWORKERGROUPS, PODS
 from dask_gitops.resources import labels
 
 from tests.support.harness import NS, Harness, play
@@ -331,6 +331,29 @@ def test_what_a_tool_tracks_is_parked_not_deleted(meta: JSON, why: str) -> None:
         at_rest(h)
 
     story(tracked)()
+
+
+@story
+async def test_an_idle_cluster_neither_ends_its_job_nor_runs_it_again(h: Harness) -> None:
+    """Its runner is busy outside Dask; the cluster is back when it submits something."""
+    h.job(cluster={"spec": {"worker": {"replicas": 3}, "idleTimeout": 600}})
+    h.start()
+    await h.pass_time(700)
+    assert "it belongs to a DaskJob" in h.condition(DASKCLUSTERS, "nightly", "Idle")[2]
+    assert h.workers("nightly-default") == []
+    submit(h)
+    await h.pass_time(40)
+    assert len(h.workers("nightly-default")) == 3
+    h.schedulers.waiting = 0
+    await h.pass_time(700)
+    assert h.workers("nightly-default") == []
+    assert h.condition(DASKJOBS, "nightly", "Ready")[:2] == ("True", "Running")
+    assert len(h.api.names(PODS, NS, f"{labels.COMPONENT}=job-runner")) == 1
+    assert h.created(DASKCLUSTERS) == ["nightly"]
+    h.kubelet.finish(NS, "nightly-runner", 0)
+    await h.pass_time(60)
+    assert h.api.items(DASKCLUSTERS) == []
+    assert h.find(DASKJOBS, "nightly")["status"]["jobStatus"] == "Successful"
 
 
 # ---- what people do meanwhile
