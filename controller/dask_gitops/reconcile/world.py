@@ -29,7 +29,7 @@ from dask_gitops.metrics import Metrics
 from dask_gitops.plan.actions import Action, Create, Delete, Emit, Patch, Retire, TryOut, Undrain
 from dask_gitops.plan.cluster import ClusterState, Load
 from dask_gitops.plan.groupstate import GroupState, Worker
-from dask_gitops.plan.idle import Look, is_suspended, look_in
+from dask_gitops.plan.idle import Look, is_suspended, look_in, timeout
 from dask_gitops.plan.job import JobState
 from dask_gitops.resources import labels, names
 from dask_gitops.resources.observed import CustomResource, Meta, Pod, Problem, Service
@@ -346,6 +346,8 @@ class World:
 
     async def look(self, cluster: CustomResource) -> Look | None:
         """Ask the cluster's scheduler whether it is idle, if it is time for that."""
+        if not timeout(cluster):
+            return None
         scheduler = self.cluster_state(cluster).scheduler
         if scheduler is None or self.look_in(cluster, scheduler) != 0:
             return None
