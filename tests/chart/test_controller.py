@@ -38,8 +38,8 @@ def spread(group: str, resources: str, verbs: str) -> set[tuple[str, str, str]]:
 
 WANTED = (
     spread(GROUP, "daskclusters daskworkergroups daskautoscalers daskjobs", "get list watch")
-    | spread(GROUP, "daskclusters daskautoscalers daskjobs", "patch")
-    | spread(GROUP, "daskworkergroups", "create patch delete")
+    | spread(GROUP, "daskclusters daskjobs", "patch")
+    | spread(GROUP, "daskworkergroups daskautoscalers", "create patch delete")
     | spread(GROUP, "daskworkergroups/scale", "patch")
     | spread(
         GROUP,

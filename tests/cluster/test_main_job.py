@@ -250,19 +250,6 @@ def test_a_group_waits_for_its_cluster(kubectl: Kubectl) -> None:
     ready(kubectl, "late-extra", "daskworkergroup")
 
 
-def test_a_kind_that_is_not_served_yet_says_so(kubectl: Kubectl) -> None:
-    kubectl.apply(
-        resource("DaskAutoscaler", "later", {"cluster": "demo", "minimum": 1, "maximum": 3})
-    )
-    said = eventually(
-        "its status", lambda: condition(kubectl.get("daskautoscaler", "later"), "Stalled")
-    )
-    assert (
-        said["message"]
-        == "this version of the controller does not act on DaskAutoscaler objects yet"
-    )
-
-
 def test_names_that_cannot_work_are_refused_when_applied(kubectl: Kubectl) -> None:
     with pytest.raises(CommandError, match="53"):
         kubectl.apply(cluster("x" * 54))

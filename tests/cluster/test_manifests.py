@@ -9,6 +9,7 @@ from dask_gitops.resources.observed import CustomResource
 from dask_gitops.resources.revision import canonical, without_nulls
 
 from tests.manifests import CLUSTERS, HERE, NAMES, expected, manifests
+from tests.support.fake_scheduler import FakeSchedulers
 from tests.support.kubernetes import JSON, Kubectl, condition, eventually
 
 pytestmark = pytest.mark.usefixtures("controller")
@@ -111,13 +112,20 @@ def created_in(kubectl: Kubectl) -> list[JSON]:
     return [*kubectl.list("pods"), *kubectl.list("services"), *kubectl.list("daskworkergroups")]
 
 
-@pytest.mark.parametrize("name", sorted(set(NAMES) - set(CLUSTERS) - {"jobs"}))
-def test_what_is_not_acted_on_says_so(kubectl: Kubectl, name: str) -> None:
-    kubectl("apply", "-f", str(HERE / f"{name}.yaml"))
-    for manifest in manifests(name):
-        said = eventually(
-            "its status says so",
-            lambda m=manifest: condition(kubectl.get(m["kind"], m["metadata"]["name"]), "Ready"),
-        )
-        assert said["status"] == "False"
-        assert said["message"]
+def test_the_documented_autoscaler_follows_the_demand(
+    kubectl: Kubectl, schedulers: FakeSchedulers
+) -> None:
+    (declared,) = manifests("autoscaler")
+    schedulers.work[kubectl.namespace] = {(): 4}
+    kubectl("apply", "-f", str(HERE / "documented.yaml"), "-f", str(HERE / "autoscaler.yaml"))
+    eventually(
+        "it steers",
+        lambda: condition(kubectl.get("daskautoscaler", "documented"), "Ready")["status"] == "True",
+    )
+
+    def workers() -> bool:
+        selector = "dask.org/workergroup-name=documented-default"
+        return len(kubectl.list("pods", selector)) == 4
+
+    eventually("4 workers for 4 tasks", workers)
+    assert kubectl.get("daskautoscaler", "documented")["spec"] == declared["spec"]

@@ -14,6 +14,7 @@ from typing import IO, Any
 import pytest
 
 from tests.manifests import manifests
+from tests.support.fake_scheduler import FakeSchedulers
 from tests.support.kubernetes import JSON, CommandError, Kubectl, condition, eventually
 
 pytestmark = pytest.mark.usefixtures("controller")
@@ -134,7 +135,9 @@ def test_logs_are_asked_of_pods_by_the_clusters_label(python: Kubectl) -> None:
     assert all("scheduler" in n or "worker" in n for n in names)
 
 
-def test_adapt_patches_creates_and_scale_deletes(python: Kubectl) -> None:
+def test_adapt_patches_creates_and_scale_deletes(
+    python: Kubectl, schedulers: FakeSchedulers
+) -> None:
     """KubeCluster puts labels where the metadata's own fields belong; the API server drops them."""
     with pytest.raises(CommandError, match="NotFound"):
         python("patch", "daskautoscaler", "python", "--type=merge", "-p", '{"spec":{"minimum":1}}')
@@ -144,11 +147,17 @@ def test_adapt_patches_creates_and_scale_deletes(python: Kubectl) -> None:
         "metadata": {"name": "python", "dask.org/cluster-name": "python"},
         "spec": {"cluster": "python", "minimum": 1, "maximum": 4},
     }
+    schedulers.work[python.namespace] = {(): 10}
     assert post(python, "daskautoscalers", written)["spec"] == written["spec"]
+    workers(python, "python-default", 4)
     limits = {"minimum": 2, "maximum": 3}
     python("patch", "daskautoscaler", "python", "--type=merge", "-p", json.dumps({"spec": limits}))
     assert python.get("daskautoscaler", "python")["spec"] == {"cluster": "python", **limits}
+    workers(python, "python-default", 3)
+    # scale(): delete the autoscaler, then scale.
     python("delete", "daskautoscaler", "python")
+    scale(python, "python-default", 1)
+    workers(python, "python-default", 1)
 
 
 def test_close_deletes_the_cluster_and_waits(python: Kubectl) -> None:

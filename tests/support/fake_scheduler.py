@@ -40,6 +40,8 @@ class FakeSchedulers:
         self.refuse: set[str] = set()  # pod names whose keys have no place
         self.idle: dict[str, float] = {}  # namespace -> for how many seconds nothing has run
         self.tasks: dict[str, dict[str, int]] = {}  # namespace -> Dask's word for a state -> tasks
+        #: namespace -> what there is to do: needs -> tasks, which take a minute each
+        self.work: defaultdict[str, dict[tuple[tuple[str, float], ...], int]] = defaultdict(dict)
         self.retired: dict[str, set[str]] = defaultdict(
             set
         )  # uid of the scheduler pod -> of worker pods
@@ -71,6 +73,7 @@ class FakeSchedulers:
         await self._pods.synced.wait()
         app = web.Application(middlewares=[self._maybe_fail])
         app.router.add_get("/control/v1/state", self._state)
+        app.router.add_get("/control/v1/demand", self._demand)
         app.router.add_post("/control/v1/{what}", self._post)
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
@@ -173,6 +176,35 @@ class FakeSchedulers:
                 "workers": rows,
             }
         )
+
+    async def _demand(self, request: web.Request) -> web.Response:
+        _, pods = await self._workers(request)
+        scheduler = self._scheduler(request)["metadata"]
+        some = dict(self.work[scheduler["namespace"]])
+        answer = {
+            "id": f"Scheduler-{scheduler['uid']}",
+            "target_seconds": 5,
+            "kinds": [
+                {"resources": dict(needs), "waiting": n, "running": 0, "seconds": 60.0 * n}
+                for needs, n in some.items()
+            ],
+            "kinds_left_out": 0,
+            "workers": [
+                {
+                    "host": p["status"]["podIP"],
+                    "name": p["metadata"]["name"],
+                    "nthreads": 1,
+                    "memory_limit": 10**9,
+                    "bytes": 0,
+                    "keys": 0,
+                    "tasks": 0,
+                    "actors": 0,
+                    "resources": {},
+                }
+                for p in pods
+            ],
+        }
+        return web.json_response(answer)
 
     async def _post(self, request: web.Request) -> web.Response:
         scheduler, pods = await self._workers(request)

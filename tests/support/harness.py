@@ -24,6 +24,7 @@ from typing import Any
 
 from dask_gitops.kube.errors import ApiUnreachable, KubeError
 from dask_gitops.kube.resource import (
+    DASKAUTOSCALERS,
     DASKCLUSTERS,
     DASKJOBS,
     DASKWORKERGROUPS,
@@ -34,6 +35,7 @@ from dask_gitops.kube.resource import (
 )
 from dask_gitops.kube.workqueue import WorkQueue
 from dask_gitops.metrics import Metrics
+from dask_gitops.plan.demand import Demand, Kind, Process
 from dask_gitops.reconcile.wiring import build_stores, reconcile
 from dask_gitops.reconcile.world import Key, World
 from dask_gitops.resources import labels
@@ -60,6 +62,8 @@ class FakeSchedulers:
 
     :ivar keys: worker id -> the keys that only it holds.
     :ivar running: worker ids on which a task runs that does not end.
+    :ivar work: cluster -> what its scheduler says is to be done.
+    :ivar resources: Dask resources of the workers of these groups.
     :ivar lost: keys of workers whose pods went without being retired.
     :ivar silent: why no scheduler answers, if so.
     :ivar waiting: tasks without a worker.
@@ -71,6 +75,8 @@ class FakeSchedulers:
         self.kubelet = kubelet
         self.keys: dict[str, set[str]] = {}
         self.running: set[str] = set()
+        self.work: dict[str, list[Kind]] = {}
+        self.resources: dict[str, dict[str, float]] = {}
         self.retired: set[str] = set()
         self.leaving: set[str] = set()
         self.lost: set[str] = set()
@@ -170,6 +176,33 @@ class FakeSchedulers:
         started = parse_time(status["state"]["running"]["startedAt"])
         assert started is not None
         return started
+
+    async def demand(self, base_url: str, token: str) -> Demand:
+        pods = await self._call("demand")
+        await self._answered(len(self.calls))
+        ip = base_url.partition("//")[2].rpartition(":")[0]
+        scheduler = next(
+            pod
+            for pod in self.api._objects(PODS, None)
+            if pod["status"].get("podIP") == ip and labels.GROUP not in pod["metadata"]["labels"]
+        )
+        name = scheduler["metadata"]["labels"][labels.CLUSTER]
+        rows = tuple(
+            Process(
+                host=pod["status"]["podIP"],
+                name=pod["metadata"]["name"],
+                nthreads=1,
+                memory_limit=1000,
+                bytes=8 * len(self.keys.get(worker, ())),
+                keys=len(self.keys.get(worker, ())),
+                tasks=int(worker in self.running),
+                actors=0,
+                resources=self.resources.get(pod["metadata"]["labels"][labels.GROUP], {}),
+            )
+            for worker, pod in pods.items()
+            if pod["metadata"]["labels"][labels.CLUSTER] == name
+        )
+        return Demand(scheduler["metadata"]["uid"], 5.0, tuple(self.work.get(name, ())), rows)
 
     async def retire(
         self,
@@ -404,6 +437,22 @@ class Harness:
             DASKJOBS, {"metadata": {"name": name, "namespace": NS, **(meta or {})}, "spec": spec}
         )
 
+    def autoscaler(self, minimum: int, maximum: int, name: str = "demo", **spec: Any) -> JSON:
+        limits = {"cluster": "demo", "minimum": minimum, "maximum": maximum}
+        return self.api.put(
+            DASKAUTOSCALERS,
+            {"metadata": {"name": name, "namespace": NS}, "spec": {**limits, **spec}},
+        )
+
+    def demand(
+        self, count: int, seconds: float = 60, cluster: str = "demo", **needs: float
+    ) -> None:
+        """From now on the cluster's scheduler has so many tasks of this kind, which take so long each."""
+        key = tuple(sorted(needs.items()))
+        kinds = [k for k in self.schedulers.work.get(cluster, ()) if k.needs != key]
+        some = [Kind(key, count, 0, count * seconds)] if count else []
+        self.schedulers.work[cluster] = [*kinds, *some]
+
     def edit(self, res: Resource, name: str, spec: JSON) -> None:
         self.api.edit(res, NS, name, {"spec": spec})
 
@@ -441,7 +490,7 @@ class Harness:
         """The world as users see it, without times, versions, Events and the names of workers."""
         out = {}
         number = Counter[str]()
-        for res in (DASKJOBS, DASKCLUSTERS, DASKWORKERGROUPS, PODS, SERVICES):
+        for res in (DASKJOBS, DASKCLUSTERS, DASKWORKERGROUPS, DASKAUTOSCALERS, PODS, SERVICES):
             for obj in self.api.items(res):
                 meta = obj["metadata"]
                 status = obj.get("status") or {}
@@ -453,6 +502,7 @@ class Harness:
                     for env in container.get("env") or ():
                         if env["name"] == CONTROL.token_env:
                             env["value"] = "secret"
+                status.pop("lastScaleTime", None)
                 obj["spec"].pop("clusterIP", None)
                 name = meta["name"]
                 if group := (meta.get("labels") or {}).get(labels.GROUP):

@@ -31,7 +31,8 @@ JSON = dict[str, Any]
 
 CLUSTER, GROUP, POD, SERVICE = "DaskCluster", "DaskWorkerGroup", "Pod", "Service"
 JOB = "DaskJob"
-KINDS = (CLUSTER, GROUP, "DaskAutoscaler", JOB)
+SCALER = "DaskAutoscaler"
+KINDS = (CLUSTER, GROUP, SCALER, JOB)
 
 #: What an allowance may be about. "in-progress" is only for tests whose controller does not work at the end.
 RULES = ("shape", "failed", "current", "in-progress", "counts", "job")
@@ -286,7 +287,7 @@ class Judge:
         if not judge:
             if kstatus.compute(obj).status == kstatus.CURRENT:
                 after.was_up = self._what_for(after)
-                after.ups.add(after.was_up)
+                after.ups |= {after.was_up, self._what_for(after, any_number=True)}
             return
         old_status = before.view.status if before is not None else None
         if kind == JOB and meta.get("namespace") in self._over:
@@ -315,13 +316,12 @@ class Judge:
             self._blame("shape", found, f"kstatus cannot read it: {error}")
             return
         self.seen[word] += 1
-        ready = next((c for c in status.get("conditions") or () if c.get("type") == "Ready"), {})
-        # A kind that this controller does not act on yet can say nothing else.
-        unserved = kind == "DaskAutoscaler" and ready.get("reason") == "NotSupportedYet"
-        if word == kstatus.FAILED and not unserved:
+        if word == kstatus.FAILED:
             self._blame("failed", found, "Failed, and nobody said that a person acted wrongly")
         if kind == JOB:
             self._job(found, word)
+        if kind == SCALER and meta.deleting is None and not self._is_blind(now):
+            self._scaler_is_current(now, found, word)
         if kind not in (CLUSTER, GROUP) or meta.deleting is not None or self._is_blind(now):
             return
         facts = self._facts(now, kind, found)
@@ -373,6 +373,25 @@ class Judge:
             if done and pod.owner == meta.uid and not over and now - pod.changed > self.patience_s:
                 self._blame("in-progress", found, f"left without an end, and {name} has succeeded")
 
+    def _scaler_is_current(self, now: float, found: _Resource, word: str) -> None:
+        """An autoscaler steers only what is there."""
+        cluster = self._cluster_of(found)
+        meta = found.view.meta
+        if cluster is None:
+            key = (CLUSTER, meta.namespace, str(found.view.spec.get("cluster")))
+            if word == kstatus.CURRENT and self._certain(now, self._gone.get(key, float("-inf"))):
+                self._blame("current", found, "Current without its cluster")
+            return
+        scheduler = self._scheduler(cluster)
+        if (
+            word == kstatus.CURRENT
+            and scheduler is not None
+            and not scheduler.works
+            and self._certain(now, scheduler.changed)
+            and not cluster.view.spec.get("suspend")
+        ):
+            self._blame("current", found, "Current without a ready scheduler")
+
     def _is_current(self, now: float, found: _Resource, facts: _Facts) -> None:
         conditions = {c.get("type") for c in found.view.status.get("conditions") or ()}
         if facts.old and "UpdatePending" not in conditions:
@@ -403,7 +422,7 @@ class Judge:
             return
         if facts.all_there or not self._certain(now, facts.changed):
             found.was_up = None if facts.rolling else up
-            found.ups.add(up)
+            found.ups |= {up, self._what_for(found, any_number=True)}
         elif up not in found.ups:
             self._blame(
                 "current",
@@ -483,16 +502,30 @@ class Judge:
             self._blind_until = now + self.tolerance_s
         return now <= self._blind_until
 
-    def _what_for(self, found: _Resource) -> tuple[str, str] | None:
-        """What "was up once" is about: the meaning of the spec, and the life of one scheduler pod."""
+    def _what_for(self, found: _Resource, *, any_number: bool = False) -> tuple[str, str] | None:
+        """What "was up once" is about: the meaning of the spec, and the life of one scheduler pod.
+
+        :param any_number: of a group's workers, as an autoscaler may move it.
+        """
         cluster = self._cluster_of(found)
         if cluster is None:
             return None
-        meaning = json.dumps(
-            canonical([found.view.spec, cluster.view.spec.get("image")]), sort_keys=True
-        )
+        any_number |= self._is_autoscaled(found)
+        spec = _meaning(found) if any_number else found.view.spec
+        meaning = json.dumps(canonical([spec, cluster.view.spec.get("image")]), sort_keys=True)
         scheduler = self._scheduler(cluster)
         return meaning, scheduler.uid if scheduler else ""
+
+    def _is_autoscaled(self, found: _Resource) -> bool:
+        """Is the number of this group an autoscaler's, and no person's wish?"""
+        meta, cluster = found.view.meta, found.view.spec.get("cluster")
+        default = f"{cluster}-default"
+        return found.view.kind == GROUP and any(
+            other.view.spec.get("cluster") == cluster
+            and (other.view.spec.get("workerGroup") or default) == meta.name
+            for (kind, namespace, _), other in self._resources.items()
+            if kind == SCALER and namespace == meta.namespace
+        )
 
     def _changed_by_a_person(self, found: _Resource) -> None:
         """Something may be on its way again, also what was up before."""

@@ -43,7 +43,7 @@ What the controller may do in the namespaces it serves: exactly the calls it mak
   verbs: [get, list, watch]
 # Of what others made, only an old operator's finalizer is taken off, once the object is being deleted.
 - apiGroups: [kubernetes.dask.org]
-  resources: [daskclusters, daskautoscalers, daskjobs]
+  resources: [daskclusters, daskjobs]
   verbs: [patch]
 # The cluster of a job is the controller's own object; idleAction: Delete, of clusters that no tool tracks.
 - apiGroups: [kubernetes.dask.org]
@@ -53,9 +53,9 @@ What the controller may do in the namespaces it serves: exactly the calls it mak
 - apiGroups: [kubernetes.dask.org]
   resources: [daskjobs]
   verbs: [delete]
-# The groups that a cluster declares itself are the controller's own objects.
+# The groups and the autoscaler that a cluster declares itself are the controller's own objects.
 - apiGroups: [kubernetes.dask.org]
-  resources: [daskworkergroups]
+  resources: [daskworkergroups, daskautoscalers]
   verbs: [create, patch, delete]
 - apiGroups: [kubernetes.dask.org]
   resources: [daskworkergroups/scale]

@@ -34,13 +34,17 @@ class Delete:
 
 @dataclass(frozen=True, slots=True)
 class Patch:
-    """JSON merge patch on exactly this object (by uid); ``exact``: only as long as nobody changed it meanwhile."""
+    """JSON merge patch on exactly this object (by uid); ``exact``: only as long as nobody changed it meanwhile.
+
+    :ivar manager: the field manager that it is noted under.
+    """
 
     kind: Kind
     meta: Meta
     body: JSON
     subresource: str | None = None
     exact: bool = False
+    manager: str = "dask-gitops"
 
 
 @dataclass(frozen=True, slots=True)

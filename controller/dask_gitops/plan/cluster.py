@@ -19,7 +19,7 @@ from dask_gitops.plan.groupstatus import (
 )
 from dask_gitops.plan.groupstatus import latch as group_latch
 from dask_gitops.plan.rollout import scheduler_is_current, target, when
-from dask_gitops.resources import groups, labels, names, pods, services
+from dask_gitops.resources import autoscalers, groups, labels, names, pods, services
 from dask_gitops.resources.metadata import metadata_patch, with_note
 from dask_gitops.resources.observed import (
     CustomResource,
@@ -38,7 +38,6 @@ POLL_IDLE_S = 10  # how often a scheduler that is to be replaced is asked whethe
 PREDECESSOR_S = 1  # how often to look whether an older cluster's object of the same name is gone
 _REFUSALS = ("Forbidden", "Invalid", "NameTaken", "NamespaceTerminating", "QuotaExceeded")
 NOT_SUPPORTED = (  # fields of the spec that nothing reads yet
-    "autoscaler",
     "tls",
 )
 
@@ -60,6 +59,7 @@ class ClusterState:
     :ivar orphans: worker pods with the cluster's labels and without any owner.
     :ivar predecessor: the cluster's scheduler pod that was seen last, maybe gone; None: never, by this process.
     :ivar working: worker pods of this cluster that have neither ended nor been deleted, of any group.
+    :ivar autoscaler: the DaskAutoscaler of the cluster's name, whoever made it.
     """
 
     cluster: CustomResource
@@ -69,6 +69,7 @@ class ClusterState:
     orphans: tuple[Pod, ...] = ()
     predecessor: Pod | None = None
     working: int = 0
+    autoscaler: CustomResource | None = None
 
     @property
     def suspended(self) -> bool:
@@ -148,6 +149,7 @@ def plan_cluster(
         if patch:
             draft.add(Patch("Service", state.service.meta, patch))
     _groups(state, draft, reserved)
+    _autoscaler(state, draft)
     if scheduler is None:
         return draft.done()
     if state.suspended:
@@ -318,6 +320,57 @@ def _groups(state: ClusterState, draft: Draft, reserved: tuple[str, ...]) -> Non
             )
 
 
+def _autoscaler(state: ClusterState, draft: Draft) -> None:
+    """Make, change and remove the autoscaler that the cluster itself declares.
+
+    It is made, or brought to what is declared, once for each ``spec.autoscaler``, which is noted on the default group:
+    somebody who deletes it (``KubeCluster.scale``) or changes it (``KubeCluster.adapt``) has the last word.
+    """
+    cluster, found = state.cluster, state.autoscaler
+    default = state.default_group.group if state.default_group else None
+    ours = found is not None and autoscalers.is_from(found, cluster) and not found.meta.deleting
+    want = autoscalers.declared_autoscaler(cluster)
+    if want is None:
+        if found is not None and ours:
+            draft.add(
+                Delete("DaskAutoscaler", found.meta),
+                Emit("AutoscalerRemoved", f"removed DaskAutoscaler {found.meta.name}"),
+            )
+    elif default is None or default.meta.deleting is not None or _autoscaler_noted(state):
+        return
+    elif found is None:
+        draft.add(Create("DaskAutoscaler", (want,)))
+    elif ours:
+        patch = autoscalers.autoscaler_patch(want, found)
+        if patch:
+            draft.add(Patch("DaskAutoscaler", found.meta, patch, exact=True))
+    else:
+        return  # somebody else's
+    if default is None or default.meta.owner_uid != cluster.meta.uid:
+        return
+    note = autoscalers.declared_revision(cluster) if want else None
+    if default.meta.annotations.get(labels.INLINE_AUTOSCALER) != note:
+        body = {"metadata": {"annotations": {labels.INLINE_AUTOSCALER: note}}}
+        draft.add(Patch("DaskWorkerGroup", default.meta, body))
+
+
+def _autoscaler_noted(state: ClusterState) -> bool:
+    """Was the autoscaler made for what is declared now?"""
+    group = state.default_group.group if state.default_group else None
+    if group is None or group.meta.owner_uid != state.cluster.meta.uid:
+        return False
+    noted = group.meta.annotations.get(labels.INLINE_AUTOSCALER)
+    return noted == autoscalers.declared_revision(state.cluster)
+
+
+def _autoscaler_current(state: ClusterState) -> bool:
+    """Is there nothing to be made, or to be removed?"""
+    ours = state.autoscaler is not None and autoscalers.is_from(state.autoscaler, state.cluster)
+    if not state.cluster.spec.get("autoscaler"):
+        return not ours
+    return ours or _autoscaler_noted(state)
+
+
 def _groups_current(state: ClusterState) -> bool:
     existing = {g.name: g.group for g in state.groups if g.group is not None}
     for want in groups.declared_groups(state.cluster):
@@ -349,6 +402,7 @@ def is_complete(state: ClusterState) -> bool:
         and state.service.meta.annotations.get(labels.REVISION)
         == services.service_revision(state.cluster)
         and _groups_current(state)
+        and _autoscaler_current(state)
         and all(is_up(g) for g in state.groups)
     )
 
@@ -395,6 +449,8 @@ def names_taken(state: ClusterState) -> list[Problem]:
         for g in state.groups
         if g.name in ours and g.group is not None and g.group.meta.owner_uid is not None
     ]
+    if cluster.spec.get("autoscaler") and state.autoscaler and not _autoscaler_noted(state):
+        things.append(("DaskAutoscaler", state.autoscaler.meta))
     return [
         Problem(
             "NameTaken",
@@ -574,6 +630,7 @@ def _overridden(state: ClusterState) -> list[words.Condition]:
     """Of the cluster's own groups: who scaled one itself, or made one itself, so that the cluster's word does not count."""
     cluster = state.cluster
     existing = {g.name: g.group for g in state.groups if g.group is not None}
+    autoscaled = {g.name for g in state.groups if g.autoscaled}
     scaled, foreign = [], []
     for want in groups.declared_groups(cluster):
         group = existing.get(want["metadata"]["name"])
@@ -594,6 +651,7 @@ def _overridden(state: ClusterState) -> list[words.Condition]:
         elif (
             None not in (own, number)
             and own != number
+            and group.meta.name not in autoscaled
             # Else the cluster's number is about to be copied.
             and group.meta.annotations.get(labels.CLUSTER_REPLICAS) == str(own)
         ):

@@ -8,6 +8,7 @@ never told of them).
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Protocol, TypeVar
 
 from dask_gitops import status as words
 from dask_gitops.plan.actions import Delete, Draft, Emit, Patch, Retire
@@ -23,9 +24,20 @@ RETRY_HELD_S = 10  # how often a scale-down that cannot go on is tried again
 UNREACHABLE_S = 60  # with whenUnreachable: Drain, workers go this long after they were marked
 
 
-def match(
-    state: GroupState, workers: Iterable[Worker]
-) -> tuple[dict[str, list[Worker]], list[Worker]]:
+class Somewhere(Protocol):
+    """A worker process, as far as it tells where it runs."""
+
+    @property
+    def host(self) -> str: ...
+
+    @property
+    def name(self) -> str: ...
+
+
+W = TypeVar("W", bound=Somewhere)
+
+
+def match(state: GroupState, workers: Iterable[W]) -> tuple[dict[str, list[W]], list[W]]:
     """Which worker runs in which pod: by address first, then by name.
 
     :return: workers per pod uid, and those that belong to no pod of the cluster that we know.
@@ -38,8 +50,8 @@ def match(
                 # An address of several pods (hostNetwork) tells nothing.
                 by_ip[str(ip)] = None if str(ip) in by_ip else pod
     by_name = {p.meta.name: p for p in everyone}
-    matched: dict[str, list[Worker]] = {}
-    strangers: list[Worker] = []
+    matched: dict[str, list[W]] = {}
+    strangers: list[W] = []
     for worker in workers:
         # Several processes in a pod are called <name>-0, <name>-1 ...
         found = (

@@ -36,6 +36,7 @@ class GroupState:
     :ivar pods: the group's worker pods of this very cluster (by uid).
     :ivar neighbours: addresses and names of the cluster's other worker pods.
     :ivar highest: the highest serial of a worker that was ever seen, also of one that is gone.
+    :ivar autoscaled: a DaskAutoscaler moves its number.
     :ivar now: the moment (seconds); by default, long after everything.
     """
 
@@ -47,6 +48,7 @@ class GroupState:
     neighbours: tuple[Pod, ...] = ()
     highest: int = -1
     now: float = math.inf
+    autoscaled: bool = False
 
     @cached_property
     def live(self) -> list[Pod]:
@@ -85,9 +87,12 @@ class GroupState:
 
     @property
     def may_discard(self) -> bool:
-        """May results go that have no place, when time is up? Only by an explicit zero, which a parked cluster is not."""
+        """May results go that have no place, when time is up?
+
+        Only by an explicit zero, which a parked cluster is not; an autoscaler only thinks that nothing is left.
+        """
         number = self.declared if self.rest == "parked" else self.target
-        return number == 0 or self.rest == "suspended"
+        return (number == 0 and not self.autoscaled) or self.rest == "suspended"
 
     @property
     def held(self) -> int:

@@ -26,13 +26,26 @@ def ready_revision(state: GroupState) -> str | None:
 
 
 def was_ready(state: GroupState) -> bool:
-    """Was all up once for what is declared? Back to an earlier spec, that is not enough: others run in between."""
-    if state.old:
+    """Was all up once for what is declared? Back to an earlier spec, that is not enough: others run in between.
+
+    The number that an autoscaler moves is nobody's change, so any number will do.
+    """
+    noted, ready = _noted(state), ready_revision(state)
+    if state.old or noted is None or ready is None:
         return False
-    key = labels.GROUP_WAS_READY + state.name
-    return state.scheduler is not None and state.scheduler.meta.annotations.get(
-        key
-    ) == ready_revision(state)
+    if state.autoscaled:
+        return noted.rpartition(".")[0] == ready.rpartition(".")[0]
+    return noted == ready
+
+
+def had_as_many(state: GroupState) -> bool:
+    """Were there already as many of these workers as are wanted now?"""
+    return not state.old and _noted(state) is not None and _noted(state) == ready_revision(state)
+
+
+def _noted(state: GroupState) -> str | None:
+    notes = state.scheduler.meta.annotations if state.scheduler else {}
+    return notes.get(labels.GROUP_WAS_READY + state.name)
 
 
 def is_up(state: GroupState) -> bool:
@@ -50,7 +63,7 @@ def latch(state: GroupState) -> dict[str, str]:
     """What to remember on the scheduler pod, so that a later eviction does not clear Ready."""
     revised = ready_revision(state)
     # No workers at rest prove nothing of those that are declared.
-    if revised is None or state.rest or not is_up(state) or was_ready(state):
+    if revised is None or state.rest or not is_up(state) or had_as_many(state):
         return {}
     return {labels.GROUP_WAS_READY + state.name: revised}
 

@@ -9,7 +9,7 @@ from dask_gitops.plan import replacement
 from dask_gitops.plan.actions import Create, Delete, Draft, Emit, Patch, Plan, Undrain
 from dask_gitops.plan.drain import cancel, choose, reclaimable, retire
 from dask_gitops.plan.groupstate import GroupState, Worker, known_warning
-from dask_gitops.plan.groupstatus import was_ready
+from dask_gitops.plan.groupstatus import had_as_many
 from dask_gitops.plan.turnover import turnover
 from dask_gitops.resources import groups, pods
 from dask_gitops.resources.metadata import metadata_patch, with_note
@@ -158,5 +158,7 @@ def _grow(
         ),
         Emit("Updating", f"created {words.workers(missing)} of the new spec")
         if rolling
-        else replacement.growth(missing, state.want, dead=dead[:missing], was_up=was_ready(state)),
+        else replacement.growth(
+            missing, state.want, dead=dead[:missing], was_up=had_as_many(state)
+        ),
     )

@@ -17,12 +17,13 @@ from dask_gitops.kube.resource import (
     SERVICES,
     Resource,
 )
+from dask_gitops.reconcile.autoscaler import reconcile_autoscaler
 from dask_gitops.reconcile.cluster import reconcile_cluster
 from dask_gitops.reconcile.job import reconcile_job
 from dask_gitops.reconcile.release import release
-from dask_gitops.reconcile.unsupported import reconcile_unsupported
 from dask_gitops.reconcile.workergroup import reconcile_group
 from dask_gitops.reconcile.world import (
+    AUTOSCALER_INDEXERS,
     GROUP_INDEXERS,
     POD_INDEXERS,
     Key,
@@ -31,6 +32,7 @@ from dask_gitops.reconcile.world import (
     World,
 )
 from dask_gitops.resources import labels
+from dask_gitops.resources.autoscalers import target
 from dask_gitops.resources.observed import CustomResource, Pod, Service
 
 T = TypeVar("T")
@@ -41,7 +43,7 @@ GATHER_S = 0.5
 RECONCILERS: dict[str, Callable[[World, Key], Awaitable[None]]] = {
     "DaskCluster": reconcile_cluster,
     "DaskWorkerGroup": reconcile_group,
-    "DaskAutoscaler": reconcile_unsupported,
+    "DaskAutoscaler": reconcile_autoscaler,
     "DaskJob": reconcile_job,
 }
 
@@ -63,8 +65,24 @@ class Wiring:
         self._put = put
 
     def resource_changed(self, old: CustomResource | None, new: CustomResource | None) -> None:
-        """A DaskAutoscaler or DaskJob."""
+        """A DaskJob."""
         self._put(_key(old, new), 0)
+
+    def autoscaler_changed(self, old: CustomResource | None, new: CustomResource | None) -> None:
+        key = _key(old, new)
+        if _only_status(old, new):
+            self._put(key, GATHER_S)  # our own report, mostly
+            return
+        self._put(key, 0)
+        self._put(Key("DaskCluster", key.namespace, key.name), 0)  # it may be the cluster's own
+        for cluster, group in {target(a) for a in (old, new) if a is not None}:
+            self._put(Key("DaskWorkerGroup", key.namespace, group), 0)
+            # Of several for one group, the oldest rules.
+            self._wake_autoscalers("group", key.namespace, cluster, group)
+
+    def _wake_autoscalers(self, index: str, namespace: str, *of: str) -> None:
+        for autoscaler in self._stores().autoscalers.by_index(index, namespace, *of):
+            self._put(Key("DaskAutoscaler", namespace, autoscaler.meta.name), 0)
 
     def cluster_changed(self, old: CustomResource | None, new: CustomResource | None) -> None:
         key = _key(old, new)
@@ -75,6 +93,7 @@ class Wiring:
         self._put(key, 0)
         for group in self._stores().groups.by_index("cluster", key.namespace, key.name):
             self._put(Key("DaskWorkerGroup", key.namespace, group.meta.name), 0)
+        self._wake_autoscalers("cluster", key.namespace, key.name)
 
     def group_changed(self, old: CustomResource | None, new: CustomResource | None) -> None:
         key = _key(old, new)
@@ -86,7 +105,10 @@ class Wiring:
             self._put(key, 0)
         for group in (old, new):
             if group is not None and group.spec.get("cluster"):
-                self._put(Key("DaskCluster", key.namespace, str(group.spec["cluster"])), GATHER_S)
+                cluster = str(group.spec["cluster"])
+                self._put(Key("DaskCluster", key.namespace, cluster), GATHER_S)
+                if not _only_status(old, new):
+                    self._wake_autoscalers("group", key.namespace, cluster, key.name)
 
     def pod_changed(self, old: Pod | None, new: Pod | None) -> None:
         pod = new or old
@@ -97,6 +119,7 @@ class Wiring:
             self._put_job(namespace, pod.cluster, 0)
             for group in self._stores().groups.by_index("cluster", namespace, pod.cluster):
                 self._put(Key("DaskWorkerGroup", namespace, group.meta.name), 0)
+            self._wake_autoscalers("cluster", namespace, pod.cluster)
         elif pod.component == labels.WORKER:
             self._put(Key("DaskWorkerGroup", namespace, pod.group), GATHER_S)
             self._put(Key("DaskCluster", namespace, pod.cluster), GATHER_S)
@@ -168,7 +191,9 @@ def build_stores(
     stores = Stores(
         clusters=store(DASKCLUSTERS, CustomResource.of, wiring.cluster_changed),
         groups=store(DASKWORKERGROUPS, CustomResource.of, wiring.group_changed, GROUP_INDEXERS),
-        autoscalers=store(DASKAUTOSCALERS, CustomResource.of, wiring.resource_changed),
+        autoscalers=store(
+            DASKAUTOSCALERS, CustomResource.of, wiring.autoscaler_changed, AUTOSCALER_INDEXERS
+        ),
         jobs=store(DASKJOBS, CustomResource.of, wiring.resource_changed),
         pods=store(PODS, Pod.of, wiring.pod_changed, POD_INDEXERS, labels.PODS_SELECTOR),
         services=store(

@@ -27,11 +27,14 @@ from dask_gitops.kube.resource import (
 )
 from dask_gitops.metrics import Metrics
 from dask_gitops.plan.actions import Action, Create, Delete, Emit, Patch, Retire, TryOut, Undrain
+from dask_gitops.plan.autoscaler import Memory, ScalerState, eldest
 from dask_gitops.plan.cluster import ClusterState, Load
+from dask_gitops.plan.demand import Demand
 from dask_gitops.plan.groupstate import GroupState, Worker
 from dask_gitops.plan.idle import Look, is_suspended, look_in, timeout
 from dask_gitops.plan.job import JobState
 from dask_gitops.resources import labels, names
+from dask_gitops.resources.autoscalers import Limits, target
 from dask_gitops.resources.observed import CustomResource, Meta, Pod, Problem, Service
 from dask_gitops.resources.pods import ControlApi
 from dask_gitops.resources.revision import merge_patch
@@ -140,6 +143,10 @@ POD_INDEXERS: Mapping[str, Callable[[Pod], Iterable[Hashable]]] = {
 GROUP_INDEXERS: Mapping[str, Callable[[CustomResource], Iterable[Hashable]]] = {
     "cluster": lambda g: [(g.meta.namespace, str(g.spec.get("cluster", "")))],
 }
+AUTOSCALER_INDEXERS: Mapping[str, Callable[[CustomResource], Iterable[Hashable]]] = {
+    "cluster": lambda a: [(a.meta.namespace, target(a)[0])],
+    "group": lambda a: [(a.meta.namespace, *target(a))],
+}
 
 
 def retry_after(problems: Iterable[Problem]) -> float | None:
@@ -151,6 +158,8 @@ class Schedulers(Protocol):
     """What is asked of schedulers; tests have one in memory."""
 
     async def state(self, base_url: str, token: str) -> State: ...
+
+    async def demand(self, base_url: str, token: str) -> Demand: ...
 
     async def retire(
         self,
@@ -204,6 +213,8 @@ class World:
 
     # (namespace, cluster) -> what its scheduler said when it was asked last whether it is idle. A report only.
     _looks: dict[tuple[str, str], Look] = field(default_factory=dict)
+    # What each DaskAutoscaler remembers: its windows begin anew with a new process.
+    scaling: dict[Key, Memory] = field(default_factory=dict)
 
     # How much may be remembered before that of objects that are gone is dropped.
     _room: int = 20
@@ -223,6 +234,7 @@ class World:
             schedulers=schedulers,
             predecessor=self._predecessor(cluster, schedulers),
             service=self.stores.services.get(namespace, names.scheduler_name(name)),
+            autoscaler=self.stores.autoscalers.get(namespace, name),
             groups=tuple(self.group_state(namespace, group, name) for group in sorted(declared)),
             orphans=tuple(p for p in workers if p.meta.owner_uid is None and not p.gone),
             working=sum(p.meta.owner_uid == cluster.meta.uid and not p.gone for p in workers),
@@ -294,7 +306,34 @@ class World:
             neighbours=tuple(p for p in everyone if p.group != name or p.meta.owner_uid != uid),
             highest=self._highest_serial(namespace, name, uid, pods),
             now=self.clock(),
+            autoscaled=group is not None and bool(self._autoscalers(namespace, cluster_name, name)),
         )
+
+    def _autoscalers(self, namespace: str, cluster: str, group: str) -> list[CustomResource]:
+        found = self.stores.autoscalers.by_index("group", namespace, cluster, group)
+        return [a for a in found if a.meta.deleting is None]
+
+    def scaler_state(self, autoscaler: CustomResource) -> ScalerState:
+        """What there is of an autoscaler's group and cluster."""
+        namespace = autoscaler.meta.namespace
+        cluster_name, name = target(autoscaler)
+        rivals = [*self._autoscalers(namespace, cluster_name, name), autoscaler]
+        elder = eldest(rivals)
+        rival = elder if elder.meta.uid != autoscaler.meta.uid else None
+        cluster = self.stores.clusters.get(namespace, cluster_name)
+        if cluster is None or cluster.meta.deleting is not None:
+            return ScalerState(autoscaler, rival=rival)
+        declared = self.stores.groups.by_index("cluster", namespace, cluster_name)
+        maxima = {
+            g.meta.name: Limits.of(eldest(own)).maximum
+            for g in declared
+            if (own := self._autoscalers(namespace, cluster_name, g.meta.name))
+        }
+        group = None
+        if name in {g.meta.name for g in declared if g.meta.deleting is None}:
+            group = self.group_state(namespace, name, cluster_name, neighbours=True)
+        groups = [self.group_state(namespace, g.meta.name, cluster_name) for g in declared]
+        return ScalerState(autoscaler, cluster, group, rival, tuple(groups), maxima)
 
     def _highest_serial(
         self, namespace: str, group: str, cluster_uid: str, pods: Sequence[Pod]
@@ -331,6 +370,13 @@ class World:
         return [
             Worker(w.id, w.host, w.name, w.processing, w.bytes, w.actors) for w in state.workers
         ]
+
+    async def ask_demand(self, scheduler: Pod) -> tuple[Demand | None, str]:
+        """What this scheduler has to do; or None, and why it does not answer, in words."""
+        try:
+            return await self.schedulers.demand(*self._address(scheduler)), ""
+        except SchedulerUnavailable as error:
+            return None, error.reason
 
     async def ask_load(self, cluster: CustomResource) -> tuple[Load | None, str]:
         """What the cluster's scheduler has to do; or None, and why it does not answer, in words."""
@@ -585,6 +631,7 @@ class World:
                 meta.name,
                 body,
                 subresource=action.subresource,
+                field_manager=action.manager,
             )
         except ApiError as error:
             if error.is_not_found or error.is_uid_mismatch:

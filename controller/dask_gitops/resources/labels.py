@@ -14,6 +14,7 @@ SCHEDULER = "scheduler"
 WORKER = "worker"
 WORKER_GROUP = "workergroup"
 JOB_RUNNER = "job-runner"
+AUTOSCALER = "autoscaler"
 PODS_SELECTOR = f"{COMPONENT} in ({JOB_RUNNER},{SCHEDULER},{WORKER})"
 SERVICES_SELECTOR = f"{COMPONENT}={SCHEDULER}"
 
@@ -25,6 +26,11 @@ GROUP_WAS_READY = (
 )
 CLUSTER_REPLICAS = (
     "dask.org/cluster-replicas"  # on the default group: last number copied from the cluster
+)
+INLINE_AUTOSCALER = (
+    # on a cluster's own autoscaler: for which spec.autoscaler it was made; on the default group: for which one it was
+    # made last, so that somebody may delete or change it
+    "dask.org/inline-autoscaler"
 )
 SPEC_WARNING = "dask.org/spec-warning"  # on pods: what the API server warned of when it took them
 HANDED_ON = "dask.org/handed-on"  # on what we create: which labels and annotations are the user's

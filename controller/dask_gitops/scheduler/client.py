@@ -18,6 +18,7 @@ from typing import Any, Literal, TypeVar, cast, get_args
 
 import aiohttp
 
+from dask_gitops.plan.demand import Demand, Kind, Process
 from dask_gitops.scheduler.errors import SchedulerUnavailable, SchedulerUnreachable
 from dask_gitops.scheduler.patience import Patience
 from dask_gitops.text import printable
@@ -32,6 +33,9 @@ MAX_CONTAINERS, MAX_COMMAS = 15_000, 150_000
 
 ROWS_AT_ONCE = 200
 """Workers of an answer that are checked before others get the event loop: some 5 ms."""
+
+MAX_KINDS, MAX_NEEDS = 200, 20
+"""Kinds of tasks that a scheduler may tell apart, and resources that one kind may need."""
 
 MAX_WAIT_S = 20.0
 """Seconds that a `retire` call may wait inside the scheduler."""
@@ -142,6 +146,10 @@ class SchedulerClient:
     async def state(self, base_url: str, token: str) -> State:
         """Return what the scheduler knows. Raises `SchedulerUnavailable`."""
         return await self._call("GET", base_url, "state", token, _parse_state)
+
+    async def demand(self, base_url: str, token: str) -> Demand:
+        """Return what there is to do and who does it. Raises `SchedulerUnavailable`."""
+        return await self._call("GET", base_url, "demand", token, _parse_demand)
 
     async def retire(
         self,
@@ -407,6 +415,56 @@ def _parse_worker(row: _Fields) -> WorkerRow:
         last_seen_age=row.number("last_seen_age"),
         leaving=row.truth("leaving"),
         refused=None if row.is_null("refused") else row.note("refused"),
+    )
+
+
+async def _parse_demand(answer: Any) -> Demand:
+    fields = _Fields(answer, "")
+    kinds = fields.items("kinds")
+    if len(kinds) > MAX_KINDS:
+        raise _Invalid("kinds are too many")
+    processes = []
+    for n, item in enumerate(fields.items("workers")):
+        if n % ROWS_AT_ONCE == ROWS_AT_ONCE - 1:
+            await asyncio.sleep(0)
+        processes.append(_parse_process(_Fields(item, f"workers[{n}]")))
+    return Demand(
+        id=fields.text("id"),
+        target_seconds=max(0.001, fields.number("target_seconds")),
+        kinds=tuple(_parse_kind(_Fields(item, f"kinds[{n}]")) for n, item in enumerate(kinds)),
+        left_out=fields.count("kinds_left_out"),
+        processes=tuple(processes),
+    )
+
+
+def _parse_kind(row: _Fields) -> Kind:
+    needs = row.numbers("resources")
+    if len(needs) > MAX_NEEDS:
+        raise row.wrong("resources", "are too many")
+    if any(amount < 0 for amount in needs.values()):
+        raise row.wrong("resources", "has a value that is out of range")
+    seconds = row.number("seconds")
+    if seconds < 0:
+        raise row.wrong("seconds", "is out of range")
+    return Kind(
+        needs=tuple(sorted((name, n) for name, n in needs.items() if n > 0)),
+        waiting=row.count("waiting"),
+        running=row.count("running"),
+        seconds=seconds,
+    )
+
+
+def _parse_process(row: _Fields) -> Process:
+    return Process(
+        host=_canonical_host(row.text("host")),
+        name=row.text("name"),
+        nthreads=row.count("nthreads"),
+        memory_limit=row.count("memory_limit"),
+        bytes=row.count("bytes"),
+        keys=row.count("keys"),
+        tasks=row.count("tasks"),
+        actors=row.count("actors"),
+        resources=row.numbers("resources"),
     )
 
 

@@ -1,6 +1,6 @@
 """The control API: runs inside the user's scheduler, as preload text (see `source.py`).
 
-Serves `/control/v1/{state,retire,undrain}` on the scheduler's own HTTP server, for an external
+Serves `/control/v1/{state,demand,retire,undrain}` on the scheduler's own HTTP server, for an external
 controller that must never speak Dask's RPC. Runs with distributed 2023.3 to 2026.8 on Python 3.8
 and newer: no f-strings with nested quotes, no newer syntax, annotations only in quotes. No dollar
 sign anywhere (Kubernetes and dask expand them). Comments and docstrings are not shipped.
@@ -24,6 +24,8 @@ import os
 import pickle
 import time
 
+import dask
+from dask.utils import parse_timedelta
 from distributed import Status, __version__
 from distributed.active_memory_manager import (
     ActiveMemoryManagerExtension,
@@ -37,6 +39,7 @@ log = logging.getLogger("distributed.scheduler.control")
 DRAINING = Status.closing_gracefully
 MAX_BODY = 1 << 20
 REMEMBERED = 10000  # ends of workers
+KINDS = 200  # of tasks, that `demand` tells apart
 HANDOVER = ""  # the text of handover.py; `source.py` puts it in
 
 
@@ -98,6 +101,19 @@ class MoveKeys(ActiveMemoryManagerPolicy):
                     self.chosen[t] = to, now
                 if to is None:
                     self.homeless.add(t)
+
+
+def named_numbers(resources):
+    return {str(k): v for k, v in resources.items() if abs(v) < 1e300}
+
+
+def target_seconds():
+    """Return how long all that is to be done may take, as the user configures it for Dask."""
+    text = dask.config.get("distributed.adaptive.target-duration", "5s")
+    try:
+        return max(0.001, min(float(parse_timedelta(text)), 1e9))
+    except (TypeError, ValueError, KeyError):
+        return 5.0
 
 
 def stays(ws):
@@ -184,10 +200,77 @@ class Control:
             "unique_bytes": max(0, ws.nbytes - safe[1]),
             "actors": len(ws.actors),
             "nthreads": ws.nthreads,
-            "resources": {str(k): v for k, v in ws.resources.items() if abs(v) < 1e300},
+            "resources": named_numbers(ws.resources),
             "last_seen_age": round(max(0, now - ws.last_seen), 3),
             "leaving": leaving is not None,
             "refused": self.refused.get(ws.server_id),
+        }
+
+    async def demand(self):
+        """Return what there is to do, by the resources that tasks need, and who is there to do it.
+
+        Tasks that name a worker or a host can run on no new worker, so they are no demand. A task
+        counts with the mean duration of its kind, and with what the longest running one of its kind
+        has taken so far: a first task that takes long is no small one.
+        """
+        s, kinds, takes, longest = self.s, {}, {}, {}
+        for ws in s.workers.values():
+            for t, spent in list(ws.executing.items()):
+                longest[t.prefix] = max(longest.get(t.prefix, 0), spent)
+
+        def seconds(prefix):
+            if prefix not in takes:
+                known = prefix.duration_average
+                takes[prefix] = max(
+                    known if known >= 0 else s.UNKNOWN_TASK_DURATION, longest.get(prefix, 0)
+                )
+            return takes[prefix]
+
+        def count(needs, column, n, each):
+            kind = kinds.setdefault(needs, {"waiting": 0, "running": 0, "seconds": 0.0})
+            kind[column] += n
+            kind["seconds"] += n * each
+
+        for prefix in list(s.task_prefixes.values()):
+            n = prefix.states.get("queued")
+            if n:  # they never have restrictions; counted by kind, as they may be very many
+                count((), "waiting", n, seconds(prefix))
+        found = [(None, list(s.unrunnable))]
+        found += [(ws, list(ws.processing)) for ws in s.workers.values()]
+        for n, (ws, t) in enumerate((ws, t) for ws, tasks in found for t in tasks):
+            if n % 2000 == 1999:
+                await asyncio.sleep(0)
+            if (t.worker_restrictions or t.host_restrictions) and not t.loose_restrictions:
+                continue
+            needs = t.resource_restrictions
+            needs = (
+                tuple(sorted((str(k), min(float(v), 1e299)) for k, v in needs.items()))
+                if needs
+                else ()
+            )
+            seceded = ws is not None and t in ws.long_running
+            column = "running" if seceded or (ws is not None and t in ws.executing) else "waiting"
+            count(needs, column, 1, 0 if seceded else seconds(t.prefix))
+        order = sorted(kinds.items(), key=lambda item: -item[1]["seconds"])
+        return {
+            "id": s.id,
+            "target_seconds": target_seconds(),
+            "kinds": [dict(kind, resources=dict(needs)) for needs, kind in order[:KINDS]],
+            "kinds_left_out": max(0, len(order) - KINDS),
+            "workers": [
+                {
+                    "host": ws.host,
+                    "name": str(ws.name),
+                    "nthreads": ws.nthreads,
+                    "memory_limit": max(0, ws.memory_limit or 0),
+                    "bytes": max(0, ws.nbytes),
+                    "keys": len(ws.has_what),
+                    "tasks": len(ws.processing),
+                    "actors": len(ws.actors),
+                    "resources": named_numbers(ws.resources),
+                }
+                for ws in s.workers.values()
+            ],
         }
 
     def retire(self, ids, interrupt, discard):
@@ -492,15 +575,15 @@ class Handler(RequestHandler):
         if not self.known:
             self.answer(401, {"error": "the token is not ours"})
         elif not allowed:
-            self.answer(405, {"error": "state is for GET, the others for POST"})
+            self.answer(405, {"error": "state and demand are for GET, the others for POST"})
         return self.known and allowed
 
     async def get(self, what):
-        if self.may(what == "state"):
-            self.answer(200, await self.control.state())
+        if self.may(what in ("state", "demand")):
+            self.answer(200, await getattr(self.control, what)())
 
     async def post(self, what):
-        if not self.may(what != "state"):
+        if not self.may(what in ("retire", "undrain")):
             return
         try:
             ids, wait, interrupt, discard = parse(self.body)
@@ -541,7 +624,7 @@ def dask_setup(scheduler):
     try:
         token = os.environ.get("SCHEDULER_CONTROL_TOKEN", "").encode()
         args = {"control": Control(scheduler), "token": token}
-        routes = [(r"/control/v1/(state|retire|undrain)", Handler, args)]
+        routes = [(r"/control/v1/(state|demand|retire|undrain)", Handler, args)]
         scheduler.http_application.add_handlers(r".*", routes)
         # Idle time is exact to a second, however seldom somebody asks.
         often = PeriodicCallback(args["control"].note_activity, 1000)

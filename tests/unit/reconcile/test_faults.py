@@ -14,7 +14,7 @@ import marshal
 import os
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any, NamedTuple
 
@@ -120,6 +120,8 @@ SCENARIOS: dict[str, tuple[int, Callable[[Harness], None]]] = {
 }
 
 LONG = ("suspend and resume", "park and wake", "delete when idle")
+#: Scenarios of other files that try the same faults.
+MORE: dict[str, tuple[int, Callable[[Harness], None]]] = {}
 
 # ---- what goes wrong
 
@@ -258,7 +260,7 @@ def world(workers: int) -> Harness:
 
 def run(scenario: str, arm: Callable[[Harness], None] = lambda h: None) -> Harness:
     """Play a scenario; ``arm`` prepares what goes wrong."""
-    workers, change = SCENARIOS[scenario]
+    workers, change = (SCENARIOS | MORE)[scenario]
     harness = world(workers)
 
     async def main(h: Harness) -> None:
@@ -303,13 +305,14 @@ def marked(h: Harness) -> set[str]:
 
 
 def story(h: Harness, *, stale: bool = False) -> JSON:
-    """The world without the words for why the last scheduler ended, which one who was away then does not know, and
-    without how long something took.
+    """The world without the words for why the last scheduler ended and for an autoscaler's last decision, which one who
+    was away then does not know, and without how long something took.
 
     :param stale: he saw one alive that had ended long before, so he does not know that it was no restart either.
     """
     found = h.picture()
     for thing in found.values():
+        thing["status"].pop("lastDecision", None)
         (thing["status"].get("scheduler") or {}).pop("lastRestartReason", None)
         if stale:
             thing["status"].pop("scheduler", None)
@@ -360,10 +363,10 @@ def wrong(one: Combination) -> str:
     return f"{one}: {'; '.join(found)}" if found else ""
 
 
-def combinations() -> list[Combination]:
+def combinations(scenarios: Iterable[str] = SCENARIOS) -> list[Combination]:
     """All of them, in a fixed order."""
     out = []
-    for scenario in SCENARIOS:
+    for scenario in scenarios:
         quiet = calm(scenario)
         for request in quiet.api.log:
             for fault in REQUEST_FAULTS:

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from dask_gitops.kube.errors import ApiError
 from dask_gitops.kube.resource import (
-    DASKAUTOSCALERS,
     DASKCLUSTERS,
     DASKWORKERGROUPS,
     EVENTS,
@@ -690,14 +689,6 @@ async def test_a_new_process_changes_nothing(h: Harness) -> None:
 
 
 # ---- noise and size
-
-
-@scenario
-async def test_a_kind_that_is_not_served_yet_says_so(h: Harness) -> None:
-    h.api.put(DASKAUTOSCALERS, {"metadata": {"name": "x", "namespace": NS}, "spec": {}})
-    h.start()
-    await h.settle()
-    assert h.condition(DASKAUTOSCALERS, "x", "Stalled")[:2] == ("True", "NotSupportedYet")
 
 
 def test_only_the_namespaces_of_the_settings() -> None:

@@ -8,6 +8,7 @@ import json
 import aiohttp
 import pytest
 from aiohttp import web
+from dask_gitops.plan.demand import Demand, Kind, Process
 from dask_gitops.scheduler import Outcome, SchedulerClient, SchedulerUnavailable, base_url
 from dask_gitops.scheduler.client import MAX_ANSWER
 
@@ -257,6 +258,70 @@ def broken(at, value):
 )
 def test_a_wrong_field_is_named(at, value, says):
     assert reason(call, answers(broken(at, value))) == f"answer is not valid: {says}"
+
+
+PROCESS = {
+    "host": "10.0.0.7",
+    "name": "demo-default-worker-0a1b2c3d4e",
+    "nthreads": 2,
+    "memory_limit": 1000,
+    "bytes": 500,
+    "keys": 5,
+    "tasks": 2,
+    "actors": 0,
+    "resources": {"GPU": 1},
+}
+KIND = {"resources": {"GPU": 1, "A": 2, "B": 0}, "waiting": 3, "running": 1, "seconds": 2.5}
+DEMAND = {
+    "id": "Scheduler-1",
+    "target_seconds": 5,
+    "kinds": [KIND],
+    "kinds_left_out": 0,
+    "workers": [PROCESS],
+}
+
+
+def asks_demand(client, url):
+    return client.demand(url, TOKEN)
+
+
+def test_demand_is_parsed():
+    assert call(answers(DEMAND), asks_demand) == Demand(
+        id="Scheduler-1",
+        target_seconds=5.0,
+        kinds=(Kind((("A", 2.0), ("GPU", 1.0)), 3, 1, 2.5),),
+        processes=(Process(**PROCESS),),
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"id": 7}, "id is not a string"),
+        ({"target_seconds": "5s"}, "target_seconds is not a number"),
+        ({"target_seconds": 10**400}, "target_seconds is out of range"),
+        ({"kinds": {}}, "kinds is not a list"),
+        ({"kinds": [KIND] * 201}, "kinds are too many"),
+        ({"kinds": [7]}, "kinds[0] is not an object"),
+        ({"kinds": [{**KIND, "waiting": -1}]}, "kinds[0].waiting is out of range"),
+        ({"kinds": [{**KIND, "waiting": 1.5}]}, "kinds[0].waiting is not an integer"),
+        ({"kinds": [{**KIND, "seconds": -0.1}]}, "kinds[0].seconds is out of range"),
+        ({"kinds": [{**KIND, "resources": {"A": -1}}]}, "kinds[0].resources has a value"),
+        ({"kinds": [{**KIND, "resources": {"A": "1"}}]}, "kinds[0].resources has a value"),
+        ({"kinds": [{**KIND, "resources": {"A\n": 1}}]}, "kinds[0].resources has a name"),
+        (
+            {"kinds": [{**KIND, "resources": {f"r{n}": 1 for n in range(21)}}]},
+            "kinds[0].resources are too many",
+        ),
+        ({"kinds_left_out": True}, "kinds_left_out is not an integer"),
+        ({"workers": [{**PROCESS, "nthreads": None}]}, "workers[0].nthreads is not an integer"),
+        ({"workers": [{**PROCESS, "bytes": 2**63}]}, "workers[0].bytes is out of range"),
+        ({"workers": [{**PROCESS, "name": "a\x1b[2J"}]}, "workers[0].name is not a short line"),
+    ],
+)
+def test_a_wrong_demand_is_named(change, says):
+    said = reason(call, answers({**DEMAND, **change}), asks_demand)
+    assert said.startswith(f"answer is not valid: {says}")
 
 
 def test_a_missing_field_is_named():

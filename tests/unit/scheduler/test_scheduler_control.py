@@ -67,8 +67,8 @@ async def cluster(n, **config):
                 workers=workers,
                 ids=[w.id for w in workers],
                 api=Api(session, f"http://127.0.0.1:{s.http_server.port}"),
-                add=lambda name: stack.enter_async_context(
-                    Worker(s.address, nthreads=1, name=name)
+                add=lambda name, **more: stack.enter_async_context(
+                    Worker(s.address, nthreads=1, name=name, **more)
                 ),
             )
 
@@ -79,6 +79,12 @@ class Api:
 
     async def state(self):
         return await self.client.state(self.url, TOKEN)
+
+    async def demand(self):
+        """{needs: (waiting, running, seconds)} and {name: process}."""
+        found = await self.client.demand(self.url, TOKEN)
+        kinds = {k.needs: (k.waiting, k.running, round(k.seconds, 1)) for k in found.kinds}
+        return kinds, {p.name: p for p in found.processes}
 
     async def row(self, i):
         return {row.id: row for row in (await self.state()).workers}[i]
@@ -480,6 +486,113 @@ def test_idle_since_the_start_or_the_last_work_although_nobody_asked():
             assert state.idle_since <= end + 2  # it looks every second
             assert state.idle_since > before + 2
             assert state.idle_seconds > 1
+
+    asyncio.run(main())
+
+
+GPU = (("GPU", 1.0),)
+
+
+def test_demand_of_tasks_that_nobody_can_run():
+    """By what they need; those for a worker or host that is not there are no demand."""
+
+    async def main():
+        async with cluster(0) as c:
+            assert await c.api.demand() == ({}, {})
+            tasks = c.dask.map(random_value, range(5), pure=False)
+            tasks += c.dask.map(random_value, range(3), pure=False, resources={"GPU": 1})
+            tasks += c.dask.map(
+                random_value, range(2), pure=False, workers=["10.9.9.9"], allow_other_workers=True
+            )
+            none = c.dask.map(random_value, range(7), pure=False, workers=["tcp://10.9.9.9:1"])
+
+            async def all_known():
+                kinds, _ = await c.api.demand()
+                return kinds if kinds.keys() == {(), GPU} and kinds[()][0] == 7 else None
+
+            kinds = await until(all_known, "all tasks")
+            assert kinds == {(): (7, 0, 3.5), GPU: (3, 0, 1.5)}  # half a second each, until known
+            assert none
+            del tasks
+
+    asyncio.run(main())
+
+
+def test_demand_of_queued_waiting_and_running_tasks(tmp_path):
+    """A kind of task of which none has ended is as long as its longest one has run."""
+
+    async def main():
+        async with cluster(1) as c:
+            await c.add("gpu", resources={"GPU": 1.0})
+            log, gate = tmp_path / "log", tmp_path / "gate"
+            some = [c.dask.submit(gated, log, gate, pure=False) for _ in range(40)]
+            some += [
+                c.dask.submit(gated, log, gate, pure=False, resources={"GPU": 1}) for _ in range(3)
+            ]
+
+            async def they_run():
+                kinds, processes = await c.api.demand()
+                if kinds.get((), (0, 0))[1] and sum(kinds.get(GPU, (0, 0))[:2]) == 3:
+                    return kinds, processes
+                return None
+
+            kinds, processes = await until(they_run, "tasks of both kinds")
+            assert sum(kinds[()][:2]) == 40
+            assert processes["gpu"].resources == {"GPU": 1.0}
+            assert processes["gpu"].nthreads == processes["w0"].nthreads == 1
+            assert processes["gpu"].busy
+
+            async def seen_to_be_long():
+                waiting, running, seconds = (await c.api.demand())[0][()]
+                return seconds > 1.0 * (waiting + running)
+
+            await until(seen_to_be_long, "a longer time", every=0.1)
+            gate.touch()
+            await c.dask.gather(some)
+            kinds, processes = await c.api.demand()
+            assert kinds == {}
+            assert sum(p.keys for p in processes.values()) == 43
+            assert sum(p.bytes for p in processes.values()) > 0
+            assert not any(p.busy for p in processes.values())
+
+    asyncio.run(main())
+
+
+def test_demand_stands_aside_for_others():
+    """A hundred thousand tasks are not walked in one go."""
+
+    async def main():
+        async with cluster(0) as c:
+            some = c.dask.map(random_value, range(9000), pure=False, resources={"GPU": 1})
+            await until(lambda: len(c.s.unrunnable) == 9000)
+            turns = 0
+
+            async def others():
+                nonlocal turns
+                while True:
+                    turns += 1
+                    await asyncio.sleep(0)
+
+            task = asyncio.ensure_future(others())
+            found = await control.Control(c.s).demand()
+            task.cancel()
+            assert found["kinds"][0]["waiting"] == 9000
+            assert turns >= 4
+            del some
+
+    asyncio.run(main())
+
+
+def test_demand_of_too_many_kinds_says_so():
+    async def main():
+        async with cluster(0) as c:
+            some = [
+                c.dask.submit(random_value, 0, pure=False, resources={"GPU": 1 + n})
+                for n in range(control.KINDS + 3)
+            ]
+            await until(lambda: len(c.s.unrunnable) == len(some))
+            found = await c.api.client.demand(c.api.url, TOKEN)
+            assert (len(found.kinds), found.left_out) == (control.KINDS, 3)
 
     asyncio.run(main())
 

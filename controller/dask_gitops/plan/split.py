@@ -1,0 +1,152 @@
+"""Pure: which worker group which tasks are for, and how many workers of each would do them in time.
+
+docs/autoscaling.md says the same in words.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from dask_gitops.plan.demand import Kind, Needs, Process
+from dask_gitops.resources.commands import option, words_of
+from dask_gitops.resources.labels import WORKER
+from dask_gitops.resources.observed import CustomResource, main_container
+from dask_gitops.resources.revision import quantity
+
+FULL = 0.6  # of the workers' memory that results may take, as Dask's own adaptive scaling has it
+LEAST = 0.001  # threads for tasks that take no time: they need somebody, too
+
+
+@dataclass(frozen=True)
+class Crew:
+    """A worker group as its work is shared out.
+
+    :ivar offers: Dask resources of one worker process.
+    :ivar threads: of a pod, for as long as none of the group's is there.
+    :ivar pods: the processes of each pod that stays, of those that the scheduler knows.
+    :ivar maximum: of pods; None: nobody sizes the group by demand.
+    """
+
+    name: str
+    offers: Mapping[str, float] = field(default_factory=dict)
+    threads: int = 1
+    pods: tuple[tuple[Process, ...], ...] = ()
+    maximum: int | None = None
+
+    def can(self, needs: Needs) -> bool:
+        return all(self.offers.get(name, 0) >= amount for name, amount in needs)
+
+    def at_once(self, needs: Needs) -> float:
+        """How many such tasks one pod runs at a time, on average."""
+        live = [sum(_at_once(p.nthreads, p.resources, needs) for p in pod) for pod in self.pods]
+        return (sum(live) / len(live) if live else 0) or max(
+            1, _at_once(self.threads, self.offers, needs)
+        )
+
+    @property
+    def busy(self) -> int:
+        """Pods on which tasks are, or actors, which cannot move."""
+        return sum(any(p.busy for p in pod) for pod in self.pods)
+
+    @property
+    def room(self) -> float:
+        """Bytes of results that still fit, at 60 % of the memory; without a limit: any."""
+        processes = [p for pod in self.pods for p in pod]
+        if any(not p.memory_limit for p in processes):
+            return math.inf
+        return sum(max(0.0, FULL * p.memory_limit - p.bytes) for p in processes)
+
+
+@dataclass(slots=True)
+class Share:
+    """Of one group.
+
+    :ivar work: pods that would do its tasks in time.
+    :ivar waiting: tasks among them that nobody has started.
+    """
+
+    work: float = 0.0
+    waiting: int = 0
+    needs: set[str] = field(default_factory=set)
+
+
+def _at_once(threads: int, resources: Mapping[str, float], needs: Needs) -> int:
+    fits = [int(min(resources.get(name, 0) / amount, 1e6)) for name, amount in needs]
+    return min([threads, *fits])
+
+
+def share(crews: Sequence[Crew], kinds: Sequence[Kind], target_seconds: float) -> dict[str, Share]:
+    """What each group with an autoscaler is to do.
+
+    :param crews: all groups of the cluster, in the order in which they are asked.
+    """
+    shares = {crew.name: Share() for crew in crews if crew.maximum is not None}
+    used = [0.0] * len(crews)
+    plain = [not crew.offers for crew in crews]
+    for kind in sorted(kinds, key=lambda k: (not k.needs, k.needs)):
+        threads = min(kind.tasks, max(kind.seconds / target_seconds, LEAST))
+        able = [n for n, crew in enumerate(crews) if crew.can(kind.needs)]
+        if not kind.needs and any(plain):
+            able = [n for n in able if plain[n]]
+        fixed = [n for n in able if crews[n].maximum is None]
+        sized = [n for n in able if crews[n].maximum is not None]
+        for n in (*fixed, *sized):
+            crew, each = crews[n], crews[n].at_once(kind.needs)
+            most = len(crew.pods) if crew.maximum is None else crew.maximum
+            taken = min(threads, max(0.0, most - used[n]) * each)
+            threads -= taken
+            used[n] += taken / each
+            if taken and crew.maximum is not None:
+                _add(shares[crew.name], taken / each, kind)
+        if threads > 1e-9 and sized:  # more than all of them may do: the first one says so
+            _add(
+                shares[crews[sized[0]].name], threads / crews[sized[0]].at_once(kind.needs), kind, 0
+            )
+    return shares
+
+
+def _add(to: Share, work: float, kind: Kind, times: int = 1) -> None:
+    to.work += work
+    to.waiting += kind.waiting * times
+    to.needs |= {name for name, _ in kind.needs}
+
+
+def workers_for_memory(crew: Crew, others: Sequence[Crew]) -> int:
+    """How many pods of a group its results need.
+
+    What is held by a group that offers resources may go to workers that offer none, as far as they have room.
+    """
+    processes = [p for pod in crew.pods for p in pod]
+    if not any(p.keys for p in processes):
+        return 0
+    held: float = sum(p.bytes for p in processes)
+    if crew.offers:
+        takers = [o for o in others if not o.offers and any(o.pods)]
+        held -= sum(o.room for o in takers)
+        if takers and held <= 0:
+            return 0
+    limit = sum(p.memory_limit for p in processes) / len(crew.pods)
+    if not limit or any(not p.memory_limit for p in processes):
+        return 1
+    return max(1, math.ceil(held / (FULL * limit)))
+
+
+def declared_threads(group: CustomResource) -> int:
+    """Threads of one pod as its spec tells: ``--nthreads`` (and ``--nworkers``), else its limit of CPUs, else 1."""
+    spec = (group.spec.get("worker") or {}).get("spec") or {}
+    container = main_container(spec.get("containers") or [], WORKER)
+    words = words_of(container)
+    said, processes = (_whole(option(words, name)) for name in ("--nthreads", "--nworkers"))
+    if said:
+        return said * max(1, processes)
+    limit = ((container.get("resources") or {}).get("limits") or {}).get("cpu")
+    try:
+        return max(1, math.ceil(float(str(quantity(limit))))) if limit else 1
+    except (ValueError, OverflowError):
+        return 1
+
+
+def _whole(text: str | None) -> int:
+    return int(text) if text and text.isdecimal() and len(text) < 6 else 0

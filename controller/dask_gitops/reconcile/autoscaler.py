@@ -1,0 +1,46 @@
+"""DaskAutoscaler: look at the demand now and then, and write the number of workers that it asks for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from dask_gitops.plan import autoscaler as plan
+from dask_gitops.reconcile.world import Key, World
+
+
+async def reconcile_autoscaler(world: World, key: Key) -> None:
+    """Ask the scheduler when it is time to, scale the group, report."""
+    scaler = world.stores.autoscalers.get(key.namespace, key.name)
+    if scaler is None or scaler.meta.deleting is not None:
+        world.scaling.pop(key, None)
+        return
+    memory = world.scaling.get(key)
+    if memory is None or memory.uid != scaler.meta.uid:
+        memory = plan.Memory(scaler.meta.uid)
+    state = world.scaler_state(scaler)
+    steers = plan.waits(state) is None
+    if not steers:
+        memory = replace(memory, generation=-1, wishes=(), silent=None, wants=None)
+    elif plan.due_in(state, memory, world.clock()) == 0:
+        assert state.group is not None
+        assert state.group.scheduler is not None
+        demand, silence = await world.ask_demand(state.group.scheduler)
+        state = world.scaler_state(scaler)  # it may have changed meanwhile
+        if plan.waits(state) is not None:
+            world.again(key, 0)
+            return
+        steps = plan.plan_autoscaler(state, demand, silence, memory, world.clock())
+        world.scaling[key] = steps.memory
+        done = await world.carry_out(steps.actions, scaler)
+        memory = steps.after
+        if done.problems:
+            memory = replace(steps.memory, problem=done.problems[0])
+        state = world.scaler_state(scaler)
+    world.scaling[key] = memory
+    now = world.clock()
+    status, again = plan.autoscaler_status(state, memory, now)
+    await world.write_status(scaler, status)
+    soon = plan.due_in(state, memory, now) if steers else None
+    for seconds in (soon, again):
+        if seconds is not None:
+            world.again(key, seconds)
