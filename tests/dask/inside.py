@@ -109,6 +109,88 @@ def run_gated(count: int) -> int:
     return len(starts())
 
 
+def start_gated(count: int) -> None:
+    """Tasks that end when `open_gate` is called; nobody waits for their start."""
+
+    def gated(number: int) -> int:
+        get_worker().log_event("starts", number)
+        Event("gate").wait(timeout=180)
+        return number
+
+    Event("gate").clear()
+    running[:] = client.map(gated, range(count), pure=False)
+
+
+def seconds_to_second_worker(count: int) -> float:
+    """Submit so many gated tasks; how long until one of them runs on a worker that was not there."""
+    known, began = set(names()), time.monotonic()
+    start_gated(count)
+    while time.monotonic() < began + 120:
+        there = client.run_on_scheduler(busy_workers)
+        if set(there) - known:
+            return time.monotonic() - began
+        time.sleep(0.05)
+    raise TimeoutError(f"{names()}")
+
+
+def busy_workers(dask_scheduler: Any) -> list[str]:
+    """Addresses of the workers that run something, as their heartbeats say."""
+    return [address for address, ws in dask_scheduler.workers.items() if ws.executing]
+
+
+def wait_for_worker(name: str) -> bool:
+    """Until a worker of this name computes."""
+    end = time.monotonic() + 120
+    while name not in names().values():
+        if time.monotonic() > end:
+            raise TimeoutError(f"{names()}")
+        time.sleep(0.05)
+    (address,) = [address for address, called in names().items() if called == name]
+    return bool(client.submit(abs, -1, pure=False, workers=[address]).result(timeout=60))
+
+
+def forget_running() -> None:
+    """Let their results go."""
+    running.clear()
+
+
+gpu: list[Any] = []
+
+
+def on_gpus(count: int) -> list[str]:
+    """Tasks that need a GPU; returns the groups of the workers that ran them."""
+
+    def where(_: int) -> str:
+        time.sleep(3)
+        return str(get_worker().name)
+
+    gpu[:] = client.map(where, range(count), pure=False, resources={"GPU": 1})
+    found = {name.rpartition("-worker-")[0] for name in client.gather(gpu)}
+    return sorted(found)
+
+
+def gpu_workers() -> int:
+    """How many workers computed them."""
+    return len(set(client.gather(gpu)))
+
+
+def gpu_results() -> int:
+    return len(client.gather(gpu))
+
+
+def load_for(seconds: float, width: int) -> None:
+    """Work for so many workers that lasts about so long; none of it is waited for, and no result is kept."""
+    from distributed import fire_and_forget
+
+    end = time.time() + seconds
+
+    def work(until: float) -> None:
+        while time.time() < until:
+            time.sleep(0.1)
+
+    fire_and_forget(client.map(work, [end] * width, pure=False))
+
+
 def starts() -> dict[str, int]:
     """How often each of the gated tasks was started, in the scheduler's memory of events."""
     return {str(n): c for n, c in Counter(n for _, n in client.get_events("starts")).items()}
