@@ -25,7 +25,7 @@ RESULTS = Path(__file__).parent / "results"
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     top.add_argument("--quick", action="store_true", help="one repetition, smaller sizes")
-    top.add_argument("--only", metavar="A,B", help="of a, b, c, d, e; what they need runs too")
+    top.add_argument("--only", metavar="A,B", help="of a, b, c, d, e, f; what they need runs too")
     top.add_argument("--repetitions", type=int, metavar="N", help="default: 3")
     top.add_argument("--keep", action="store_true", help="reuse the control plane and leave it up")
     return top
@@ -33,10 +33,10 @@ def parser() -> argparse.ArgumentParser:
 
 def chosen(text: str | None) -> set[str]:
     """The letters, and what they are compared with or build on."""
-    letters = set(text.replace(" ", "").split(",")) if text else set("abcde")
-    if not letters <= set("abcde"):
-        raise Failure(f"--only {text}: choose from a, b, c, d, e")
-    needs = {"b": "ab", "d": "abd", "e": "ce"}
+    letters = set(text.replace(" ", "").split(",")) if text else set("abcdef")
+    if not letters <= set("abcdef"):
+        raise Failure(f"--only {text}: choose from a, b, c, d, e, f")
+    needs = {"b": "ab", "d": "abd", "e": "ce", "f": "cf"}
     return {need for letter in letters for need in needs.get(letter, letter)}
 
 
@@ -69,6 +69,11 @@ async def repetition(lab: Lab, sizes: Sizes, letters: set[str]) -> tuple[Result,
             if "e" in letters:
                 say(f"  e: idle for {sizes.idle_s:.0f} s")
                 await bench.idle(process)
+            if "f" in letters:
+                say(
+                    f"  f: {sizes.clusters} of them autoscaled, idle for {sizes.scaled_idle_s:.0f} s"
+                )
+                await bench.autoscaled(process)
             await bench.clear()
         return bench.result, bench.notes
 
@@ -116,7 +121,9 @@ def write(done: list[Any], sizes: Sizes) -> Path:
 def main() -> int:
     options = parser().parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: everything is cleaned up
-    sizes = Sizes(workers=200, clusters=20, idle_s=20) if options.quick else Sizes()
+    sizes = (
+        Sizes(workers=200, clusters=20, idle_s=20, scaled_idle_s=20) if options.quick else Sizes()
+    )
     started = time.monotonic()
     done: list[Any] = []
     code = 0

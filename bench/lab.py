@@ -56,7 +56,9 @@ def control_plane(*, keep: bool) -> Iterator[Lab]:
             _kubernetes("down", "--name", INSTANCE)
         try:
             say("starting a control plane")
-            _kubernetes("up", "--name", INSTANCE, "--no-node", "--kwok-nodes", str(NODES))
+            # Loopback addresses, so that one local server can answer as all schedulers.
+            fake = ("--kwok-nodes", str(NODES), "--kwok-cidr", "127.64.0.0/12")
+            _kubernetes("up", "--name", INSTANCE, "--no-node", *fake)
             lab = Lab(_environment())
             lab.kubectl_now("apply", "-f", str(ROOT / "charts/crds/crds"))
             lab.kubectl_now("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")

@@ -9,6 +9,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+from dask_gitops.resources.autoscalers import INTERVAL_S
 from dask_gitops.resources.groups import declared_groups
 from dask_gitops.resources.observed import CustomResource
 from dask_gitops.resources.pods import worker_pod
@@ -16,9 +17,11 @@ from dask_gitops.settings import DEFAULT_DASK_IMAGE
 
 from bench.lab import Controller, Failure, Lab, say
 from bench.raw import Eye, Raw
+from bench.schedulers import schedulers
 
 JSON = dict[str, Any]
 CLUSTERS = "/apis/kubernetes.dask.org/v1/namespaces/default/daskclusters"
+AUTOSCALERS = "/apis/kubernetes.dask.org/v1/namespaces/default/daskautoscalers"
 GROUPS = "/apis/kubernetes.dask.org/v1/namespaces/default/daskworkergroups"
 START = 3  # workers before the scale-up, and in each of the many clusters
 
@@ -28,6 +31,7 @@ class Sizes:
     workers: int = 1000
     clusters: int = 100
     idle_s: float = 120.0
+    scaled_idle_s: float = 300.0
     patience_s: float = 600.0
 
 
@@ -131,6 +135,28 @@ class Bench:
         self._set("e_watches", watches)
         self._set("e_requests", requests.total() - leases - watches)
 
+    async def autoscaled(self, controller: Controller) -> None:
+        """(f), after (c): each cluster gets an autoscaler that has nothing to do."""
+        names = [f"c{i:03}" for i in range(self.sizes.clusters)]
+        text = "\n---\n".join(json.dumps(an_autoscaler(name)) for name in names)
+        async with schedulers() as calls:
+            await self.lab.kubectl("apply", "-f", "-", stdin=text)
+            await asyncio.sleep(15)  # all of them have looked
+            await self.settle()
+            audit, cpu, before = self.lab.audit(), controller.cpu(), calls.total()
+            await asyncio.sleep(self.sizes.scaled_idle_s)
+            self._set("f_cpu", controller.cpu() - cpu)
+            self._set("f_calls", calls.total() - before)
+            self._set("f_memory", controller.memory())
+        requests = self._note("f", audit.requests())
+        kept = {what: n for what, n in requests.items() if "lease" not in what}
+        self._set("f_requests", sum(n for what, n in kept.items() if "watch " not in what))
+        listed = await self.raw.call("GET", AUTOSCALERS)
+        self._expect("ready autoscalers", sum(is_ready(a) for a in listed["items"]), len(names))
+        expected = self.sizes.clusters * self.sizes.scaled_idle_s / INTERVAL_S
+        if not 0.8 * expected <= self.result["f_calls"] <= 1.1 * expected:
+            raise Failure(f"{self.result['f_calls']:.0f} calls of schedulers, not {expected:.0f}")
+
     # ---- helpers
 
     def _many(self) -> str:
@@ -141,6 +167,7 @@ class Bench:
     async def clear(self) -> None:
         """Nothing is left for what comes next."""
         deadline = time.monotonic() + self.sizes.patience_s
+        await self.raw.call("DELETE", AUTOSCALERS)
         await self.raw.call("DELETE", CLUSTERS)
         while await self._left():
             if time.monotonic() > deadline:
@@ -198,11 +225,25 @@ class Bench:
 
 
 def a_cluster(name: str, workers: int) -> JSON:
+    """Its Service selects nothing, as EndpointSlices refuse the loopback addresses of pretended pods."""
     return {
         "apiVersion": "kubernetes.dask.org/v1",
         "kind": "DaskCluster",
         "metadata": {"name": name, "namespace": "default"},
-        "spec": {"worker": {"replicas": workers}},
+        "spec": {
+            "worker": {"replicas": workers},
+            "scheduler": {"service": {"selector": {"nothing": "here"}}},
+        },
+    }
+
+
+def an_autoscaler(cluster: str) -> JSON:
+    """One that keeps the workers that there are."""
+    return {
+        "apiVersion": "kubernetes.dask.org/v1",
+        "kind": "DaskAutoscaler",
+        "metadata": {"name": cluster, "namespace": "default"},
+        "spec": {"cluster": cluster, "minimum": START, "maximum": 2 * START},
     }
 
 

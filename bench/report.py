@@ -39,6 +39,10 @@ def leases(medians: Medians, sizes: Sizes) -> float:
     return sizes.idle_s / 2
 
 
+def autoscaled_cpu(medians: Medians, sizes: Sizes) -> float:
+    return 0.1 * sizes.scaled_idle_s
+
+
 ROWS = (
     Row("a", "a  {workers} pods, raw loop", "s", before="5.2 - 6.0"),
     Row("b", "b  scale 3 -> {workers}", "s", times(1.25, "a"), "1.25 x a", "45.7"),
@@ -56,6 +60,16 @@ ROWS = (
     Row("e_requests", "e  requests", "", below(0), "0"),
     Row("e_leases", "e  Lease writes", "", leases, "1 per 2 s"),
     Row("e_watches", "e  watches begun", ""),
+    Row(
+        "f_cpu",
+        "f  {clusters} autoscaled, idle for {scaled_idle_s:.0f} s: CPU",
+        "s",
+        autoscaled_cpu,
+        "10 % of a core",
+    ),
+    Row("f_memory", "f  memory", "MiB"),
+    Row("f_requests", "f  requests", "", below(0), "0", "18000"),
+    Row("f_calls", "f  calls of schedulers", "", before="6000"),
 )
 HEAD = ("", "median", "min", "max", "unit", "target", "ok?", "existing operator")
 
