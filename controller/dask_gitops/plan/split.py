@@ -74,7 +74,7 @@ class Share:
 
 def _at_once(threads: int, resources: Mapping[str, float], needs: Needs) -> int:
     fits = [int(min(resources.get(name, 0) / amount, 1e6)) for name, amount in needs]
-    return min([threads, *fits])
+    return max(0, min([threads, *fits]))
 
 
 def share(crews: Sequence[Crew], kinds: Sequence[Kind], target_seconds: float) -> dict[str, Share]:

@@ -169,6 +169,15 @@ def test_results_on_an_expensive_worker_move_to_others_with_room() -> None:
     assert workers_for_memory(gpu, [crew("other", 2, offers={"GPU": 1.0})]) == 2
 
 
+def test_a_scheduler_may_say_anything() -> None:
+    odd = process(10**18, threads=10**18, held=10**18, limit=1, GPU=-5.0, X=1e-300)
+    some = [Kind(GPU, 10**18, 10**18, 1e300), Kind((("X", 1e300),), 1, 1, 1e300), kind(0, 0)]
+    one = Crew("a", {"GPU": 1.0, "X": 1e300}, pods=((odd,),), maximum=5)
+    found = share([one, crew("b", 1, None, each=odd)], some, 0.001)["a"].work
+    assert 5 <= found < 1e19
+    assert workers_for_memory(one, []) > 1
+
+
 def test_busy_is_a_worker_with_tasks_or_actors() -> None:
     idle, acting = process(), Process("h", "n", 1, GB, 0, 0, 0, 1)
     assert Crew("a", pods=((idle, process(1)), (idle,), (acting,))).busy == 2

@@ -359,6 +359,25 @@ async def test_a_scheduler_that_is_down_is_not_asked(h: Harness) -> None:
     h.demand(0)
 
 
+@scaled
+async def test_a_suspended_cluster_is_not_asked(h: Harness) -> None:
+    await up(h)
+    h.demand(4)
+    await h.pass_time(20)
+    h.edit(DASKCLUSTERS, "demo", {"suspend": True})
+    await h.pass_time(60)
+    asked = [what for what, _ in h.schedulers.calls].count("demand")
+    await h.pass_time(60)
+    assert [what for what, _ in h.schedulers.calls].count("demand") == asked
+    assert (replicas(h), len(h.workers())) == (4, 0)
+    assert ready(h, res=DASKAUTOSCALERS) == ("True", "ClusterRests")
+    h.edit(DASKCLUSTERS, "demo", {"suspend": False})
+    await h.pass_time(60)
+    assert ready(h, res=DASKAUTOSCALERS) == ("True", "Steering")
+    assert len(h.workers()) == 4
+    h.demand(0)
+
+
 # ---- several, and people
 
 
