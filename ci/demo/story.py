@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,11 @@ SIDE, CHUNK = 9_000, 900
 PARTITIONS, ROWS, GROUPS = 100, 400_000, 97
 RANDOM, SCATTERED, SIZE = 40, 12, 256 * 1024
 AHEAD = 32  # tasks that wait or run during the roll-out, half a second each
+
+# What autoscaler and job add to the values.
+AUTOSCALER, JOB_VALUES = "ci/demo/autoscaler.yaml", "ci/demo/job.yaml"
+GROWN = 4  # workers, as the first of them allows
+JOB = "sum"
 
 # What the roll-out changes, and how the group's status tells of its progress.
 VARIABLE, VALUE = "RELEASE", "2"
@@ -84,8 +90,14 @@ class Story:
             self.kill_worker(step)
         with self.steps.step("the scheduler pod is killed") as step:
             self.kill_scheduler(step)
+        with self.steps.step("grow under load, and shrink again") as step:
+            self.follow(step)
+        with self.steps.step("a job, on a cluster of its own") as step:
+            self.run_job(step)
         if keep:
             with self.steps.step(f"back to {DECLARED} workers") as step:
+                kube, command = self.kube, helm_command(self.images, wait=False)
+                kube.helm(*command)
                 self.scale(step, DECLARED)
                 step.shown = f"{DECLARED} of {DECLARED} ready; left running (KEEP=1)"
             return
@@ -312,6 +324,65 @@ class Story:
         pod = self.kube.get("pod", SCHEDULER)
         return pod["metadata"]["uid"] != old and is_ready(pod)
 
+    def follow(self, step: Step) -> None:
+        """An autoscaler adds workers while tasks wait, and takes them away afterwards, with every result."""
+        kube = self.kube
+        ended = len(self.ask("removed()"))
+        self.ask(f"go_on({AHEAD})")
+        step.command(f"helm upgrade {RELEASE} . -f values/demo.yaml -f {AUTOSCALER} ...")
+        kube.helm(*helm_command(self.images, CHANGE, files=(AUTOSCALER,), wait=False))
+        told: list[str] = []
+        wait_until(
+            f"{GROWN} workers while tasks wait",
+            lambda: self.has_workers(GROWN, told, busy=True),
+            180,
+        )
+        self.ask(f"client.wait_for_workers({GROWN}, timeout=120)")
+        known = self.ask("names()")
+        found = self.ask("come_to_an_end()")
+        tasks = len(found["results"])
+        check("results of the computation", found["results"], [n * n for n in range(tasks)])
+        check("starts per task", set(found["starts"]), {1})
+        wait_until("1 worker when nothing runs", lambda: self.has_workers(1, told, busy=False), 180)
+        for words in told:
+            step.detail(f"DaskAutoscaler {CLUSTER}: {words}")
+        self.check_ends(step, known, ended, GROWN - 1)
+        check("sum of 0 ... 1000", self.ask("small()"), 500500)
+        step.shown = f"1 to {GROWN} to 1 workers, {tasks} tasks each started once"
+
+    def has_workers(self, count: int, told: list[str], *, busy: bool) -> bool:
+        """Does the group have so many workers, all ready? Keeps Dask busy meanwhile, if asked to.
+
+        :param told: the autoscaler's decisions are added here.
+        """
+        if busy:
+            self.ask(f"go_on({AHEAD})")
+        scaler = self.kube.get("daskautoscaler", CLUSTER)
+        said = (scaler.get("status") or {}).get("lastDecision")
+        if said and said not in told:
+            told.append(said)
+        group = self.kube.get("daskworkergroup", GROUP)
+        return counts(group) == (count, count, count) and len(self.worker_uids()) == count
+
+    def run_job(self, step: Step) -> None:
+        """A program that a values file declares runs to its end, and its cluster goes."""
+        kube, files = self.kube, (AUTOSCALER, JOB_VALUES)
+        step.command(
+            f"helm upgrade {RELEASE} . -f values/demo.yaml -f {AUTOSCALER} -f {JOB_VALUES} ..."
+        )
+        kube.helm(*helm_command(self.images, CHANGE, files=files, wait=False))
+        wait_until(f"the end of DaskJob {JOB}", lambda: ended_well(kube.get("daskjob", JOB)), 240)
+        step.command("kubectl get daskjobs")
+        step.detail(kube.kubectl("get", "daskjobs"))
+        printed = kube.kubectl("logs", f"{JOB}-runner", "--container", "job").strip()
+        check("what it printed", printed.splitlines()[-1:], ["sum of 0 ... 1000: 500500"])
+        wait_until(
+            "its cluster is gone",
+            lambda: f"daskcluster.kubernetes.dask.org/{JOB}" not in kube.names("daskclusters"),
+            60,
+        )
+        step.shown = f"{printed.splitlines()[-1]}; {JOB}: Successful, its cluster is gone"
+
     def uninstall(self, step: Step | None = None) -> str:
         """helm uninstall, and nothing is left but the CRDs."""
         kube = self.kube
@@ -341,10 +412,13 @@ class Story:
 # ---- help
 
 
-def helm_command(images: dict[str, str], *changes: str, wait: bool = True) -> list[str]:
+def helm_command(
+    images: dict[str, str], *changes: str, files: Sequence[str] = (), wait: bool = True
+) -> list[str]:
     """The words after `helm` that install the chart with these images.
 
     :param changes: further values, each ``path=text``.
+    :param files: further files of values.
     """
     repository, tag = split_image(images[CONTROLLER])
     dask_repository, dask_tag = split_image(images[DASK])
@@ -358,9 +432,21 @@ def helm_command(images: dict[str, str], *changes: str, wait: bool = True) -> li
     pairs = [*map("=".join, values.items()), *changes]
     return [
         *("upgrade", "--install", RELEASE, ".", "-f", "values/demo.yaml"),
+        *(word for file in files for word in ("-f", file)),
         *(("--wait", "--timeout", "180s") if wait else ()),
         *(word for pair in pairs for word in ("--set-string", pair)),
     ]
+
+
+def ended_well(job: JSON) -> bool:
+    """Is this job at its end?
+
+    :raises Problem: not yet, or it failed; it says how far it is.
+    """
+    status = job.get("status") or {}
+    if status.get("jobStatus") == "Successful":
+        return True
+    raise Problem(f"{status.get('jobStatus')}: {ready_condition(job).get('message', '')}")
 
 
 def split_image(image: str) -> tuple[str, str]:
