@@ -7,7 +7,12 @@ import json
 from tests.dask.support import Cluster, NewCluster, workers
 from tests.support.kubernetes import Kubectl, condition, eventually
 
-TIMEOUT = 10
+TIMEOUT = 12
+
+
+def patch(it: Cluster, **spec: object) -> None:
+    body = json.dumps({"spec": spec})
+    it.kubectl("patch", "daskcluster", it.name, "--type=merge", "-p", body)
 
 
 def is_idle(it: Cluster) -> bool:
@@ -25,14 +30,14 @@ def parked(it: Cluster) -> None:
 def test_parked_when_nothing_is_wanted_any_more_and_woken_by_a_client(
     cluster: NewCluster, kubectl: Kubectl
 ) -> None:
-    it = cluster({"worker": workers(2), "idleTimeout": TIMEOUT, "idleAction": "Scale"})
-    it.wait_ready()
+    it = cluster({"worker": workers(2)}).wait_ready()
     scheduler = it.scheduler()
     assert scheduler is not None
     it.connect(2)
     assert it.computes()
     # Values that nobody could compute again: they keep the workers for as long as the client wants them.
     before = it.inside("hold(10, 4)")
+    patch(it, idleTimeout=TIMEOUT, idleAction="Scale")
     assert it.inside(f"time.sleep({2 * TIMEOUT})") is None
     assert not is_idle(it)
     first = it.uids()
@@ -44,15 +49,21 @@ def test_parked_when_nothing_is_wanted_any_more_and_woken_by_a_client(
 
     # The client is still connected to the same scheduler, and submits as if nothing had happened.
     assert it.computes()
-    second = it.wait_pods(2)
+    second = it.uids()
+    assert len(second) == 2
     assert not first.keys() & second.keys()
     now = it.scheduler()
     assert now is not None
     assert now["metadata"]["uid"] == scheduler["metadata"]["uid"]
     assert sum((s["restartCount"] for s in now["status"]["containerStatuses"]), 0) == 0
-    told = {e["reason"]: e["message"] for e in kubectl.list("events")}
-    assert "the workers come back" in told["Waking"]
-    assert "s after the cluster was woken" in told["Woken"]
+
+    def told() -> dict[str, str]:
+        found = {e["reason"]: e["message"] for e in kubectl.list("events")}
+        return found if "Woken" in found else {}
+
+    words = eventually("it says how long that took", told)
+    assert "the workers come back" in words["Waking"]
+    assert "s after the cluster was woken" in words["Woken"]
     assert it.lost() == []
     assert kubectl.get("daskworkergroup", it.default_group)["spec"]["worker"]["replicas"] == 2
 
@@ -63,16 +74,12 @@ def test_suspended_and_resumed(cluster: NewCluster, kubectl: Kubectl) -> None:
     assert it.computes()
     first = {p["metadata"]["uid"] for p in kubectl.list("pods")}
 
-    def suspend(value: bool) -> None:
-        body = json.dumps({"spec": {"suspend": value}})
-        kubectl("patch", "daskcluster", it.name, "--type=merge", "-p", body)
-
-    suspend(True)
+    patch(it, suspend=True)
     kubectl("wait", f"daskcluster/{it.name}", "--for=condition=Suspended", "--timeout=120s")
     eventually("no pods are left", lambda: not kubectl.list("pods"), timeout=60)
     assert it.get()["status"]["phase"] == "Suspended"
     assert condition(it.get(), "Ready")["status"] == "True"
-    suspend(False)
+    patch(it, suspend=False)
     it.wait_ready()
     it.wait_pods(2)
     assert not first & {p["metadata"]["uid"] for p in kubectl.list("pods")}
@@ -83,9 +90,10 @@ def test_suspended_and_resumed(cluster: NewCluster, kubectl: Kubectl) -> None:
 
 def test_deleted_after_the_last_task_has_ended(cluster: NewCluster, kubectl: Kubectl) -> None:
     """A task that runs for longer than the timeout is work; results are none, as with the existing operator."""
-    it = cluster({"worker": workers(1), "idleTimeout": TIMEOUT})
+    it = cluster({"worker": workers(1)})
     it.connect(1)
     assert it.inside("run_gated(1)") == 1
+    patch(it, idleTimeout=TIMEOUT)
     assert it.inside(f"time.sleep({1.8 * TIMEOUT})") is None
     it.inside("open_gate()")
     assert it.inside("results()") == [0]
