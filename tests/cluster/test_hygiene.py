@@ -192,8 +192,9 @@ def grant(kubectl: Kubectl, account: str, rules: list[JSON]) -> None:
     kubectl("create", "rolebinding", account, f"--role={account}", subject)
 
 
+@pytest.mark.parametrize(("kind", "name"), [("daskcluster", "demo"), ("daskjob", "later")])
 def test_without_the_rule_for_finalizers_the_api_server_would_refuse(
-    kubectl: Kubectl, system: Kubectl
+    kubectl: Kubectl, system: Kubectl, kind: str, name: str
 ) -> None:
     """The chart's rules, with and without that one, side by side: so it is needed, and it is enough."""
     rules = system.get("clusterrole", ACCOUNT)["rules"]
@@ -201,8 +202,8 @@ def test_without_the_rule_for_finalizers_the_api_server_would_refuse(
     assert len(without) == len(rules) - 1
     grant(kubectl, "all", rules)
     grant(kubectl, "less", without)
-    served(kubectl)
-    pod = pod_of(kubectl.get("daskcluster", "demo"))
+    kubectl.apply(cluster(replicas=0), resource("DaskJob", "later", {"job": {}, "suspend": True}))
+    pod = pod_of(kubectl.get(kind, name))
 
     def create(account: str, namespace: str = kubectl.namespace) -> str:
         user = f"--as=system:serviceaccount:{namespace}:{account}"
