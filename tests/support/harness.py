@@ -167,11 +167,14 @@ class FakeSchedulers:
 
     def _started(self, base_url: str) -> float:
         """When the container of the scheduler at this address was started."""
-        (pod,) = (
+        found = [
             p
             for p in self.api._objects(PODS, None)
             if p["status"].get("podIP") and f"//{p['status']['podIP']}:" in base_url
-        )
+        ]
+        if not found:
+            raise SchedulerUnavailable("does not answer")  # its pod is gone
+        (pod,) = found
         (status,) = pod["status"]["containerStatuses"]
         started = parse_time(status["state"]["running"]["startedAt"])
         assert started is not None
