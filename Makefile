@@ -16,7 +16,7 @@ demo: ## Dask computes on workers that a values file declares. KEEP=1 leaves it 
 	@$(PYTHON) ci/demo $(if $(CONTEXT),--context $(CONTEXT)) $(if $(REGISTRY),--registry $(REGISTRY)) $(if $(KEEP),--keep)
 
 test: ## all tests: unit, chart, cluster (real API server), dask (real node). TIERS="unit chart" runs some
-	@python=$$($(PYTHON) ci/venv.py) && $(PYTHON) ci/kubernetes build && $$python -m pytest -n 2 --dist loadgroup $(TIERS:%=tests/%)
+	@python=$$($(PYTHON) ci/venv.py) && $(PYTHON) ci/kubernetes build && $$python -m pytest -n 2 $(TIERS:%=tests/%)
 
 soak: ## the long cases and full sizes that `make test` leaves out
 	@python=$$($(PYTHON) ci/venv.py) && $(PYTHON) ci/kubernetes build && $$python -m pytest -m soak $(TIERS:%=tests/%)

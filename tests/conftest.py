@@ -1,6 +1,6 @@
 """What all tiers share: the tools on PATH, counts per tier, and no test that silently did not run.
 
-A tier is a folder of tests/. With ``-n 2 --dist loadgroup`` two tiers run side by side, each in a process of its own, as
+A tier is a folder of tests/. With ``-n 2`` two tiers run side by side, each in a process of its own, as
 most tests of the larger tiers wait. The last line says how many tests of each ran, and how long all of it took.
 """
 
@@ -12,8 +12,10 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 ROOT = Path(__file__).parent.parent
 TIERS = ("unit", "chart", "cluster", "dask")
@@ -39,11 +41,15 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["PATH"] = found.stdout.strip() + os.pathsep + os.environ["PATH"]
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A tier shares what it runs against, so one process runs all of it."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_tier(item.nodeid)))
+class Tiers(LoadScopeScheduling):
+    """A tier shares what it runs against, so one process runs all of it; the largest begin."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return _tier(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Tiers:
+    return Tiers(config, log)
 
 
 def _tier(nodeid: str) -> str:
