@@ -90,7 +90,7 @@ def test_suspended_and_resumed(cluster: NewCluster, kubectl: Kubectl) -> None:
 
 def test_deleted_after_the_last_task_has_ended(cluster: NewCluster, kubectl: Kubectl) -> None:
     """A task that runs for longer than the timeout is work; results are none, as with the existing operator."""
-    it = cluster({"worker": workers(1)})
+    it = cluster({"worker": workers(1)}).wait_ready()
     it.connect(1)
     assert it.inside("run_gated(1)") == 1
     patch(it, idleTimeout=TIMEOUT)
