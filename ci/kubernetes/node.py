@@ -52,8 +52,12 @@ def prepare(instance: Instance) -> None:
 
 
 def accept_pod_traffic() -> None:
-    """Docker sets the machine to drop what it forwards; pods talk to each other all the same."""
+    """Docker sets the machine to drop what it forwards; pods talk to each other all the same.
+
+    What goes to a Service that kube-proxy does not know yet would leave the machine, and whoever answers there answers.
+    """
     rules = ["*filter", ":CNI-DASK-GITOPS - [0:0]", "-I FORWARD -j CNI-DASK-GITOPS"]
+    rules += [f"-A CNI-DASK-GITOPS -d {controlplane.SERVICES} -j REJECT"]
     rules += [f"-A CNI-DASK-GITOPS {way} {POD_LINK} -j ACCEPT" for way in ("-i", "-o")]
     run(["iptables-restore", "--noflush"], stdin="\n".join([*rules, "COMMIT", ""]))
 
