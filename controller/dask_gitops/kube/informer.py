@@ -18,6 +18,7 @@ from typing import Any, Generic, TypeVar
 from .client import JSON, Api
 from .errors import ApiError, ApiUnreachable, KubeError
 from .resource import Resource
+from .tombstones import Tombstones
 
 log = logging.getLogger(__name__)
 
@@ -25,8 +26,6 @@ T = TypeVar("T")
 #: (namespace, name); the namespace of cluster-scoped objects is "".
 Key = tuple[str, str]
 
-TOMBSTONES = 20_000
-TOMBSTONE_S = 600.0
 BEHIND = 5  # so many lists in a row (some ten seconds) that are older than what we saw: history did go back
 _NEVER = float("inf")
 
@@ -103,8 +102,7 @@ class Informer(Generic[T]):
         self._indexes: dict[str, dict[Hashable, dict[Key, _Entry[T]]]] = {
             name: {} for name in self._indexers
         }
-        #: uid -> (last version it can have had, when to forget); in order of insertion.
-        self._tombstones: dict[str, tuple[float, float]] = {}
+        self._tombstones = Tombstones()
         self._version = 0  # our place in the server's history; 0: a list is needed
         self._last_version = 0  # the newest place that the server itself told us
         self._behind = 0  # lists in a row that were older than what we know
@@ -302,9 +300,9 @@ class Informer(Generic[T]):
         version = int(meta["resourceVersion"])
         grave = self._tombstones.get(uid)
         if grave is not None:
-            if version <= grave[0]:
+            if version <= grave:
                 return False
-            del self._tombstones[uid]  # it had only left our selector, and is back
+            self._tombstones.discard(uid)  # it had only left our selector, and is back
         entry = self._entries.get(key)
         if entry is not None and version <= entry.version:
             return False
@@ -346,7 +344,7 @@ class Informer(Generic[T]):
         entry = self._entries.get(key)
         if entry is not None and entry.uid == uid and entry.version > version:
             return False  # it was relabelled and came back; we know that state already
-        self._bury(uid, version)
+        self._tombstones.put(uid, version, asyncio.get_running_loop().time())
         if entry is None or entry.uid != uid:
             return False
         del self._entries[key]
@@ -354,18 +352,6 @@ class Informer(Generic[T]):
             self._unfile(name, key, indexer(entry.value))
         self._tell(entry.value, None)
         return True
-
-    def _bury(self, uid: str, version: float) -> None:
-        now = asyncio.get_running_loop().time()
-        known = self._tombstones.pop(uid, None)
-        if known is not None:
-            version = max(version, known[0])
-        self._tombstones[uid] = (version, now + TOMBSTONE_S)
-        while self._tombstones:
-            oldest = next(iter(self._tombstones))
-            if len(self._tombstones) <= TOMBSTONES and self._tombstones[oldest][1] > now:
-                break
-            del self._tombstones[oldest]
 
     def _file(self, name: str, key: Key, entry: _Entry[T], values: Iterable[Hashable]) -> None:
         index = self._indexes[name]

@@ -515,34 +515,6 @@ async def test_a_failing_callback_does_not_stop_the_cache(world: World) -> None:
 
 
 @scenario()
-async def test_tombstones_are_bounded_and_expire(world: World) -> None:
-    async with world.running():
-        for number in range(50):
-            world.api.put(PODS, pod(f"p{number}"))
-            world.api.remove(PODS, "ns", f"p{number}")
-        await asyncio.sleep(1)
-        assert len(world.informer._tombstones) == 50
-        await asyncio.sleep(informer_module.TOMBSTONE_S)
-        world.api.put(PODS, pod("last"))
-        world.api.remove(PODS, "ns", "last")
-        await asyncio.sleep(1)
-        assert len(world.informer._tombstones) == 1
-
-
-def test_tombstones_have_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(informer_module, "TOMBSTONES", 10)
-
-    async def main() -> None:
-        world = World()
-        async with world.running():
-            for number in range(50):
-                world.informer.forget("ns", str(number), f"uid-{number}")
-            assert list(world.informer._tombstones) == [f"uid-{n}" for n in range(40, 50)]
-
-    virtual_time.run(main())
-
-
-@scenario()
 async def test_the_answer_of_the_scale_subresource_is_no_object(world: World) -> None:
     informer = Informer(world.api, DASKWORKERGROUPS, lambda raw: 1)
     with pytest.raises(ValueError, match="Scale"):

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from dask_gitops.kube.errors import ApiError
 from dask_gitops.kube.resource import DASKCLUSTERS, DASKWORKERGROUPS, EVENTS, PODS
+from dask_gitops.kube.tombstones import TOMBSTONE_S
 
 from tests.support import virtual_time
 from tests.support.harness import NS, Harness
@@ -94,7 +95,7 @@ class Months(Harness):
                 self.api.remove(DASKCLUSTERS, NS, name)
             await self.pass_time(3)
             self.forget_the_past()
-        await self.pass_time(700)  # tombstones have their time
+        await self.pass_time(2 * TOMBSTONE_S + 100)
         self.cluster("last", worker={"replicas": 1})
         await self.pass_time(20)
         self.api.remove(DASKCLUSTERS, NS, "last")
