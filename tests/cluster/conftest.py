@@ -17,6 +17,7 @@ from pytest_helm_charts.clusters import Cluster
 from tests.support.controller_process import ControllerProcess, service_account_kubeconfig
 from tests.support.fake_scheduler import FakeSchedulers
 from tests.support.kubernetes import Audit, Kubectl, run
+from tests.support.network import own_network
 from tests.support.witness import Witness, judged, watched
 
 NAME = "test"
@@ -35,18 +36,19 @@ def local_kubernetes(*words: str) -> str:
     return done.stdout.strip()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def kubeconfig() -> Iterator[str]:
-    """A fresh control plane with pretended nodes, gone at the end."""
+    """A fresh control plane with pretended nodes, gone at the end; it and all that tests start have a network of their own."""
     local_kubernetes("down", "--name", NAME)
-    # Pretended pods get loopback addresses, so that one local process can answer as all schedulers.
-    yield local_kubernetes(
-        "up", "--name", NAME, "--kwok-nodes", "5", "--kwok-cidr", "127.64.0.0/12"
-    ).splitlines()[-1]
-    local_kubernetes("down", "--name", NAME)
+    with own_network():
+        # Pretended pods get loopback addresses, so that one local process can answer as all schedulers.
+        yield local_kubernetes(
+            "up", "--name", NAME, "--kwok-nodes", "5", "--kwok-cidr", "127.64.0.0/12"
+        ).splitlines()[-1]
+        local_kubernetes("down", "--name", NAME)
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="package", autouse=True)
 def witness(kubeconfig: str) -> Iterator[Witness]:
     """Sees every status of the whole tier, and fails it when one of them was not true."""
     yield from watched(Witness(kubeconfig))
@@ -63,7 +65,7 @@ def kube_config(kubeconfig: str) -> str:
     return kubeconfig
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def audit_path(kubeconfig: str) -> Path:
     return Path(kubeconfig).parent / "audit.log"
 
@@ -74,7 +76,7 @@ def audit(audit_path: Path) -> Audit:
     return Audit.now(audit_path)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def system(kubeconfig: str, root: Path) -> Kubectl:
     """The chart's CRDs and RBAC, installed by helm; the Deployment has no pods, the tests run the controller."""
     admin = Kubectl(kubeconfig, SYSTEM)
@@ -85,7 +87,7 @@ def system(kubeconfig: str, root: Path) -> Kubectl:
     return admin
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def account_kubeconfig(system: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> str:
     """Speaks with the rights that the chart gives the controller, and no others."""
     return service_account_kubeconfig(
@@ -93,7 +95,7 @@ def account_kubeconfig(system: Kubectl, tmp_path_factory: pytest.TempPathFactory
     )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def schedulers(kubeconfig: str) -> Iterator[FakeSchedulers]:
     """One process that answers as the scheduler of every cluster."""
     fake = FakeSchedulers(kubeconfig)
@@ -102,7 +104,7 @@ def schedulers(kubeconfig: str) -> Iterator[FakeSchedulers]:
     fake.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def controller(
     account_kubeconfig: str, schedulers: FakeSchedulers, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ControllerProcess]:

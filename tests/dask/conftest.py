@@ -42,7 +42,7 @@ def local_kubernetes(*words: str) -> str:
     return done.stdout.strip()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def kubeconfig() -> Iterator[str]:
     """The real node; taken down at the end if it was not up before."""
     status = [sys.executable, "ci/kubernetes", "status", "--name", NAME]
@@ -52,7 +52,7 @@ def kubeconfig() -> Iterator[str]:
         local_kubernetes("down")
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="package", autouse=True)
 def witness(kubeconfig: str) -> Iterator[Witness]:
     """Sees every status of the whole tier, and fails it when one of them was not true."""
     yield from watched(Witness(kubeconfig))
@@ -63,19 +63,19 @@ def _judged(request: pytest.FixtureRequest, witness: Witness) -> Iterator[None]:
     yield from judged(request, witness)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def images(kubeconfig: str) -> dict[str, str]:
     """Names of the images on the node: dask-gitops-controller, dask-gitops-dask."""
     found: dict[str, str] = json.loads(local_kubernetes("images", "--json"))
     return found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def dask_image(images: dict[str, str]) -> str:
     return images["dask-gitops-dask"]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def system(
     kubeconfig: str, images: dict[str, str], whole_audit: Audit, root: Path
 ) -> Iterator[Kubectl]:
@@ -104,7 +104,7 @@ def system(
     admin("delete", "namespace", SYSTEM, "--wait=false")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def inside(kubeconfig: str, dask_image: str) -> Iterator[Inside]:
     """Python in a pod of Dask's image, for all tests."""
     kubectl = Kubectl(kubeconfig, CLIENTS)
@@ -127,7 +127,7 @@ def kubectl(system: Kubectl) -> Iterator[Kubectl]:
     here("delete", "namespace", here.namespace, "--wait=false")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def whole_audit(kubeconfig: str) -> Audit:
     """The API server's audit log from the start of the tier on."""
     instance: JSON = json.loads(Path(kubeconfig).with_name("instance.json").read_text())
