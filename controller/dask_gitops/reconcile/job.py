@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dask_gitops.plan import job as plan
+from dask_gitops.plan.job import plan_job
+from dask_gitops.plan.jobrun import JobState, doubtful
+from dask_gitops.plan.jobstatus import announcement, job_status
 from dask_gitops.reconcile.world import Key, World, retry_after
 
 
@@ -12,7 +14,7 @@ async def reconcile_job(world: World, key: Key) -> None:
     if state is None:
         return
     settings = world.settings
-    steps = plan.plan_job(
+    steps = plan_job(
         state, world.clock(), default_image=settings.dask_image, reserved=settings.reserved
     )
     done = await world.carry_out(steps.actions, state.job)
@@ -20,11 +22,11 @@ async def reconcile_job(world: World, key: Key) -> None:
     if state is None:
         return
     before = state.job.status
-    status, again = plan.job_status(state, world.clock(), problems=done.problems)
+    status, again = job_status(state, world.clock(), problems=done.problems)
     await world.write_status(state.job, status)
     job = world.stores.jobs.get(key.namespace, key.name)
     if job is not None and job.meta.uid == state.job.meta.uid:
-        told = plan.announcement(before, job.status)
+        told = announcement(before, job.status)
         if told is not None:
             await world.carry_out([told], job)
     for seconds in (steps.again, again, retry_after(done.problems)):
@@ -32,17 +34,17 @@ async def reconcile_job(world: World, key: Key) -> None:
             world.again(key, seconds)
 
 
-async def _observe(world: World, key: Key) -> plan.JobState | None:
+async def _observe(world: World, key: Key) -> JobState | None:
     """What is there, and what is not there for certain; None: no job that may go on."""
 
-    def look() -> plan.JobState | None:
+    def look() -> JobState | None:
         job = world.stores.jobs.get(key.namespace, key.name)
         if job is None or job.meta.deleting is not None:
             return None
         return world.job_state(job)
 
     state = look()
-    doubts = plan.doubtful(state, world.clock()) if state is not None else []
+    doubts = doubtful(state, world.clock()) if state is not None else []
     for kind, name in doubts:
         await world.make_sure(kind, key.namespace, name)
     return look() if doubts else state

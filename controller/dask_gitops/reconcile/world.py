@@ -32,7 +32,7 @@ from dask_gitops.plan.cluster import ClusterState, Load
 from dask_gitops.plan.demand import Demand
 from dask_gitops.plan.groupstate import GroupState, Worker
 from dask_gitops.plan.idle import Look, is_suspended, look_in, timeout
-from dask_gitops.plan.job import JobState
+from dask_gitops.plan.jobrun import JobState
 from dask_gitops.resources import labels, names
 from dask_gitops.resources.autoscalers import Limits, target
 from dask_gitops.resources.observed import CustomResource, Meta, Pod, Problem, Service

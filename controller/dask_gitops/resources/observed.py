@@ -303,9 +303,18 @@ def _end(
         return printable(f"{cause}: {why}" if why else cause, _WORDS_LIMIT)
     if meta.deleting is not None or status.get("phase") not in ("Succeeded", "Failed"):
         return None
-    ends = [s["state"]["terminated"] for s in states if "terminated" in (s.get("state") or {})]
+    ends = _ends(status, states)
     bad = [t for t in ends if t.get("exitCode")]
     return _exit_words((bad or ends)[0]) if ends else status["phase"]
+
+
+def _ends(status: JSON, states: list[JSON]) -> list[JSON]:
+    """How these containers ended; where none has begun, how those before them did."""
+
+    def found(states: list[JSON]) -> list[JSON]:
+        return [s["state"]["terminated"] for s in states if "terminated" in (s.get("state") or {})]
+
+    return found(states) or found(status.get("initContainerStatuses") or [])
 
 
 def _problem(
@@ -324,14 +333,8 @@ def _problem(
             since,
         )
     if status.get("phase") == "Failed":
-        words = status.get("message") or next(
-            (
-                _exit_words(s["state"]["terminated"])
-                for s in states
-                if "terminated" in (s.get("state") or {})
-            ),
-            "",
-        )
+        ends = _ends(status, states)
+        words = status.get("message") or (_exit_words(ends[0]) if ends else "")
         return Problem(
             status.get("reason") or "PodFailed", f"{name}: {words or 'failed'}", since_unready
         )

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 from dask_gitops.plan.actions import Create, Delete, Patch
-from dask_gitops.plan.job import JobState, doubtful, job_status, look, plan_job
+from dask_gitops.plan.job import plan_job
+from dask_gitops.plan.jobrun import JobState, doubtful, look
+from dask_gitops.plan.jobstatus import job_status
 from dask_gitops.resources import labels
 from dask_gitops.resources.observed import CustomResource, Pod
 from dask_gitops.resources.runner import job_cluster, runner_pod
@@ -91,7 +93,7 @@ def test_the_runner_is_the_first_thing() -> None:
 
 
 def test_what_is_missing_is_looked_for_before_it_is_believed() -> None:
-    of = job(status={"startTime": TIME, "attempts": 2, "jobStatus": "Running"})
+    of = job(status={"attempts": 2, "jobRunnerPodName": "nightly-runner-2", "jobStatus": "Running"})
     one = failed(of)
     assert doubtful(JobState(of, (one,), cluster(of)), T0) == [("Pod", "nightly-runner-2")]
     loose = {"annotations": {labels.CLUSTER_UID: "cluster-uid", labels.ATTEMPT: "2"}}

@@ -543,3 +543,136 @@ async def test_labels_follow_and_tools_labels_do_not(h: Harness) -> None:
     await h.settle()
     for res, name in ((PODS, RUNNER), (DASKCLUSTERS, "nightly")):
         assert h.find(res, name)["metadata"]["labels"]["team"] == "b"
+
+
+@scenario
+async def test_a_deadline_also_ends_what_cannot_begin(h: Harness) -> None:
+    h.judge.allow("failed", "no quota for the runner")
+    h.api.quota(NS, PODS, 0)
+    h.job(activeDeadlineSeconds=60)
+    h.start()
+    await h.pass_time(30)
+    assert status(h)["startTime"]
+    assert "jobRunnerPodName" not in status(h)
+    await h.pass_time(60)
+    assert status(h)["jobStatus"] == "Failed"
+    assert reason(h) == "DeadlineExceeded"
+    assert "exceeded quota" in h.condition(DASKJOBS, "nightly", "Failed")[2]
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_suspended_job_does_not_wait_for_a_lost_node(force: bool) -> None:
+    async def main(h: Harness) -> None:
+        if not force:
+            h.judge.allow("failed", "nobody knows whether the first runner still runs")
+        await running(h, forceDeleteLostRunner=force)
+        h.kubelet.lost.add(h.find(PODS, RUNNER)["metadata"]["uid"])
+        h.edit(DASKJOBS, "nightly", {"suspend": True})
+        await h.pass_time(120)
+        assert h.find(DASKCLUSTERS, "nightly")["spec"]["suspend"] is True
+        assert runners(h) == ([] if force else [RUNNER])
+        h.edit(DASKJOBS, "nightly", {"suspend": False})
+        await h.settle()
+        if force:
+            await ends(h)
+        assert reason(h) == ("JobSuccessful" if force else "NodeLost")
+
+    play(main)
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_failed_runner_whose_end_is_never_confirmed(force: bool) -> None:
+    """Its container has failed, its sidecar goes on, and then its node is lost."""
+
+    async def main(h: Harness) -> None:
+        if not force:
+            h.judge.allow("failed", "the node is lost")
+        containers = [{"name": "job", "image": "x"}, {"name": "p", "image": "p"}]
+        job = {"spec": {"containers": containers}}
+        await running(h, job=job, backoffLimit=1, forceDeleteLostRunner=force)
+        h.kubelet.lost.add(h.find(PODS, RUNNER)["metadata"]["uid"])
+        h.kubelet.finish(NS, RUNNER, 1, container="job")
+        h.delete_pod(RUNNER)
+        await h.pass_time(120)
+        if force:
+            await ends(h, 0, f"{RUNNER}-2")
+        assert reason(h) == ("JobSuccessful" if force else "NodeLost")
+
+    play(main)
+
+
+@scenario
+async def test_a_run_waits_for_a_lost_runner_of_the_last_one_and_says_so(h: Harness) -> None:
+    h.judge.allow("failed", "the node is lost")
+    await running(h)
+    h.kubelet.lose_node(NS, RUNNER)
+    await h.pass_time(100)
+    h.edit(DASKJOBS, "nightly", {"restartedAt": "2031-01-01T00:00:00Z"})
+    await h.pass_time(100)
+    why, text = h.condition(DASKJOBS, "nightly", "Ready")[1:]
+    assert why == "NodeLost"
+    assert f"{RUNNER} never confirmed its end" in text
+    await h.pass_time(600)
+    assert h.condition(DASKJOBS, "nightly", "Stalled")[0] == "True"
+    h.edit(DASKJOBS, "nightly", {"forceDeleteLostRunner": True})
+    await h.settle()
+    assert status(h)["jobStatus"] == "Running"
+
+
+@scenario
+async def test_what_keeps_the_next_attempt_is_named(h: Harness) -> None:
+    await running(h, backoffLimit=1)
+    h.kubelet.room = 0
+    h.kubelet.finish(NS, RUNNER, 1)
+    await h.pass_time(15)
+    assert runners(h) == [RUNNER, f"{RUNNER}-2"]
+    text = h.condition(DASKJOBS, "nightly", "Ready")[2]
+    assert text == "the runner is starting, attempt 2 of 2"
+    h.kubelet.room = None
+    await h.settle()
+    assert h.condition(DASKJOBS, "nightly", "Ready")[2] == "the runner runs, attempt 2 of 2"
+
+
+@scenario
+async def test_a_quota_that_keeps_the_next_attempt_is_named(h: Harness) -> None:
+    await running(h, backoffLimit=1)
+    h.api.quota(NS, PODS, 3)
+    h.kubelet.finish(NS, RUNNER, 1)
+    await h.pass_time(30)
+    assert runners(h) == [RUNNER]
+    why, text = h.condition(DASKJOBS, "nightly", "Ready")[1:]
+    assert why == "Retrying"
+    assert "exceeded quota" in text
+
+
+@scenario
+async def test_a_runner_that_ends_late_is_no_failure_of_a_job_that_goes_on(h: Harness) -> None:
+    """Suspended, released while the runner still stops; then it tells of its end."""
+    await running(h)
+    uid = h.find(PODS, RUNNER)["metadata"]["uid"]
+    h.kubelet.lost.add(uid)
+    h.edit(DASKJOBS, "nightly", {"suspend": True})
+    await h.pass_time(3)
+    h.edit(DASKJOBS, "nightly", {"suspend": False})
+    await h.pass_time(3)
+    h.kubelet.finish(NS, RUNNER, 143)
+    await h.pass_time(3)
+    assert status(h)["jobStatus"] == "Running"
+    h.kubelet.terminate(NS, RUNNER)
+    await h.settle()
+    assert h.find(PODS, RUNNER)["metadata"]["uid"] != uid
+    await ends(h)
+    assert status(h)["jobStatus"] == "Successful"
+
+
+@scenario
+async def test_who_asks_for_another_run_in_the_last_moment_gets_it(h: Harness) -> None:
+    await running(h, ttlSecondsAfterFinished=300)
+    await ends(h)
+    await h.pass_time(200)
+    h.api.hold_events(DASKJOBS)
+    h.edit(DASKJOBS, "nightly", {"restartedAt": "2031-01-01T00:00:00Z"})
+    await h.pass_time(120)
+    h.api.release_events()
+    await h.settle()
+    assert status(h)["jobStatus"] == "Running"

@@ -226,6 +226,17 @@ GONE = {"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvict
             3600,
             "Evicted: low on memory",
         ),
+        (
+            {
+                "phase": "Failed",
+                "initContainerStatuses": [container({"terminated": {**LIVED, "exitCode": 4}})],
+                "containerStatuses": [waiting("PodInitializing")],
+                "conditions": [{"type": "Ready", "status": "False", "lastTransitionTime": LATER}],
+            },
+            T0 + 3600,
+            3600,
+            "Error (exit code 4)",
+        ),
         ({**running(), "conditions": [GONE]}, None, 0, "EvictionByEvictionAPI"),
     ],
 )
