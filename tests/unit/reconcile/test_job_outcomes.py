@@ -136,6 +136,21 @@ async def drained(h: Harness) -> None:
     await h.pass_time(GRACE_S)
 
 
+async def node_removed(h: Harness) -> None:
+    """Kubernetes ends the pod in its kubelet's place, then removes it."""
+    await started(h)
+    target = {
+        "type": "DisruptionTarget",
+        "status": "True",
+        "reason": "DeletionByPodGC",
+        "message": "PodGC: node no longer exists",
+    }
+    conditions = [*h.find(PODS, runner(h))["status"]["conditions"], target]
+    h.api.edit(PODS, NS, runner(h), {"status": {"phase": "Failed", "conditions": conditions}})
+    await h.pass_time(1)
+    h.api.remove(PODS, NS, runner(h))
+
+
 async def deleted(h: Harness) -> None:
     await each_attempt(h, lambda: h.delete_pod(runner(h)))
 
@@ -212,6 +227,7 @@ PRODUCERS: dict[str, Callable[[Harness], Awaitable[None]]] = {
     "out of memory": out_of_memory,
     "evicted by the kubelet": evicted,
     "its node is drained": drained,
+    "its node is removed from Kubernetes": node_removed,
     "runner deleted by hand": deleted,
     "runner deleted by hand, without grace": deleted_without_grace,
     "runner deleted by hand before it has started": deleted_before_its_start,
