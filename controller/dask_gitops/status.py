@@ -77,6 +77,12 @@ def conditions(
     return out
 
 
+def says(status: Mapping[str, Any], kind: str) -> bool:
+    """Does this status have a condition of that type which is true?"""
+    conditions = status.get("conditions") or ()
+    return any(c.get("type") == kind and c.get("status") == "True" for c in conditions)
+
+
 def is_progress(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
     """Does nothing change but counts and words, nobody's decision?"""
 

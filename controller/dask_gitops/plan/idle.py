@@ -47,6 +47,11 @@ def is_suspended(cluster: CustomResource) -> bool:
     return bool(cluster.spec.get("suspend"))
 
 
+def begins_anew(cluster: CustomResource) -> bool:
+    """Is the next scheduler of this cluster no restart of the last one? At rest, and until the status says otherwise."""
+    return is_suspended(cluster) or words.says(cluster.status, words.SUSPENDED)
+
+
 def timeout(cluster: CustomResource) -> float:
     """Seconds without work after which something is to happen; 0: never."""
     return float(cluster.spec.get("idleTimeout") or 0)

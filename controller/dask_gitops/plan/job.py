@@ -17,7 +17,6 @@ from dask_gitops.plan.jobrun import (
     look,
     lost_in,
     note_of_end,
-    says_suspended,
     seconds,
 )
 from dask_gitops.plan.replacement import BACKOFF_S, LONGEST_S
@@ -177,7 +176,7 @@ def _open(state: JobState, run: Run, runner: Pod, draft: Draft) -> None:
 
 def _suspend(state: JobState, run: Run, now: float, draft: Draft) -> None:
     """The runner goes first, so that it does not fail for want of a cluster."""
-    if not says_suspended(run.told):
+    if not words.says(run.told, words.SUSPENDED):
         return  # nothing goes before the status says why
     runner = run.runner
     if runner is not None and not runner.finished:

@@ -320,11 +320,6 @@ def is_over(told: JSON) -> bool:
     return told.get("jobStatus") in (SUCCESSFUL, FAILED)
 
 
-def says_suspended(told: JSON) -> bool:
-    conditions = told.get("conditions") or ()
-    return any(c.get("type") == words.SUSPENDED and c.get("status") == "True" for c in conditions)
-
-
 def _names_runner(told: JSON) -> bool:
     return bool(told.get("jobRunnerPodName"))
 

@@ -31,7 +31,7 @@ from dask_gitops.plan.autoscaler import Memory, ScalerState, eldest
 from dask_gitops.plan.cluster import ClusterState, Load
 from dask_gitops.plan.demand import Demand
 from dask_gitops.plan.groupstate import GroupState, Worker
-from dask_gitops.plan.idle import Look, is_suspended, look_in, timeout
+from dask_gitops.plan.idle import Look, begins_anew, look_in, timeout
 from dask_gitops.plan.jobrun import JobState
 from dask_gitops.resources import labels, names
 from dask_gitops.resources.autoscalers import Limits, target
@@ -259,7 +259,7 @@ class World:
     def _predecessor(self, cluster: CustomResource, schedulers: Sequence[Pod]) -> Pod | None:
         """The scheduler pod of this very cluster that was seen last."""
         key, uid = (cluster.meta.namespace, cluster.meta.name), cluster.meta.uid
-        if is_suspended(cluster):  # the next one begins anew
+        if begins_anew(cluster):
             self._last_scheduler.pop(key, None)
             return None
         for pod in schedulers:

@@ -304,19 +304,14 @@ def marked(h: Harness) -> set[str]:
     return {f"{PODS} {r.name}" for r in done if marks(r)}
 
 
-def story(h: Harness, *, stale: bool = False) -> JSON:
+def story(h: Harness) -> JSON:
     """The world without the words for why the last scheduler ended and for an autoscaler's last decision, which one who
     was away then does not know, and without how long something took.
-
-    :param stale: he saw one alive that had ended long before, so he does not know that it was no restart either.
     """
     found = h.picture()
     for thing in found.values():
         thing["status"].pop("lastDecision", None)
         (thing["status"].get("scheduler") or {}).pop("lastRestartReason", None)
-        if stale:
-            thing["status"].pop("scheduler", None)
-            (thing["annotations"] or {}).pop(labels.SCHEDULER_RESTARTS, None)
         for note in (labels.LAST_RESTART, labels.WOKEN):
             (thing["annotations"] or {}).pop(note, None)
         for condition in thing["status"].get("conditions") or ():
@@ -324,9 +319,9 @@ def story(h: Harness, *, stale: bool = False) -> JSON:
     return found
 
 
-def difference(h: Harness, quiet: Harness, *, stale: bool = False) -> Iterator[str]:
+def difference(h: Harness, quiet: Harness) -> Iterator[str]:
     """What is not as it is without a fault."""
-    if story(h, stale=stale) != story(quiet, stale=stale):
+    if story(h) != story(quiet):
         yield "another end"
     for verb in ("create", "delete"):
         here, there = took_effect(h, verb), took_effect(quiet, verb)
@@ -356,8 +351,7 @@ def wrong(one: Combination) -> str:
         h = run(one.scenario, lambda h: one.arm(h, one.number))
     except AssertionError as error:
         return f"{one}: {error}"
-    stale = "suspend" in one.scenario and "list is stale" in one.fault
-    found = list(difference(h, quiet, stale=stale))
+    found = list(difference(h, quiet))
     if not h.struck and not any(fault.hits for fault in h.api.faults):
         found.append("the fault never struck")
     return f"{one}: {'; '.join(found)}" if found else ""

@@ -283,3 +283,19 @@ def test_a_wiped_status_changes_nothing(when: str) -> None:
         assert h.api.count("create", PODS) == (8 if when == "resumed" else 4)
 
     scenario(story)()
+
+
+@scenario
+async def test_resumed_under_a_new_leader_whose_list_is_late(h: Harness) -> None:
+    """He sees the scheduler that went with the suspension, and takes its successor for no restart."""
+    await up(h)
+    before = h.api.snapshot()
+    suspend(h)
+    await h.settle()
+    h.kill()
+    suspend(h, False)
+    h.api.stale_lists(before)
+    h.start()
+    await h.settle()
+    at_work(h, 3)
+    assert h.find(DASKCLUSTERS, "demo")["status"]["scheduler"] == {"restarts": 0}
