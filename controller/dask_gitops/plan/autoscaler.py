@@ -27,6 +27,7 @@ JSON = dict[str, Any]
 
 MANAGER = "dask-gitops-autoscaler"  # field manager of the number
 PATIENCE_S = 30  # a scheduler that is silent for so long is a busy one, and nothing to report
+UNHEARD_S = 60  # for so long a number that we tried to write may turn out to have arrived
 RESETS, REMEMBERED_S = 3, 3600  # who undoes so many of our numbers within this time keeps doing so;
 PAUSE_S, LONGEST_PAUSE_S = 60, 600  # then we wait this long, doubled each time
 PEACE_S = 900  # after the last of them nobody contests the number any more
@@ -141,7 +142,8 @@ def due_in(state: ScalerState, memory: Memory, now: float) -> float:
     """Seconds until the scheduler is to be asked; 0: now."""
     if memory.generation != state.autoscaler.meta.generation:
         return 0.0
-    return max(0.0, memory.asked + state.limits.interval - now)
+    interval = state.limits.interval
+    return max(0.0, min(interval, memory.asked + interval - now))  # a clock may be set back
 
 
 # ---- how many
@@ -270,10 +272,11 @@ def _recognise(memory: Memory, current: int, now: float, actions: list[Action]) 
     """Whose number is it that we see? With another's, all windows begin anew."""
     if memory.number == current:
         return memory
-    if memory.intent is not None and memory.intent.number == current:
+    tried = memory.intent
+    if tried is not None and tried.number == current and now - tried.at <= UNHEARD_S:
         # Our own, whose answer we did not hear.
-        actions.append(_event(memory.intent, memory.number or 0))
-        return _arrived(memory, memory.intent)
+        actions.append(_event(tried, memory.number or 0))
+        return _arrived(memory, tried)
     resets = tuple(at for at in memory.resets if now - at < REMEMBERED_S)
     if memory.ours:
         resets = (*resets, now)

@@ -15,6 +15,7 @@ from dask_gitops.plan.autoscaler import (
     autoscaler_status,
     contested_until,
     decide,
+    due_in,
     is_contested,
     plan_autoscaler,
     remember,
@@ -151,6 +152,21 @@ def look(memory: Memory, what: Demand | None, now: float, replicas: int = 2) -> 
 
 def number(steps: Steps) -> int | None:
     return next((a.body["spec"]["replicas"] for a in steps.actions if isinstance(a, Patch)), None)
+
+
+def test_a_clock_that_is_set_back_delays_no_look() -> None:
+    memory = Memory("u", generation=1, asked=T0)
+    assert [due_in(state(), memory, T0 + s) for s in (0, 2, 7, -3600)] == [5, 3, 0, 5]
+
+
+def test_what_was_not_written_long_ago_is_not_ours_when_somebody_else_writes_it() -> None:
+    tried = look(Memory("u"), demand(5), T0).memory
+    soon = look(tried, demand(0), T0 + 10, replicas=5)
+    assert [a.reason for a in soon.actions if isinstance(a, Emit)] == ["ScaledUp"]
+    quiet = look(tried, demand(0), T0 + 300)
+    later = look(quiet.memory, demand(0), T0 + 600, replicas=5)
+    assert later.actions == ()
+    assert not later.memory.ours
 
 
 def test_the_number_is_written_over_the_one_that_was_judged() -> None:
