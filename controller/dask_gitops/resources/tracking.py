@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from dask_gitops.resources.observed import Meta
 
@@ -37,4 +38,22 @@ def tracked_by(meta: Meta) -> str | None:
                     return f"{tool} ({kind} {key})"
     if meta.labels.get(_MANAGED_BY) == "Helm":
         return f"Helm (label {_MANAGED_BY})"
+    return None
+
+
+# What keeps an object that git does not declare any more: annotation -> words in its value.
+_PROTECTED: Mapping[str, tuple[str, ...]] = {
+    "argocd.argoproj.io/sync-options": ("Prune=confirm", "Prune=false"),
+    "kustomize.toolkit.fluxcd.io/prune": ("disabled",),
+    "helm.sh/resource-policy": ("keep",),
+}
+
+
+def protected_by(metadata: Mapping[str, Any]) -> str | None:
+    """The mark by which an object (its raw metadata) outlives its removal from git, such as ``helm.sh/resource-policy: keep``; None: it goes."""
+    for key, words in _PROTECTED.items():
+        said = str((metadata.get("annotations") or {}).get(key, "")).replace(" ", "").split(",")
+        for word in words:
+            if word in said:
+                return f"{key}: {word}"
     return None

@@ -1,0 +1,1 @@
+"""The command ``dask-gitops``: what a change would do, before it is merged."""

@@ -1,0 +1,47 @@
+"""Does a spec follow the definition of its kind? Only where the definitions are among the manifests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from .memory import JSON
+from .rehearsal import Declared
+
+
+def complaints(objects: Declared, definitions: Mapping[str, JSON]) -> list[str]:
+    """What the API server would refuse, in words that name object and field."""
+    if not definitions:
+        return []
+    import jsonschema
+
+    checks = {
+        kind: jsonschema.Draft202012Validator(_plain(schema))
+        for kind, schema in definitions.items()
+    }
+    found = []
+    for of, raw in objects.items():
+        errors = checks[of.kind].iter_errors(raw) if of.kind in checks else ()
+        for error in sorted(errors, key=lambda e: list(map(str, e.absolute_path))):
+            path = _path(error.absolute_path)
+            found.append(f"{of.kind} {of.namespace}/{of.name}: {path}: {error.message}")
+    return found
+
+
+def _path(parts: Iterable[Any]) -> str:
+    words = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in parts)
+    return words.lstrip(".") or "the object"
+
+
+def _plain(schema: Any) -> Any:
+    """An OpenAPI schema of Kubernetes as a JSON schema: what it says in words of its own is left out."""
+    if isinstance(schema, list):
+        return [_plain(s) for s in schema]
+    if not isinstance(schema, dict):
+        return schema
+    out = {key: _plain(value) for key, value in schema.items() if key != "format"}
+    if schema.get("x-kubernetes-int-or-string"):
+        out["type"] = ["integer", "string"]
+    elif schema.get("nullable"):
+        out["type"] = [schema["type"], "null"]
+    return out

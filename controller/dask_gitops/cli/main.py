@@ -1,0 +1,173 @@
+"""``dask-gitops plan``: what a change of values or manifests would do to the clusters, before it is merged."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from dask_gitops.resources.revision import without_nulls
+from dask_gitops.settings import Settings, SettingsError
+
+from . import sources
+from .definitions import complaints
+from .differences import differences
+from .rehearsal import Declared, Picture, RehearsalError, Unit, live_part, rehearse, unit_of, units
+from .report import ERROR, FORMATS, Report
+from .sources import Side, SourceError
+from .story import Subject, tell
+
+EXIT_CODES = """\
+exit codes:
+  0  no scheduler restarts, no work or result is lost
+  2  something cannot be read, rendered or understood
+  3  a scheduler restarts (also later, when it is idle), or work or results are lost
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    out = argparse.ArgumentParser(
+        prog="dask-gitops",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    plan = out.add_subparsers(dest="command", required=True).add_parser(
+        "plan",
+        help="what a change would do",
+        description="Says what a change would do to Dask clusters. It changes nothing.",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    sides = plan.add_argument_group("the two sides of the change")
+    path: dict[str, Any] = {"nargs": "+", "metavar": "FILE", "default": []}
+    sides.add_argument("--from", dest="before", **path, help="as it is: files or folders of manifests, - for standard input; with --chart: values files")  # fmt: skip
+    sides.add_argument("--to", dest="after", **path, help="as it is to be")
+    sides.add_argument("--git", metavar="BASE..HEAD", help="instead: two revisions, of the files that --values or --manifests name; BASE alone: it and the files as they lie there")  # fmt: skip
+    sides.add_argument("--values", **path, help="with --git: values files, the strongest last")
+    sides.add_argument("--manifests", **path, help="with --git: files or folders of manifests")
+    helm = plan.add_argument_group("rendering")
+    helm.add_argument("--chart", help="chart that values files are for: a folder (with --git of each revision, if it is there), an archive or an oci:// address; with --values: .")  # fmt: skip
+    helm.add_argument("--release", default="dask", help="name of the release (%(default)s)")
+    helm.add_argument("--namespace", default="default", help="of the release, and of manifests that name none (%(default)s)")  # fmt: skip
+    helm.add_argument("--helm", default=os.environ.get("HELM", "helm"), help="Helm (%(default)s)")
+    live = plan.add_argument_group("a live cluster")
+    live.add_argument("--live", action="store_true", help="begin from what runs there, not from what --from declares")  # fmt: skip
+    live.add_argument("--context", help="of your kubeconfig; the current one if left out")
+    plan.add_argument("--output", choices=FORMATS, default="text", help="%(default)s if left out")
+    return out
+
+
+def read_sides(args: argparse.Namespace) -> tuple[Side, Side]:
+    """What is declared before and after.
+
+    :raises SourceError: the arguments contradict themselves, or something cannot be read.
+    """
+    if args.git is None:
+        if args.values or args.manifests:
+            raise SourceError("--values and --manifests go with --git; use --from and --to here")
+        if not args.after or not (args.before or args.live):
+            raise SourceError("give --from and --to, or --git; with --live, --to alone will do")
+        before = _read(args, args.before, args.chart) if args.before else Side()
+        return before, _read(args, args.after, args.chart)
+    if args.before or args.after or bool(args.values) == bool(args.manifests):
+        raise SourceError("--git goes with either --values or --manifests, and not with --from, --to")  # fmt: skip
+    if args.manifests and args.chart:
+        raise SourceError("--chart goes with --values; manifests are not rendered")
+    base, head = sources.revisions(args.git)
+    with tempfile.TemporaryDirectory() as folder:
+        old = sources.check_out(base, Path(folder) / "base")
+        new = sources.check_out(head, Path(folder) / "head") if head else Path()
+        return _read_there(args, old, may_lack=True), _read_there(args, new, may_lack=True)
+
+
+def _read_there(args: argparse.Namespace, root: Path, *, may_lack: bool) -> Side:
+    """Of one revision; a file that is not there yet, or not any more, declares nothing."""
+    found = [str(root / f) for f in (args.values or args.manifests) if (root / f).exists()]
+    if not found:
+        return Side()
+    if args.manifests:
+        return _read(args, found, None)
+    chart = args.chart or "."
+    return _read(args, found, str(root / chart) if (root / chart).exists() else chart)
+
+
+def _read(args: argparse.Namespace, files: Sequence[str], chart: str | None) -> Side:
+    if chart is None:
+        return sources.read_manifests(files, args.namespace)
+    return sources.render(args.helm, chart, files, args.release, args.namespace)
+
+
+def check(before: Declared, after: Side) -> None:
+    """:raises SourceError: the API server would refuse what is to be declared."""
+    plain = {of: {**raw, "spec": without_nulls(raw["spec"])} for of, raw in after.objects.items()}
+    try:
+        found = complaints(plain, after.definitions)
+    except ImportError as error:
+        raise SourceError(
+            "jsonschema is not installed, with which specs are checked; pip install 'dask-gitops[cli]'"
+        ) from error
+    for of in before.keys() & after.objects.keys():
+        if of.kind == "DaskWorkerGroup" and unit_of(before[of]) != unit_of(after.objects[of]):
+            found.append(f"{of.kind} {of.namespace}/{of.name}: spec.cluster cannot be changed; give the group another name")  # fmt: skip
+    if found:
+        raise SourceError("\n".join(["the API server would refuse this:", *found]))
+
+
+async def compare(
+    before: Declared, after: Declared, settings: Settings, live: Picture | None
+) -> tuple[list[Subject], int]:
+    """Who is touched and how, and how many declared objects are not."""
+    subjects: list[Subject] = []
+    same = 0
+    for unit in units(before, after):
+        if live is not None:
+            unit = Unit(unit.namespace, unit.name, unit.before, unit.after, live_part(live, unit))
+        elif is_same(unit):
+            same += len(unit.after)
+            continue
+        told = tell(unit, await rehearse(unit, settings, time.time()))
+        subjects += told
+        names = {s.name for s in told}
+        same += sum(of.name not in names for of in unit.after)
+    return subjects, same
+
+
+def is_same(unit: Unit) -> bool:
+    return unit.before.keys() == unit.after.keys() and not any(
+        differences(raw, unit.after[of]) for of, raw in unit.before.items()
+    )
+
+
+def run(args: argparse.Namespace) -> Report:
+    """:raises SourceError: something cannot be read.
+    :raises RehearsalError: something cannot be understood.
+    """
+    before, after = read_sides(args)
+    check(before.objects, after)
+    settings = Settings.from_env(after.controller or before.controller)
+    live = None
+    if args.live:
+        namespaces = {of.namespace for of in (*before.objects, *after.objects)}
+        live = asyncio.run(sources.read_live(args.context, namespaces))
+    subjects, same = asyncio.run(compare(before.objects, after.objects, settings, live))
+    return Report(subjects, same, after.ignored)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Entry point of ``dask-gitops``; exits with the code that ``--help`` lists."""
+    args = parser().parse_args(argv)
+    logging.getLogger("dask_gitops").setLevel(logging.CRITICAL)  # the rehearsal's own words
+    try:
+        report = run(args)
+    except (SourceError, RehearsalError, SettingsError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(ERROR)
+    sys.stdout.write(FORMATS[args.output](report))
+    sys.exit(report.exit_code)

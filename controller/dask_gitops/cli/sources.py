@@ -1,0 +1,260 @@
+"""Where the two sides of a change come from: manifests, values that Helm renders, git revisions, a live cluster."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import subprocess
+import sys
+import tarfile
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dask_gitops.kube import CredentialsError, KubeClient, KubeError, from_kubeconfig
+from dask_gitops.kube.resource import PODS, SERVICES
+from dask_gitops.resources import labels
+
+from .memory import CUSTOM, JSON, KINDS
+from .rehearsal import Id, Picture
+
+GROUP = "kubernetes.dask.org"
+_OURS = {resource.kind for resource in CUSTOM}
+_CONTROLLER = "DASK_GITOPS_"  # what the environment of the controller's container begins with
+
+
+class SourceError(Exception):
+    """Something cannot be read; the message says where, and what to do."""
+
+
+@dataclass
+class Side:
+    """What one side declares.
+
+    :ivar objects: the Dask objects, by name.
+    :ivar ignored: how many objects of other kinds there are.
+    :ivar definitions: schemas of the Dask kinds, where their definitions are among the objects.
+    :ivar controller: the environment of the controller, where its Deployment is among the objects.
+    """
+
+    objects: dict[Id, JSON] = field(default_factory=dict)
+    ignored: Counter[str] = field(default_factory=Counter)
+    definitions: dict[str, JSON] = field(default_factory=dict)
+    controller: dict[str, str] = field(default_factory=dict)
+
+
+class _Loader(yaml.SafeLoader):
+    """Times stay the text that they are, as in Kubernetes."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 (PyYAML's own attribute)
+        first: [(tag, expression) for tag, expression in some if not tag.endswith(":timestamp")]
+        for first, some in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+# ---- manifests
+
+
+def read_manifests(paths: Iterable[str], namespace: str) -> Side:
+    """Files, folders (all ``.yaml``, ``.yml`` and ``.json`` below them) or ``-`` for what is piped in.
+
+    :param namespace: of objects that name none.
+    :raises SourceError: naming file and line.
+    """
+    side = Side()
+    for path in paths:
+        for name, text in _texts(path):
+            add(side, text, name, namespace)
+    return side
+
+
+def _texts(path: str) -> Iterable[tuple[str, str]]:
+    if path == "-":
+        yield "standard input", sys.stdin.read()
+        return
+    root = Path(path)
+    if not root.exists():
+        raise SourceError(f"{path}: there is no such file or folder")
+    files = [root]
+    if root.is_dir():
+        files = sorted(p for p in root.rglob("*") if p.suffix in (".yaml", ".yml", ".json"))
+    for file in files:
+        try:
+            yield str(file), file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise SourceError(f"{file}: cannot be read: {error}") from error
+
+
+def add(side: Side, text: str, name: str, namespace: str) -> None:
+    """Add the objects of a stream of YAML documents.
+
+    :param name: of the stream, for errors.
+    """
+    try:
+        documents = list(yaml.load_all(text, Loader=_Loader))
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or str(error)
+        raise SourceError(f"{name}{line}: this is no YAML: {problem}") from error
+    for number, document in enumerate(documents, 1):
+        if document is not None:
+            _add_object(side, document, f"{name}, document {number}", namespace)
+
+
+def _add_object(side: Side, raw: Any, where: str, namespace: str) -> None:
+    if not isinstance(raw, dict) or not isinstance(raw.get("kind"), str):
+        raise SourceError(
+            f"{where}: this is no Kubernetes object (it has no kind); values files need --chart"
+        )
+    kind = raw["kind"]
+    if kind == "List":
+        for item in raw.get("items") or ():
+            _add_object(side, item, where, namespace)
+        return
+    if str(raw.get("apiVersion", "")).startswith(f"{GROUP}/") and kind in _OURS:
+        _add_ours(side, raw, where, namespace)
+        return
+    side.ignored[kind] += 1
+    if kind == "CustomResourceDefinition":
+        _add_definition(side, raw)
+    elif kind == "Deployment":
+        side.controller |= _environment(raw)
+
+
+def _add_ours(side: Side, raw: JSON, where: str, namespace: str) -> None:
+    meta, kind = raw.get("metadata"), raw["kind"]
+    if not isinstance(meta, dict) or not isinstance(meta.get("name"), str) or not meta["name"]:
+        raise SourceError(f"{where}: {kind}: metadata.name is missing")
+    for key, part in (("spec", raw), ("labels", meta), ("annotations", meta)):
+        if not isinstance(part.get(key) or {}, dict):
+            raise SourceError(f"{where}: {kind} {meta['name']}: {key} must be a map")
+    of = Id(kind, str(meta.get("namespace") or namespace), meta["name"])
+    if of in side.objects:
+        raise SourceError(f"{where}: {kind} {of.namespace}/{of.name} is there twice")
+    kept = {key: meta[key] for key in ("labels", "annotations") if meta.get(key)}
+    side.objects[of] = {
+        "apiVersion": f"{GROUP}/v1",
+        "kind": kind,
+        "metadata": {"name": of.name, "namespace": of.namespace, **kept},
+        "spec": raw.get("spec") or {},
+    }
+
+
+def _add_definition(side: Side, raw: JSON) -> None:
+    spec = raw.get("spec") or {}
+    if spec.get("group") == GROUP:
+        for version in spec.get("versions") or ():
+            side.definitions[spec["names"]["kind"]] = version["schema"]["openAPIV3Schema"]
+
+
+def _environment(deployment: JSON) -> dict[str, str]:
+    spec = ((deployment.get("spec") or {}).get("template") or {}).get("spec") or {}
+    return {
+        entry["name"]: str(entry["value"])
+        for container in spec.get("containers") or ()
+        for entry in container.get("env") or ()
+        if entry["name"].startswith(_CONTROLLER) and "value" in entry
+    }
+
+
+# ---- values
+
+
+def render(helm: str, chart: str, values: Sequence[str], release: str, namespace: str) -> Side:
+    """What Helm makes of values files.
+
+    :raises SourceError: Helm is missing, or refuses the values, in its own words.
+    """
+    program = shutil.which(helm)
+    if program is None:
+        raise SourceError(
+            f"{helm}: there is no such program; install Helm, name it with --helm, or give rendered manifests"
+        )
+    command = [program, "template", release, chart, "--namespace", namespace, "--include-crds"]
+    for file in values:
+        command += ["--values", file]
+    side = Side()
+    add(side, _run(command, f"helm template with {', '.join(values)}"), "helm template", namespace)
+    return side
+
+
+def _run(command: Sequence[str], what: str) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SourceError(f"{what}: {done.stderr.strip() or f'exit code {done.returncode}'}")
+    return done.stdout
+
+
+# ---- git
+
+
+def revisions(text: str) -> tuple[str, str | None]:
+    """``A..B`` -> (A, B), ``A...B`` -> (where B left A, B), ``A`` -> (A, None), the files as they lie there.
+
+    :raises SourceError: git does not know one of them.
+    """
+    first, dots, second = text.partition("..")
+    if not dots:
+        return _commit(first), None
+    if second.startswith("."):
+        base, head = _commit(first or "HEAD"), _commit(second[1:] or "HEAD")
+        return _git("merge-base", base, head).strip(), head
+    return _commit(first or "HEAD"), _commit(second or "HEAD")
+
+
+def _commit(name: str) -> str:
+    try:
+        return _git(
+            "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}"
+        ).strip()
+    except SourceError:
+        raise SourceError(
+            f"--git: {name} is no revision that git knows here; a shallow clone needs `git fetch` of it first"
+        ) from None
+
+
+def check_out(commit: str, folder: Path) -> Path:
+    """The files of a commit, below ``folder``; returns the folder that stands for the present one."""
+    top, here = _git("rev-parse", "--show-toplevel").strip(), _git("rev-parse", "--show-prefix")
+    done = subprocess.run(["git", "-C", top, "archive", commit], capture_output=True, check=False)
+    if done.returncode:
+        raise SourceError(f"git archive {commit}: {done.stderr.decode(errors='replace').strip()}")
+    with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
+        archive.extractall(folder, filter="data")
+    return folder / here.strip()
+
+
+def _git(*args: str) -> str:
+    if shutil.which("git") is None:
+        raise SourceError("git: there is no such program; give files with --from and --to instead")
+    return _run(["git", *args], f"git {args[0]}")
+
+
+# ---- live
+
+
+async def read_live(context: str | None, namespaces: Iterable[str]) -> Picture:
+    """The Dask objects of these namespaces and what the controller made of them. Reads only.
+
+    :raises SourceError: there is no way to the API server, or it says no.
+    """
+    found: Picture = {resource: {} for resource in KINDS}
+    selectors = {PODS: labels.PODS_SELECTOR, SERVICES: labels.SERVICES_SELECTOR}
+    try:
+        async with KubeClient(from_kubeconfig(context=context)) as client:
+            for namespace in sorted(namespaces):
+                for resource in KINDS:
+                    page = await client.list(
+                        resource, namespace, label_selector=selectors.get(resource)
+                    )
+                    for raw in page.items:
+                        raw |= {"kind": resource.kind, "apiVersion": resource.api_version}
+                        found[resource][namespace, raw["metadata"]["name"]] = raw
+    except (CredentialsError, KubeError) as error:
+        raise SourceError(f"--live: {error}") from error
+    return found
