@@ -22,7 +22,8 @@ from .differences import differences
 from .rehearsal import Declared, Picture, RehearsalError, Unit, live_part, rehearse, unit_of, units
 from .report import ERROR, FORMATS, Report
 from .sources import Side, SourceError
-from .story import Subject, tell
+from .story import tell
+from .subject import Subject
 
 EXIT_CODES = """\
 exit codes:

@@ -171,7 +171,6 @@ async def rehearse(unit: Unit, settings: Settings, now: float) -> Course:
             for raw in objects.values():
                 if "deletionTimestamp" not in raw["metadata"]:
                     kubernetes.put(resource, raw)
-        play.due.clear()
     before, started = kubernetes.picture(), kubernetes.now
     kubernetes.lost.clear()
     _apply(kubernetes, unit)

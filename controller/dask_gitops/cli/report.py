@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from dask_gitops import status as words
 
-from .story import Subject
+from .subject import Subject
 
 NOTHING, ERROR, DISRUPTIVE = 0, 2, 3  # exit codes
 
@@ -71,7 +71,7 @@ def as_text(report: Report) -> str:
 
 def _lines(subject: Subject) -> list[str]:
     return [("! " if e.disruptive else "  ") + e.text for e in subject.effects] + [
-        f"  changed: {words.listed(subject.because)}" for _ in subject.because[:1]
+        f"  changed: {words.listed(subject.changed)}" for _ in subject.changed[:1]
     ]
 
 
@@ -86,9 +86,9 @@ def as_markdown(report: Report) -> str:
         effects = "<br>".join(
             f":warning: {_cell(e.text)}" if e.disruptive else _cell(e.text) for e in s.effects
         )
-        because = ", ".join(f"`{_cell(path)}`" for path in s.because[:4])
-        more = f" and {len(s.because) - 4} more" if len(s.because) > 4 else ""
-        lines.append(f"| {_cell(report.name(s))} | {effects} | {because}{more} |")
+        changed = ", ".join(f"`{_cell(path)}`" for path in s.changed[:4])
+        more = f" and {len(s.changed) - 4} more" if len(s.changed) > 4 else ""
+        lines.append(f"| {_cell(report.name(s))} | {effects} | {changed}{more} |")
     return "\n".join([*lines, "", f"{rest}."]) + "\n"
 
 
@@ -105,7 +105,7 @@ def as_json(report: Report) -> str:
                 "kind": s.kind,
                 "namespace": s.namespace,
                 "name": s.name,
-                "changed": s.because,
+                "changed": s.changed,
                 "effects": [
                     {
                         "what": e.what,

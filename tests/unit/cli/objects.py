@@ -8,7 +8,7 @@ from typing import Any
 
 from dask_gitops.cli.main import compare
 from dask_gitops.cli.rehearsal import Id, Picture
-from dask_gitops.cli.story import Subject
+from dask_gitops.cli.subject import Subject
 from dask_gitops.settings import Settings
 
 from tests.support.harness import NS

@@ -192,7 +192,7 @@ def test_what_was_said_happens(before: Declared, after: Declared) -> None:
     assert bool(said("scheduler-replaced")) == (None not in (one, two) and one != two)
     assert bool(said("scheduler-when-idle")) == (None not in (two, three) and two != three)
     assert bool(said("suspended", "removed")) == (one is not None and two is None)
-    assert bool(said("resumed", "added")) == (one is None and two is not None)
+    assert bool(said("resumed", "added", "run")) == (one is None and two is not None)
     ran = first.runner()
     interrupted = ran is not None and busy.runner() != ran
     restarted = one is not None and three != one

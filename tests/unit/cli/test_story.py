@@ -115,7 +115,7 @@ TABLE = [
     (
         cluster(None, worker=env("1")),
         cluster(None, worker=env("2")),
-        ["cluster demo: its workers are replaced, as updateStrategy says, each hands over first"],
+        ["cluster demo: its workers are replaced, as updateStrategy says; each hands over first"],
     ),
     (
         cluster(),
@@ -395,7 +395,7 @@ def test_the_fields_that_changed_are_named() -> None:
     )
     of_cluster, of_group = subjects(before | autoscaler(1, 2), after | autoscaler(1, 3))
     assert (of_cluster.kind, of_group.name) == ("cluster", "demo-gpu")
-    assert of_cluster.because == [
+    assert of_cluster.changed == [
         "autoscaler.maximum",
         "labels.team",
         "worker.replicas",
@@ -404,7 +404,7 @@ def test_the_fields_that_changed_are_named() -> None:
         "worker.spec.containers[worker].image",
         "worker.spec.tolerations",
     ]
-    assert of_group.because == ["workerGroups[gpu].worker.replicas"]
+    assert of_group.changed == ["workerGroups[gpu].worker.replicas"]
 
 
 def test_many_workers_one_after_the_other() -> None:
