@@ -85,10 +85,13 @@ def read_sides(args: argparse.Namespace) -> tuple[Side, Side]:
     with tempfile.TemporaryDirectory() as folder:
         old = sources.check_out(base, Path(folder) / "base")
         new = sources.check_out(head, Path(folder) / "head") if head else Path()
-        return _read_there(args, old, may_lack=True), _read_there(args, new, may_lack=True)
+        for file in args.values or args.manifests:
+            if not (old / file).exists() and not (new / file).exists():
+                raise SourceError(f"{file}: neither of the two revisions has it")
+        return _read_there(args, old), _read_there(args, new)
 
 
-def _read_there(args: argparse.Namespace, root: Path, *, may_lack: bool) -> Side:
+def _read_there(args: argparse.Namespace, root: Path) -> Side:
     """Of one revision; a file that is not there yet, or not any more, declares nothing."""
     found = [str(root / f) for f in (args.values or args.manifests) if (root / f).exists()]
     if not found:

@@ -26,7 +26,10 @@ from .memory import CUSTOM, JSON, Kubernetes, Name, merged
 
 OLDEST = 946_684_800.0  # 2000-01-01: what runs at rest is older than any restartedAt
 QUIET_S = 75.0  # who has done nothing for so long waits for something
-TURNS = 20_000  # a world that needs more does not come to rest
+TURNS, TURNS_EACH = (
+    20_000,
+    20,
+)  # who needs more, with so many for each object, does not come to rest
 SLOWEST = 6  # doublings of the time between two looks that change nothing
 
 Objects = Mapping[Name, JSON]
@@ -141,7 +144,7 @@ class Play:
 
     async def _turn(self, key: Key) -> None:
         self.turns += 1
-        if self.turns > TURNS:
+        if self.turns > TURNS + TURNS_EACH * sum(map(len, self.kubernetes.objects.values())):
             raise RehearsalError(f"{key}: it never comes to rest")
         try:
             await reconcile(self.world, key)

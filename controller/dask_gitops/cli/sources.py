@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
+import os
 import shutil
 import subprocess
 import sys
-import tarfile
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -183,8 +182,8 @@ def render(helm: str, chart: str, values: Sequence[str], release: str, namespace
     return side
 
 
-def _run(command: Sequence[str], what: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+def _run(command: Sequence[str], what: str, env: Mapping[str, str] | None = None) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
     if done.returncode:
         raise SourceError(f"{what}: {done.stderr.strip() or f'exit code {done.returncode}'}")
     return done.stdout
@@ -219,20 +218,20 @@ def _commit(name: str) -> str:
 
 
 def check_out(commit: str, folder: Path) -> Path:
-    """The files of a commit, below ``folder``; returns the folder that stands for the present one."""
+    """Write the files of a commit below ``folder``; returns what stands there for the present folder."""
     top, here = _git("rev-parse", "--show-toplevel").strip(), _git("rev-parse", "--show-prefix")
-    done = subprocess.run(["git", "-C", top, "archive", commit], capture_output=True, check=False)
-    if done.returncode:
-        raise SourceError(f"git archive {commit}: {done.stderr.decode(errors='replace').strip()}")
-    with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
-        archive.extractall(folder, filter="data")
+    folder.mkdir()
+    # An index of its own: neither the user's index nor the user's files are touched.
+    index = {"GIT_INDEX_FILE": str(folder.with_suffix(".index"))}
+    _git("-C", top, "read-tree", commit, env=index)
+    _git("-C", top, "checkout-index", "--all", f"--prefix={folder}/", env=index)
     return folder / here.strip()
 
 
-def _git(*args: str) -> str:
+def _git(*args: str, env: Mapping[str, str] | None = None) -> str:
     if shutil.which("git") is None:
         raise SourceError("git: there is no such program; give files with --from and --to instead")
-    return _run(["git", *args], f"git {args[0]}")
+    return _run(["git", *args], f"git {' '.join(args)}", {**os.environ, **(env or {})})
 
 
 # ---- live

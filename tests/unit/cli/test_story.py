@@ -408,9 +408,9 @@ def test_the_fields_that_changed_are_named() -> None:
 
 
 def test_many_workers_one_after_the_other() -> None:
-    before, after = (cluster(300, worker=env(value), **surge(1)) for value in "12")
+    before, after = (cluster(100, worker=env(value), **surge(1)) for value in "12")
     assert told(before, after) == [
-        "cluster demo: 300 workers are replaced, one after the other; each hands over first"
+        "cluster demo: 100 workers are replaced, one after the other; each hands over first"
     ]
 
 

@@ -1,0 +1,292 @@
+"""The command as people call it: files in, words and an exit code out."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from dask_gitops.cli.main import main
+
+CLUSTER = """\
+apiVersion: kubernetes.dask.org/v1
+kind: DaskCluster
+metadata: {name: demo, namespace: a}
+spec: {worker: {replicas: 3}, restartedAt: 2026-01-31T12:00:00Z}
+"""
+OTHERS = """\
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: x}
+---
+apiVersion: v1
+kind: List
+items:
+  - {apiVersion: v1, kind: Secret, metadata: {name: x}}
+  - {apiVersion: v1, kind: Secret, metadata: {name: y}}
+---
+"""
+CRD = """\
+---
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+spec:
+  group: kubernetes.dask.org
+  names: {kind: DaskCluster}
+  versions:
+    - schema:
+        openAPIV3Schema:
+          type: object
+          properties:
+            spec:
+              type: object
+              properties:
+                worker: {type: object, properties: {replicas: {type: integer, minimum: 0}}}
+                maxSurge: {x-kubernetes-int-or-string: true}
+"""
+MORE = CLUSTER.replace("replicas: 3", "replicas: 5")
+NONE = CLUSTER.replace("replicas: 3", "replicas: 0")
+
+Plan = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def plan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Plan:
+    """Run it in an empty folder: exit code, output, errors. Arguments that are no text are written to files first."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*args: str, **files: str) -> tuple[int, str, str]:
+        for name, text in files.items():
+            path = tmp_path / f"{name}.yaml"
+            path.write_text(text, encoding="utf-8")
+        with pytest.raises(SystemExit) as end:
+            main(["plan", *args])
+        out, err = capsys.readouterr()
+        assert isinstance(end.value.code, int)
+        return end.value.code, out, err
+
+    return run
+
+
+SIDES = ("--from", "old.yaml", "--to", "new.yaml")
+
+
+def test_text(plan: Plan) -> None:
+    code, out, err = plan(*SIDES, old=CLUSTER, new=OTHERS + MORE)
+    assert (code, err) == (0, "")
+    assert out == (
+        "cluster demo    2 more workers, 3 to 5\n"
+        "                changed: worker.replicas\n"
+        "nothing else changes; 3 objects of other kinds not looked at\n"
+        "no scheduler restarts, and no work or result is lost\n"
+    )
+
+
+def test_nothing_changes(plan: Plan) -> None:
+    assert plan(*SIDES, old=CLUSTER, new=CLUSTER) == (0, "nothing changes\n", "")
+
+
+def test_what_is_lost_has_an_exit_code_of_its_own(plan: Plan) -> None:
+    code, out, _ = plan(*SIDES, old=CLUSTER, new=NONE)
+    assert code == 3
+    assert out.startswith("cluster demo  ! all 3 workers leave, handing over their results; ")
+    assert out.endswith("this restarts a scheduler, or loses work or results\n")
+
+
+def test_names_are_qualified_where_there_are_several_namespaces(plan: Plan) -> None:
+    other = CLUSTER.replace("namespace: a", "namespace: b")
+    old, new = f"{CLUSTER}---\n{other}", f"{MORE}---\n{other}"
+    assert plan(*SIDES, old=old, new=new)[1].startswith("cluster demo    2 more")
+    out = plan(*SIDES, old="", new=new)[1]
+    assert out.startswith("cluster a/demo    added: a scheduler and 5 workers\n")
+    assert "cluster b/demo    added: a scheduler and 3 workers\n" in out
+
+
+def test_an_object_without_a_namespace_is_in_the_one_that_is_named(plan: Plan) -> None:
+    text = CLUSTER.replace(", namespace: a", "")
+    found = plan(*SIDES, "--namespace", "c", "--output", "json", old="", new=text)[1]
+    assert json.loads(found)["changes"][0]["namespace"] == "c"
+
+
+def test_json(plan: Plan) -> None:
+    code, out, _ = plan(*SIDES, "--output", "json", old=CLUSTER, new=OTHERS + NONE)
+    found = json.loads(out)
+    (change,) = found.pop("changes")
+    assert found == {
+        "disruptive": True,
+        "exitCode": code,
+        "unchanged": 0,
+        "ignored": {"ConfigMap": 1, "Secret": 2},
+    }
+    (effect,) = change.pop("effects")
+    assert change == {
+        "kind": "cluster",
+        "namespace": "a",
+        "name": "demo",
+        "changed": ["worker.replicas"],
+    }
+    assert (effect["what"], effect["workers"], effect["disruptive"]) == ("down", 3, True)
+
+
+def test_markdown(plan: Plan) -> None:
+    code, out, _ = plan(*SIDES, "--output", "markdown", old=CLUSTER, new=NONE)
+    assert code == 3
+    lines = out.splitlines()
+    assert lines[0].startswith(":warning: **Dask: this restarts")
+    assert lines[4].startswith("| cluster demo | :warning: all 3 workers leave")
+    assert lines[4].endswith("| `worker.replicas` |")
+    assert plan(*SIDES, "--output", "markdown", old=CLUSTER, new=CLUSTER)[1] == (
+        "Dask: nothing changes\n"
+    )
+
+
+def test_folders_and_pipes(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "all/inner").mkdir(parents=True)
+    (tmp_path / "all/inner/demo.yml").write_text(CLUSTER)
+    (tmp_path / "all/other.json").write_text('{"kind": "Pod", "apiVersion": "v1"}')
+    (tmp_path / "all/README.md").write_text("[")
+    monkeypatch.setattr("sys.stdin", io.StringIO(MORE))
+    code, out, _ = plan("--from", "all", "--to", "-")
+    assert (code, out.splitlines()[0]) == (0, "cluster demo    2 more workers, 3 to 5")
+
+
+@pytest.mark.parametrize(
+    ("new", "said"),
+    [
+        ("a: [1\nb: 2\n", "new.yaml, line 2: this is no YAML: "),
+        ("clusters: {demo: {}}", "new.yaml, document 1: this is no Kubernetes object"),
+        ("- 1", "new.yaml, document 1: this is no Kubernetes object"),
+        (CLUSTER.replace("name: demo, ", ""), "DaskCluster: metadata.name is missing"),
+        (CLUSTER.replace("spec: {", "spec: [{").replace("Z}", "Z}]"), "DaskCluster demo: spec must be a map"),
+        (f"{CLUSTER}---\n{CLUSTER}", "document 2: DaskCluster a/demo is there twice"),
+        (CLUSTER.replace("3", "three"), "DaskCluster a/demo: its spec cannot be understood"),
+        (CLUSTER.replace("3", "three") + CRD, "DaskCluster a/demo: spec.worker.replicas: 'three' is not of type 'integer'"),
+        (CLUSTER.replace("3", "-3") + CRD, "DaskCluster a/demo: spec.worker.replicas: -3 is less than the minimum of 0"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_read(plan: Plan, new: str, said: str) -> None:
+    code, out, err = plan(*SIDES, old=CLUSTER, new=new)
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ")
+    assert said in err
+
+
+def test_what_a_definition_takes(plan: Plan) -> None:
+    spec = "spec: {maxSurge: 25%, worker: {replicas: null}, restartedAt: 2026-01-31T12:00:00Z}"
+    new = f"{CLUSTER.partition('spec:')[0]}{spec}\n{CRD}"
+    assert plan(*SIDES, old=CLUSTER, new=new)[0] == 0
+
+
+def test_a_group_cannot_move(plan: Plan) -> None:
+    group = CLUSTER.replace("DaskCluster", "DaskWorkerGroup").partition("spec:")[0]
+    old, new = (f"{group}spec: {{cluster: {name}}}\n" for name in ("one", "two"))
+    code, _, err = plan(*SIDES, old=old, new=new)
+    assert code == 2
+    assert "DaskWorkerGroup a/demo: spec.cluster cannot be changed" in err
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        ([], "give --from and --to"),
+        (["--to", "old.yaml"], "give --from and --to"),
+        (["--from", "lost.yaml", "--to", "old.yaml"], "lost.yaml: there is no such file or folder"),
+        (["--from", "old.yaml", "--to", "old.yaml", "--values", "x"], "go with --git"),
+        (["--git", "HEAD", "--from", "old.yaml"], "--git goes with either --values or --manifests"),
+        (["--git", "HEAD", "--manifests", "x", "--chart", "."], "--chart goes with --values"),
+        (["--from", "old.yaml", "--to", "old.yaml", "--chart", ".", "--helm", "helm5"], "helm5: there is no such program"),
+        (["--from", "old.yaml", "--to", "old.yaml", "--live", "--context", "moon"], "--live: kubeconfig"),
+    ],
+)  # fmt: skip
+def test_arguments_that_do_not_do(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch, args: list[str], said: str
+) -> None:
+    monkeypatch.setenv("KUBECONFIG", "no-such-file")
+    code, _, err = plan(*args, old=CLUSTER)
+    assert code == 2
+    assert said in err
+
+
+# ---- git
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Commit a text as apps/demo.yaml (None: take the file away); returns the revision."""
+    for key in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{key}_NAME", "n")
+        monkeypatch.setenv(f"GIT_{key}_EMAIL", "n@example.com")
+
+    def git(*args: str) -> str:
+        done = subprocess.run(["git", *args], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    git("init", "--quiet", "--initial-branch", "main")
+
+    def commit(text: str | None) -> str:
+        file = tmp_path / "apps/demo.yaml"
+        file.parent.mkdir(exist_ok=True)
+        file.unlink(missing_ok=True)
+        if text is not None:
+            file.write_text(text)
+        git("add", "--all")
+        git("commit", "--quiet", "--allow-empty", "--message", "x")
+        return git("rev-parse", "HEAD")
+
+    return commit
+
+
+def test_two_revisions(plan: Plan, repository: Callable[..., str], tmp_path: Path) -> None:
+    first, second = repository(CLUSTER), repository(MORE)
+    files = ("--manifests", "apps/demo.yaml")
+    said = "cluster demo    2 more workers, 3 to 5"
+    assert plan("--git", f"{first}..{second}", *files)[1].startswith(said)
+    assert plan("--git", f"{first}..", *files)[1].startswith(said)
+    assert plan("--git", f"{second}..{second}", *files)[1] == "nothing changes\n"
+    (tmp_path / "apps/demo.yaml").write_text(NONE)
+    assert plan("--git", second, *files)[0] == 3
+    os.chdir(tmp_path / "apps")
+    assert plan("--git", f"{first}..{second}", "--manifests", "demo.yaml")[1].startswith(said)
+    assert plan("--git", f"{first}..{second}", "--manifests", ".")[1].startswith(said)
+
+
+def test_a_file_that_is_new_or_gone(plan: Plan, repository: Callable[..., str]) -> None:
+    revisions = [repository(None), repository(CLUSTER), repository(None)]
+    files = ("--manifests", "apps/demo.yaml")
+    code, out, _ = plan("--git", f"{revisions[0]}..{revisions[1]}", *files)
+    assert (code, out.splitlines()[0]) == (0, "cluster demo    added: a scheduler and 3 workers")
+    assert plan("--git", f"{revisions[1]}..{revisions[2]}", *files)[0] == 3
+
+
+def test_since_the_branch_left(plan: Plan, repository: Callable[..., str], tmp_path: Path) -> None:
+    repository(CLUSTER)
+    subprocess.run(["git", "checkout", "--quiet", "-b", "feature"], cwd=tmp_path, check=True)
+    repository(MORE)
+    subprocess.run(["git", "checkout", "--quiet", "main"], cwd=tmp_path, check=True)
+    repository(NONE)  # somebody else's, not of this branch
+    files = ("--manifests", "apps/demo.yaml")
+    assert plan("--git", "main...feature", *files)[1].startswith("cluster demo    2 more")
+
+
+@pytest.mark.parametrize("revision", ["moon", "main..moon", "--help", "main...moon"])
+def test_a_revision_that_git_does_not_know(
+    plan: Plan, repository: Callable[..., str], revision: str
+) -> None:
+    repository(CLUSTER)
+    code, _, err = plan(f"--git={revision}", "--manifests", "apps/demo.yaml")
+    assert code == 2
+    assert "is no revision that git knows here" in err
+
+
+def test_a_file_that_no_revision_has(plan: Plan, repository: Callable[..., str]) -> None:
+    repository(CLUSTER)
+    code, _, err = plan("--git", "HEAD..HEAD", "--manifests", "apps/domo.yaml")
+    assert (code, err) == (2, "error: apps/domo.yaml: neither of the two revisions has it\n")
