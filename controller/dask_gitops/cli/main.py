@@ -55,6 +55,7 @@ def parser() -> argparse.ArgumentParser:
     sides.add_argument("--manifests", **path, help="with --git: files or folders of manifests")
     helm = plan.add_argument_group("rendering")
     helm.add_argument("--chart", help="chart that values files are for: a folder (with --git of each revision, if it is there), an archive or an oci:// address; with --values: .")  # fmt: skip
+    helm.add_argument("--chart-version", help="of a chart that is not a folder")
     helm.add_argument("--release", default="dask", help="name of the release (%(default)s)")
     helm.add_argument("--namespace", default="default", help="of the release, and of manifests that name none (%(default)s)")  # fmt: skip
     helm.add_argument("--helm", default=os.environ.get("HELM", "helm"), help="Helm (%(default)s)")
@@ -105,7 +106,9 @@ def _read_there(args: argparse.Namespace, root: Path) -> Side:
 def _read(args: argparse.Namespace, files: Sequence[str], chart: str | None) -> Side:
     if chart is None:
         return sources.read_manifests(files, args.namespace)
-    return sources.render(args.helm, chart, files, args.release, args.namespace)
+    return sources.render(
+        args.helm, chart, files, args.release, args.namespace, version=args.chart_version
+    )
 
 
 def check(before: Declared, after: Side) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from dask_gitops import __version__
 from dask_gitops.kube import CredentialsError, KubeClient, KubeError, from_kubeconfig
 from dask_gitops.kube.resource import PODS, SERVICES
 from dask_gitops.resources import labels
@@ -23,6 +24,7 @@ from .rehearsal import Id, Picture
 
 GROUP = "kubernetes.dask.org"
 _OURS = {resource.kind for resource in CUSTOM}
+_AGENT = f"dask-gitops-plan/{__version__}"
 _CONTROLLER = "DASK_GITOPS_"  # what the environment of the controller's container begins with
 
 
@@ -164,7 +166,15 @@ def _environment(deployment: JSON) -> dict[str, str]:
 # ---- values
 
 
-def render(helm: str, chart: str, values: Sequence[str], release: str, namespace: str) -> Side:
+def render(
+    helm: str,
+    chart: str,
+    values: Sequence[str],
+    release: str,
+    namespace: str,
+    *,
+    version: str | None = None,
+) -> Side:
     """What Helm makes of values files.
 
     :raises SourceError: Helm is missing, or refuses the values, in its own words.
@@ -175,6 +185,8 @@ def render(helm: str, chart: str, values: Sequence[str], release: str, namespace
             f"{helm}: there is no such program; install Helm, name it with --helm, or give rendered manifests"
         )
     command = [program, "template", release, chart, "--namespace", namespace, "--include-crds"]
+    if version is not None and not Path(chart).is_dir():
+        command += ["--version", version]
     for file in values:
         command += ["--values", file]
     side = Side()
@@ -245,7 +257,7 @@ async def read_live(context: str | None, namespaces: Iterable[str]) -> Picture:
     found: Picture = {resource: {} for resource in KINDS}
     selectors = {PODS: labels.PODS_SELECTOR, SERVICES: labels.SERVICES_SELECTOR}
     try:
-        async with KubeClient(from_kubeconfig(context=context)) as client:
+        async with KubeClient(from_kubeconfig(context=context), user_agent=_AGENT) as client:
             for namespace in sorted(namespaces):
                 for resource in KINDS:
                     page = await client.list(
