@@ -7,7 +7,7 @@ export PYTHONPATH := controller:.
 export PYTHONUNBUFFERED := 1
 venv = $(shell $(PYTHON) ci/venv.py)
 
-.PHONY: help demo test soak bench kubernetes kubernetes-down kubernetes-status images run schema format
+.PHONY: help demo test soak bench kubernetes kubernetes-down kubernetes-status images packages run schema format
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ kubernetes-status: ## what runs, and how it is
 
 images: ## build the controller's image and the demo's Dask image, and load them into the local node
 	@$(PYTHON) ci/kubernetes images
+
+packages: ## dask-gitops and dask-clusters (only the clusters, for teams) as archives in dist/
+	@$(PYTHON) ci/packages.py dist
 
 run: ## the controller as a process with your current kubeconfig
 	@$(venv) -m dask_gitops

@@ -5,7 +5,7 @@ dask.clusters: puts into .out what the values declare, merged and checked.
   $out.groups:      name -> {cluster, values, pullPolicy, podTemplates: {worker}}
   $out.autoscalers: name -> {cluster, group (empty for the cluster's own), values, of (whose labels and annotations)}
   $out.jobs:        name -> {values, cluster: {values, podTemplates, groups: key -> like a group}}
-A cluster is laid over `defaults`, a group over `defaults.worker` and the cluster's labels and annotations. podTemplates are kept apart, lowest first:
+A cluster is laid over `defaults`, a group over `defaults.worker` and the cluster's labels, annotations and protection. podTemplates are kept apart, lowest first:
 they are laid over the finished Pod one after the other, so that their lists merge by name. Where null took
 podTemplate (or all of scheduler or worker) away, there is none.
 */}}
@@ -69,14 +69,14 @@ dask.cluster: puts into .out {values, podTemplates}: .declared laid over .defaul
 {{- end -}}
 
 {{/*
-dask.group: puts into .out {values, pullPolicy, podTemplates}: .declared laid over the workers of .defaults and the labels
-and annotations of .cluster (its values).
+dask.group: puts into .out {values, pullPolicy, podTemplates}: .declared laid over the workers of .defaults, and labels,
+annotations and protection of .cluster (its values).
 */}}
 {{- define "dask.group" -}}
 {{- $declared := .declared | default dict -}}
 {{- $low := .defaults.worker | default dict -}}
 {{- $values := dict -}}
-{{- include "dask.merge" (dict "into" $values "from" (pick .cluster "labels" "annotations")) -}}
+{{- include "dask.merge" (dict "into" $values "from" (pick .cluster "labels" "annotations" "protect")) -}}
 {{- include "dask.merge" (dict "into" $values "from" $low) -}}
 {{- include "dask.merge" (dict "into" $values "from" $declared) -}}
 {{- $_ := set .out "values" $values -}}
@@ -120,15 +120,34 @@ Argo CD creates wave 1 when the controller is healthy, and deletes it while the 
   "app.kubernetes.io/instance" .root.Release.Name
   "app.kubernetes.io/managed-by" .root.Release.Service -}}
 {{- $annotations := dict "argocd.argoproj.io/sync-wave" "1" -}}
-{{- if not .root.Values.crds.enabled -}}
-{{- $_ := set $annotations "argocd.argoproj.io/sync-options" "SkipDryRunOnMissingResource=true" -}}
+{{- $options := list -}}
+{{- if not (.root.Values.crds | default dict).enabled -}}
+{{- $options = append $options "SkipDryRunOnMissingResource=true" -}}
+{{- end -}}
+{{- if .values.protect -}}
+{{- $options = concat $options (list "Prune=confirm" "Delete=confirm") -}}
+{{- $_ := set $annotations "kustomize.toolkit.fluxcd.io/prune" "disabled" -}}
+{{- $_ := set $annotations "helm.sh/resource-policy" "keep" -}}
 {{- end -}}
 {{- include "dask.merge" (dict "into" $labels "from" (.values.labels | default dict)) -}}
 {{- include "dask.merge" (dict "into" $annotations "from" (.values.annotations | default dict)) -}}
+{{- include "dask.syncOptions" (dict "annotations" $annotations "options" $options) -}}
 name: {{ .name | quote }}
 namespace: {{ .root.Release.Namespace | quote }}
 labels:
   {{- toYaml $labels | nindent 2 }}
 annotations:
   {{- toYaml $annotations | nindent 2 }}
+{{- end -}}
+
+{{/*
+dask.syncOptions: puts .options for Argo CD beside those of the user in .annotations, who has the last word on each.
+*/}}
+{{- define "dask.syncOptions" -}}
+{{- $key := "argocd.argoproj.io/sync-options" -}}
+{{- $all := dict -}}
+{{- range concat .options (splitList "," (get .annotations $key)) -}}
+{{- with trim . -}}{{- $_ := set $all (splitList "=" . | first) . -}}{{- end -}}
+{{- end -}}
+{{- if $all -}}{{- $_ := set .annotations $key (values $all | sortAlpha | join ",") -}}{{- end -}}
 {{- end -}}
