@@ -42,8 +42,9 @@ packages: ## dask-gitops and dask-clusters (only the clusters, for teams) as arc
 run: ## the controller as a process with your current kubeconfig
 	@$(venv) -m dask_gitops
 
-schema: ## values.schema.json and docs/values.md from values.schema.yaml
+schema: ## values.schema.json and docs/values.md from values.schema.yaml; gitops/argocd's settings from its scripts
 	@$(venv) ci/schema.py
+	@$(venv) ci/argocd.py
 
 format: ## format the code
 	@$(venv) -m ruff check --fix . ; $(venv) -m ruff format .

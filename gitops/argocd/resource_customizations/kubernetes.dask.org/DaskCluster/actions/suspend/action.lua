@@ -1,0 +1,3 @@
+-- Lasts as long as git says nothing of spec.suspend, or selfHeal is off.
+obj.spec.suspend = true
+return obj

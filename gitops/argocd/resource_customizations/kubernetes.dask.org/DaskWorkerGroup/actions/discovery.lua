@@ -1,0 +1,3 @@
+return {
+  scale = { iconClass = "fa fa-fw fa-plus-circle", params = { { name = "replicas" } } },
+}
