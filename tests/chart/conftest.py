@@ -10,6 +10,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -110,6 +111,18 @@ def helm(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     version = found.run("version", "--short").stdout
     if not version.startswith(f"v{name[-1]}."):
         raise RuntimeError(f"{program} is {version.strip()}, not Helm {name[-1]}")
+    return found
+
+
+@pytest.fixture(scope="session")
+def packages(helm: Helm, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Name -> archive, as `make packages` builds them with this Helm."""
+    folder = tmp_path_factory.mktemp("packages")
+    (folder / "helm").symlink_to(helm.program)
+    command = [sys.executable, ROOT / "ci/packages.py", folder / "dist"]
+    subprocess.run(command, check=True, env={"PATH": str(folder), "HOME": str(folder)})
+    found = {path.name.rpartition("-")[0]: path for path in (folder / "dist").iterdir()}
+    assert set(found) == {"dask-gitops", "dask-clusters"}
     return found
 
 

@@ -18,18 +18,6 @@ SHARED = ("controller", "crds")
 OFF = ("--set", "controller.enabled=false,crds.enabled=false")
 
 
-@pytest.fixture(scope="module")
-def packages(helm: Helm, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Name -> archive, as `make packages` builds them with this Helm."""
-    folder = tmp_path_factory.mktemp("packages")
-    (folder / "helm").symlink_to(helm.program)
-    command = [sys.executable, ROOT / "ci/packages.py", folder / "dist"]
-    subprocess.run(command, check=True, env={"PATH": str(folder), "HOME": str(folder)})
-    found = {path.name.rpartition("-")[0]: path for path in (folder / "dist").iterdir()}
-    assert set(found) == {"dask-gitops", "dask-clusters"}
-    return found
-
-
 def without_shared(example: Path, folder: Path) -> Path:
     """The values of an example that are about clusters and jobs."""
     values = yaml.safe_load(example.read_text(encoding="utf-8")) or {}
