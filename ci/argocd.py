@@ -6,14 +6,14 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 from typing import Any
 
 import yaml
+from generated import ROOT, write_or_check
 
-FOLDER = Path(__file__).resolve().parent.parent / "gitops/argocd"
+FOLDER = Path("gitops/argocd")
 GROUP = "kubernetes.dask.org"
 WRITTEN = "# Written by ci/argocd.py from resource_customizations and resource_links.yaml.\n"
 USE = {
@@ -47,7 +47,8 @@ def read(path: Path) -> str:
 def kinds() -> list[Path]:
     """One folder for each kind."""
     return sorted(
-        path.parent for path in (FOLDER / "resource_customizations" / GROUP).glob("*/health.lua")
+        path.parent
+        for path in (ROOT / FOLDER / "resource_customizations" / GROUP).glob("*/health.lua")
     )
 
 
@@ -68,7 +69,7 @@ def settings() -> dict[str, str]:
         text = actions(kind)
         if text:
             found[f"resource.customizations.actions.{GROUP}_{kind.name}"] = text
-    return {**found, "resource.links": read(FOLDER / "resource_links.yaml")}
+    return {**found, "resource.links": read(ROOT / FOLDER / "resource_links.yaml")}
 
 
 def operator() -> dict[str, Any]:
@@ -107,23 +108,5 @@ def outputs() -> dict[Path, str]:
     return {FOLDER / file: WRITTEN + USE[file] + dump(value) for file, value in contents.items()}
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Write, or check."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument(
-        "--check", action="store_true", help="write nothing, fail when a file is not current"
-    )
-    check = parser.parse_args(argv).check
-    stale = 0
-    for path, text in outputs().items():
-        if path.exists() and read(path) == text:
-            continue
-        stale += 1
-        if not check:
-            path.write_text(text, encoding="utf-8")
-        print(f"{path.name} {'is not current; run python ci/argocd.py' if check else 'written'}")
-    return 1 if check and stale else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(write_or_check("ci/argocd.py", __doc__, outputs()))

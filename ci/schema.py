@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Iterator
@@ -14,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from generated import ROOT, write_or_check
 
-ROOT = Path(__file__).resolve().parent.parent
 SCHEMAS = [Path("values.schema.yaml"), Path("charts/controller/values.schema.yaml")]
 TABLE = Path("docs/values.md")
 
@@ -153,24 +152,5 @@ def outputs() -> dict[Path, str]:
     return files
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Write, or check."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument(
-        "--check", action="store_true", help="write nothing, fail when a file is not current"
-    )
-    check = parser.parse_args(argv).check
-    stale = 0
-    for path, text in outputs().items():
-        target = ROOT / path
-        if target.exists() and target.read_text(encoding="utf-8") == text:
-            continue
-        stale += 1
-        if not check:
-            target.write_text(text, encoding="utf-8")
-        print(f"{path} {'is not current; run python ci/schema.py' if check else 'written'}")
-    return 1 if check and stale else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(write_or_check("ci/schema.py", __doc__, outputs()))
