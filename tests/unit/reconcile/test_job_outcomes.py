@@ -120,33 +120,30 @@ async def evicted(h: Harness) -> None:
     await each_attempt(h, lambda: h.kubelet.evict(NS, runner(h)))
 
 
-async def drained(h: Harness) -> None:
-    """The eviction API deletes the pod, and says why."""
-    await started(h)
+def disrupted(h: Harness, reason: str, **status: Any) -> None:
+    """Kubernetes says why it is about to remove the runner."""
     target = {
         "type": "DisruptionTarget",
         "status": "True",
-        "reason": "EvictionByEvictionAPI",
+        "reason": reason,
         "lastTransitionTime": "2030-01-01T00:00:00Z",
     }
-    pod = h.find(PODS, runner(h))
-    conditions = [*pod["status"]["conditions"], target]
-    h.api.edit(PODS, NS, runner(h), {"status": {"conditions": conditions}})
+    conditions = [*h.find(PODS, runner(h))["status"]["conditions"], target]
+    h.api.edit(PODS, NS, runner(h), {"status": {**status, "conditions": conditions}})
+
+
+async def drained(h: Harness) -> None:
+    """The eviction API deletes the pod."""
+    await started(h)
+    disrupted(h, "EvictionByEvictionAPI")
     h.delete_pod(runner(h))
     await h.pass_time(GRACE_S)
 
 
 async def node_removed(h: Harness) -> None:
-    """Kubernetes ends the pod in its kubelet's place, then removes it."""
+    """The pod is ended in its kubelet's place, then removed."""
     await started(h)
-    target = {
-        "type": "DisruptionTarget",
-        "status": "True",
-        "reason": "DeletionByPodGC",
-        "message": "PodGC: node no longer exists",
-    }
-    conditions = [*h.find(PODS, runner(h))["status"]["conditions"], target]
-    h.api.edit(PODS, NS, runner(h), {"status": {"phase": "Failed", "conditions": conditions}})
+    disrupted(h, "DeletionByPodGC", phase="Failed")
     await h.pass_time(1)
     h.api.remove(PODS, NS, runner(h))
 
