@@ -37,7 +37,7 @@ JSON = dict[str, Any]
 HANGS_S = 40.0  # longer than the controller waits for an answer
 DELAY_S = 4.0  # how late watches are
 GOODBYE_S = 0.5  # connections with TLS end a moment after their session
-LISTED = ("pods", "services", "daskclusters", "daskworkergroups")
+LISTED = ("pods", "services", "daskclusters", "daskworkergroups", "daskautoscalers", "daskjobs")
 #: What can go wrong at any time.
 DISTURBANCES = (
     "killed",
