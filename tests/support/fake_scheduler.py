@@ -188,7 +188,6 @@ class FakeSchedulers:
                 {"resources": dict(needs), "waiting": n, "running": 0, "seconds": 60.0 * n}
                 for needs, n in some.items()
             ],
-            "kinds_left_out": 0,
             "workers": [
                 {
                     "host": p["status"]["podIP"],

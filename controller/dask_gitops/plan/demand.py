@@ -56,11 +56,9 @@ class Process:
 class Demand:
     """:ivar id: of the scheduler's process: another one knows nothing of what was before.
     :ivar target_seconds: in how many seconds all of it is to be done (Dask's adaptive.target-duration).
-    :ivar left_out: kinds of tasks that are not told, those with the least to do.
     """
 
     id: str
     target_seconds: float
     kinds: tuple[Kind, ...]
     processes: tuple[Process, ...]
-    left_out: int = 0

@@ -432,7 +432,6 @@ async def _parse_demand(answer: Any) -> Demand:
         id=fields.text("id"),
         target_seconds=max(0.001, fields.number("target_seconds")),
         kinds=tuple(_parse_kind(_Fields(item, f"kinds[{n}]")) for n, item in enumerate(kinds)),
-        left_out=fields.count("kinds_left_out"),
         processes=tuple(processes),
     )
 

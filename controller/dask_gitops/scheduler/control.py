@@ -39,7 +39,7 @@ log = logging.getLogger("distributed.scheduler.control")
 DRAINING = Status.closing_gracefully
 MAX_BODY = 1 << 20
 REMEMBERED = 10000  # ends of workers
-KINDS = 200  # of tasks, that `demand` tells apart
+KINDS = 200  # of tasks, that `demand` tells: those with the most to do
 HANDOVER = ""  # the text of handover.py; `source.py` puts it in
 
 
@@ -256,7 +256,6 @@ class Control:
             "id": s.id,
             "target_seconds": target_seconds(),
             "kinds": [dict(kind, resources=dict(needs)) for needs, kind in order[:KINDS]],
-            "kinds_left_out": max(0, len(order) - KINDS),
             "workers": [
                 {
                     "host": ws.host,

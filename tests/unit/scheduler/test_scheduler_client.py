@@ -276,7 +276,6 @@ DEMAND = {
     "id": "Scheduler-1",
     "target_seconds": 5,
     "kinds": [KIND],
-    "kinds_left_out": 0,
     "workers": [PROCESS],
 }
 
@@ -313,7 +312,6 @@ def test_demand_is_parsed():
             {"kinds": [{**KIND, "resources": {f"r{n}": 1 for n in range(21)}}]},
             "kinds[0].resources are too many",
         ),
-        ({"kinds_left_out": True}, "kinds_left_out is not an integer"),
         ({"workers": [{**PROCESS, "nthreads": None}]}, "workers[0].nthreads is not an integer"),
         ({"workers": [{**PROCESS, "bytes": 2**63}]}, "workers[0].bytes is out of range"),
         ({"workers": [{**PROCESS, "name": "a\x1b[2J"}]}, "workers[0].name is not a short line"),
