@@ -168,33 +168,43 @@ def _remembered(state: JobState) -> Run:
 
 def _judged(state: JobState, run: Run, now: float) -> Run:
     """How its attempts went, and whether it has ended by that."""
-    job, last = state.job, run.last
-    seen = 0 if last is None else attempt_of(last)
-    if last is None or run.made > seen:
-        number = max(run.made, 1)
-        name = names.runner_name(job.meta.name, number)
-        missing = run.begun and not state.suspended
-        failure = End(False, "RunnerDeleted", f"{name} was deleted", now) if missing else None
-        run = replace(run, attempt=number, failure=failure)
-    else:
-        end = _end_of(last, run, now, suspended=state.suspended)
-        if end is not None and end.success:
-            return replace(run, attempt=seen, end=end)
-        run = replace(run, attempt=seen, failure=end)
-    failure = run.failure
-    if failure is not None:
-        limit = job.spec.get("backoffLimit")
-        lost = failure.reason == "NodeLost" and not state.gives_up_the_lost
-        if limit is None or run.attempt > limit or lost:
-            of = f" (attempt {run.attempt} of {limit + 1})" if limit else ""
-            return replace(run, end=replace(failure, message=f"{failure.message}{of}"))
-    deadline = job.spec.get("activeDeadlineSeconds")
+    number, end = _last_attempt(state, run, now)
+    if end is not None and end.success:
+        return replace(run, attempt=number, end=end)
+    run = replace(run, attempt=number, failure=end)
+    return replace(run, end=_no_more_attempts(state, run) or _too_late(state, run, now))
+
+
+def _last_attempt(state: JobState, run: Run, now: float) -> tuple[int, End | None]:
+    """The number of the attempt that was begun last, and how it ended, if it did."""
+    if run.last is not None and run.made == attempt_of(run.last):
+        return run.made, _end_of(run.last, run, now, suspended=state.suspended)
+    number = max(run.made, 1)
+    if not run.begun or state.suspended:
+        return number, None
+    name = names.runner_name(state.job.meta.name, number)
+    return number, End(False, "RunnerDeleted", f"{name} was deleted", now)
+
+
+def _no_more_attempts(state: JobState, run: Run) -> End | None:
+    if run.failure is None:
+        return None
+    limit = state.job.spec.get("backoffLimit")
+    lost = run.failure.reason == "NodeLost" and not state.gives_up_the_lost
+    if limit is not None and run.attempt <= limit and not lost:
+        return None
+    of = f" (attempt {run.attempt} of {limit + 1})" if limit else ""
+    return replace(run.failure, message=f"{run.failure.message}{of}")
+
+
+def _too_late(state: JobState, run: Run, now: float) -> End | None:
+    deadline = state.job.spec.get("activeDeadlineSeconds")
     if deadline is None or run.started is None or state.suspended or now < run.started + deadline:
-        return run
+        return None
     problem = trouble(state, run, now)
     why = problem.message if problem else _said_last(run.told)
     message = f"it took longer than {deadline} s{f'; {why}' if why else ''}"
-    return replace(run, end=End(False, "DeadlineExceeded", message, now))
+    return End(False, "DeadlineExceeded", message, now)
 
 
 def _end_of(pod: Pod, run: Run, now: float, *, suspended: bool) -> End | None:
