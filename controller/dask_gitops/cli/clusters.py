@@ -10,7 +10,7 @@ from dask_gitops.plan import idle
 from dask_gitops.resources import names
 from dask_gitops.resources.observed import CustomResource, parse_time
 
-from .rehearsal import Picture
+from .rehearsal import Picture, is_parked
 from .scene import Scene
 from .subject import Effect
 
@@ -62,6 +62,9 @@ def _replaced_now(scene: Scene, cluster: CustomResource) -> Iterator[Effect]:
     pod = scene.at(scene.course.busy, PODS, names.scheduler_name(scene.unit.name)) or {}
     made = parse_time(pod["metadata"]["creationTimestamp"]) or 0.0
     text = "the scheduler is replaced at once, whatever it does"
+    before = scene.at(scene.course.before, PODS, pod["metadata"]["name"])
+    if before is not None and is_parked(before):
+        text = "the scheduler is replaced at once, as the cluster is parked"
     if made - scene.course.started > AT_ONCE_S:
         strategy = cluster.spec.get("updateStrategy") or {}
         limit = idle.duration(float(strategy.get("schedulerDeadlineSeconds") or 0))

@@ -22,7 +22,7 @@ def group_effects(scene: Scene, name: str) -> Iterator[Effect]:
     was, is_there = scene.of_unit(DASKCLUSTERS)
     first, second, third = scene.schedulers
     if is_there is None:
-        yield from _without_cluster(scene, name, had is not None, has is not None, was is not None)
+        yield from _without_cluster(scene, name, has is not None, was is not None)
     elif had is None:
         # The groups of a cluster that is new, or was created suspended, are told of with it.
         if scene.declares(name) or (was is not None and first is not None):
@@ -43,14 +43,23 @@ def _told(scene: Scene, name: str, number: int) -> int | None:
     return number if scene.knows(name) else None
 
 
-def _without_cluster(scene: Scene, name: str, had: bool, has: bool, was: bool) -> Iterator[Effect]:
+def _without_cluster(scene: Scene, name: str, has: bool, was: bool) -> Iterator[Effect]:
     if not scene.declares(name):
         return
-    if not had:
-        yield Effect("added", f"added; waits for DaskCluster {scene.unit.name}", workers=0)
-    elif was:
+    if not was:
+        yield _unknown(scene)
+    else:
         text = "has no workers any more: its cluster is gone" if has else "goes with its cluster"
         yield Effect("removed", text)
+
+
+def _unknown(scene: Scene) -> Effect:
+    name = f"DaskCluster {scene.unit.name}"
+    if scene.unit.live is not None:
+        return Effect("waits", f"waits for {name}")
+    return Effect(
+        "unknown", f"{name} is not declared here; --live tells what becomes of its workers"
+    )
 
 
 def _removed(scene: Scene, name: str, old: Pods) -> Effect:
@@ -120,8 +129,12 @@ def autoscaler_effects(scene: Scene) -> Iterator[tuple[str, Effect]]:
         had, has = (scene.resource(p, DASKAUTOSCALERS, name) for p in (before, after))
         group = next(target(a)[1] for a in (has, had) if a is not None)
         old, new = (None if a is None else Limits.of(a) for a in (had, has))
-        if old != new and scene.at(after, DASKWORKERGROUPS, group) is not None:
+        if old == new:
+            continue
+        if scene.at(after, DASKWORKERGROUPS, group) is not None:
             yield group, Effect("autoscaler", _limits(old, new))
+        elif scene.of_unit(DASKCLUSTERS) == (None, None):
+            yield group, _unknown(scene)
 
 
 def _limits(old: Limits | None, new: Limits | None) -> str:

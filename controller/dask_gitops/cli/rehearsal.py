@@ -72,7 +72,7 @@ class Course:
 
     :ivar before: at rest; :ivar busy: what came of the change at once; :ivar idle: and when nothing ran any more.
     :ivar started: when the change was made (seconds since the epoch).
-    :ivar lost: names of worker Pods that ended with results which nobody else held, before the cluster was idle.
+    :ivar lost: uids of worker Pods that ended with results which nobody else held, before the cluster was idle.
     """
 
     before: Picture
@@ -174,6 +174,7 @@ async def rehearse(unit: Unit, settings: Settings, now: float) -> Course:
             for raw in objects.values():
                 if "deletionTimestamp" not in raw["metadata"]:
                     kubernetes.put(resource, raw)
+                    kubernetes.busy &= not is_parked(raw)
     before, started = kubernetes.picture(), kubernetes.now
     kubernetes.lost.clear()
     _apply(kubernetes, unit)
@@ -184,6 +185,11 @@ async def rehearse(unit: Unit, settings: Settings, now: float) -> Course:
     play.all_again()
     await play.settle(_quiet(unit.after))
     return Course(before, busy, kubernetes.picture(), started, lost)
+
+
+def is_parked(pod: JSON) -> bool:
+    """Is this the scheduler Pod of a cluster that is parked? Then nobody uses it."""
+    return labels.PARKED in (pod["metadata"].get("annotations") or {})
 
 
 def _apply(kubernetes: Kubernetes, unit: Unit) -> None:

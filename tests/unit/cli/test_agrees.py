@@ -6,6 +6,7 @@ their time, graceful ends and garbage collection, and schedulers whose workers h
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import pytest
@@ -169,8 +170,56 @@ def really(before: Declared, after: Declared) -> tuple[Seen, Seen, Seen, bool]:
     return found[0], found[1], found[2], lost[0]
 
 
+def some(rng: random.Random) -> Declared:
+    """A cluster as somebody may declare it, mostly with a second group."""
+    spec: JSON = {}
+    images, strategies = ["d:1", "d:1", "d:2"], ["WhenIdle", "WhenIdle", "Immediate", "OnDelete"]
+    if rng.random() < 0.7:
+        spec["image"] = rng.choice(images)
+    if rng.random() < 0.5:
+        spec["updateStrategy"] = {
+            "maxSurge": rng.choice([0, 1, 2, "25%", "100%"]),
+            "maxUnavailable": rng.choice([1, 2, "50%"]),
+            "scheduler": rng.choice(strategies),
+        }
+    spec["worker"] = env(rng.choice("112"))
+    spec["scheduler"] = env(rng.choice("1112"), "scheduler")
+    if rng.random() < 0.1:
+        spec["suspend"] = True
+    if rng.random() < 0.2:
+        spec["restartedAt"] = "2040-01-01T00:00:00Z"
+    if rng.random() < 0.3:
+        spec["drainTimeout"] = 30
+    if rng.random() < 0.3:
+        spec["workerGroups"] = [{"name": "x", "worker": {"replicas": rng.randrange(4)}}]
+    found = cluster(rng.choice([0, 1, 2, 3, 5, 8]), **spec)
+    if rng.random() < 0.5:
+        found |= group(rng.choice([0, 1, 3]), worker=env(rng.choice("112")))
+    return found
+
+
+def any_two(seed: int) -> tuple[Declared, Declared]:
+    rng = random.Random(seed)
+    return some(rng), some(rng)
+
+
 @pytest.mark.parametrize(("before", "after"), CHANGES)
 def test_what_was_said_happens(before: Declared, after: Declared) -> None:
+    compare(before, after)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_any_change(seed: int) -> None:
+    compare(*any_two(seed))
+
+
+@pytest.mark.soak
+def test_many_changes() -> None:
+    for seed in range(20, 1000):
+        compare(*any_two(seed))
+
+
+def compare(before: Declared, after: Declared) -> None:
     first, busy, idle, lost = really(before, after)
     told = subjects(before, after)
 
@@ -187,7 +236,7 @@ def test_what_was_said_happens(before: Declared, after: Declared) -> None:
             assert said("roll", group=name) == min(len(old - new), len(new - old))
             assert said("up", "added", group=name) == max(0, len(new) - len(old))
             assert said("down", "removed", group=name) == max(0, len(old) - len(new))
-        if two is not None and two == three:
+        if one is not None and one == two == three:
             assert busy.of(name) == idle.of(name)
     assert bool(said("scheduler-replaced")) == (None not in (one, two) and one != two)
     assert bool(said("scheduler-when-idle")) == (None not in (two, three) and two != three)

@@ -116,6 +116,31 @@ def test_what_nobody_has_made_live_is_added_and_what_others_made_stays() -> None
     ]
 
 
+def test_a_group_without_its_cluster() -> None:
+    assert told(group(), group(3), live(group())) == ["group demo-gpu: waits for DaskCluster demo"]
+
+
+def test_a_parked_cluster_is_not_woken() -> None:
+    before = cluster(2, idleTimeout=60, idleAction="Scale")
+
+    async def rest(h: Harness) -> None:
+        h.schedulers.keys.clear()
+
+    there = live(before, rest)
+    assert [name for _, name in there[PODS]] == ["demo-scheduler"]
+    assert told(before, before, there) == []
+    assert told(before, cluster(3, idleTimeout=60, idleAction="Scale"), there) == [
+        "cluster demo: holds from now on; no Pod is replaced"
+    ]
+    assert told(before, cluster(2, image="d:2", idleTimeout=60, idleAction="Scale"), there) == [
+        "! cluster demo: the scheduler is replaced at once, as the cluster is parked"
+    ]
+    assert told(before, cluster(2), there) == [
+        "cluster demo: it is neither deleted nor parked any more when nobody uses it",
+        "cluster demo: 2 more workers, 0 to 2",
+    ]
+
+
 def test_without_the_earlier_side_nothing_is_removed() -> None:
     there = live(cluster(2) | group(1))
     assert told({}, cluster(3), there) == ["cluster demo: 1 more worker, 2 to 3"]

@@ -25,6 +25,7 @@ INLINE: dict[str, Any] = {"workerGroups": [{"name": "gpu", "worker": {"replicas"
 SMALLER: dict[str, Any] = {"workerGroups": [{"name": "gpu", "worker": {"replicas": 1}}]}
 SETTINGS = "cluster demo: holds from now on; no Pod is replaced"
 WAITS = "! cluster demo: the scheduler waits until it is idle, then it is replaced, and {} workers with it"
+ELSEWHERE = "DaskCluster demo is not declared here; --live tells what becomes of its workers"
 DISCARDS = "; results that have no place are discarded after 5 min"
 
 
@@ -108,6 +109,11 @@ TABLE = [
         ["cluster demo: 3 workers are replaced, all at once; each hands over first"],
     ),
     (
+        cluster(1, worker=env("1"), **surge(0, 1)),
+        cluster(1, worker=env("2"), **surge(0, 1)),
+        ["cluster demo: 1 worker is replaced; it hands over first"],
+    ),
+    (
         cluster() | group(worker=env("1"), **surge(0, 1)),
         cluster() | group(worker=env("2"), **surge(0, 1)),
         ["group demo-gpu: 2 workers are replaced, one after the other; each hands over first"],
@@ -188,8 +194,11 @@ TABLE = [
         cluster(**SMALLER),
         ["group demo-gpu: 1 of 2 workers leaves, handing over its results"],
     ),
-    (group(2), group(3), ["group demo-gpu: holds from now on; no Pod is replaced"]),
-    ({}, group(), ["group demo-gpu: added; waits for DaskCluster demo"]),
+    # of a cluster that somebody else declares
+    (group(2), group(3), [f"group demo-gpu: {ELSEWHERE}"]),
+    ({}, group(), [f"group demo-gpu: {ELSEWHERE}"]),
+    (group(), {}, [f"group demo-gpu: {ELSEWHERE}"]),
+    (autoscaler(1, 2), autoscaler(1, 3), [f"cluster demo: {ELSEWHERE}"]),
     # clusters
     ({}, cluster(), ["cluster demo: added: a scheduler and 4 workers"]),
     (
