@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -129,21 +130,15 @@ def check(before: Declared, after: Side) -> None:
 
 async def compare(
     before: Declared, after: Declared, settings: Settings, live: Picture | None
-) -> tuple[list[Subject], int]:
-    """Who is touched and how, and how many declared objects are not."""
-    subjects: list[Subject] = []
-    same = 0
+) -> list[Subject]:
+    """Who is touched, and how."""
+    found: list[Subject] = []
     for unit in units(before, after):
         if live is not None:
-            unit = Unit(unit.namespace, unit.name, unit.before, unit.after, live_part(live, unit))
-        elif is_same(unit):
-            same += len(unit.after)
-            continue
-        told = tell(unit, await rehearse(unit, settings, time.time()))
-        subjects += told
-        names = {s.name for s in told}
-        same += sum(of.name not in names for of in unit.after)
-    return subjects, same
+            unit = replace(unit, live=live_part(live, unit))
+        if live is not None or not is_same(unit):
+            found += tell(unit, await rehearse(unit, settings, time.time()))
+    return found
 
 
 def is_same(unit: Unit) -> bool:
@@ -163,8 +158,8 @@ def run(args: argparse.Namespace) -> Report:
     if args.live:
         namespaces = {of.namespace for of in (*before.objects, *after.objects)}
         live = asyncio.run(sources.read_live(args.context, namespaces))
-    subjects, same = asyncio.run(compare(before.objects, after.objects, settings, live))
-    return Report(subjects, same, after.ignored)
+    found = asyncio.run(compare(before.objects, after.objects, settings, live))
+    return Report(found, after.ignored)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

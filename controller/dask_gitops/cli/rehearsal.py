@@ -6,6 +6,7 @@ applied, while the cluster is busy; at last the cluster becomes idle, for what h
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, cast
@@ -25,14 +26,10 @@ from dask_gitops.settings import Settings
 from .memory import CUSTOM, JSON, Kubernetes, Name, merged
 
 OLDEST = 946_684_800.0  # 2000-01-01: what runs at rest is older than any restartedAt
-QUIET_S = 75.0  # who has done nothing for so long waits for something
-TURNS, TURNS_EACH = (
-    20_000,
-    20,
-)  # who needs more, with so many for each object, does not come to rest
+QUIET_S = 75.0  # a job of which nothing is heard for so long is at rest
+TURNS = 20_000  # a world that needs more does not come to rest,
+TURNS_EACH = 20  # with so many more for each object
 SLOWEST = 6  # doublings of the time between two looks that change nothing
-
-Objects = Mapping[Name, JSON]
 
 
 class RehearsalError(Exception):
@@ -228,17 +225,16 @@ def _declared(raw: JSON, part: str) -> JSON:
 
 def _quiet(declared: Declared) -> float:
     """For how long nothing may happen before the end: longer than anybody waits for anything."""
-    longest, jobs = DRAIN_TIMEOUT_S, [QUIET_S]
+    longest, jobs = DRAIN_TIMEOUT_S, []
     for raw in declared.values():
         spec: JSON = raw.get("spec") or {}
         strategy = spec.get("updateStrategy") or {}
         for wait in (spec.get("drainTimeout"), strategy.get("schedulerDeadlineSeconds")):
             longest = max(longest, wait or 0)
         if raw["kind"] == DASKJOBS.kind and not spec.get("suspend"):
-            jobs.append((spec.get("activeDeadlineSeconds") or 4 * QUIET_S) / 4)
-    has_job = any(of.kind == DASKJOBS.kind for of in declared)
-    # A job under way must not run over its deadline meanwhile.
-    return min(jobs) if has_job and len(jobs) > 1 else 1000 + 2.0 * longest
+            # A run that is under way must not run over its deadline meanwhile.
+            jobs.append(min(QUIET_S, (spec.get("activeDeadlineSeconds") or math.inf) / 4))
+    return min(jobs, default=1000 + 2.0 * longest)
 
 
 def unit_of(raw: JSON) -> tuple[str, str]:

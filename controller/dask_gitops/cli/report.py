@@ -17,12 +17,10 @@ NOTHING, ERROR, DISRUPTIVE = 0, 2, 3  # exit codes
 @dataclass(frozen=True)
 class Report:
     """:ivar subjects: who is touched.
-    :ivar same: how many Dask objects stay as they are.
     :ivar ignored: how many objects of other kinds were not looked at.
     """
 
     subjects: Sequence[Subject]
-    same: int = 0
     ignored: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -93,7 +91,8 @@ def as_markdown(report: Report) -> str:
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
+    """Nothing that means something to Markdown."""
+    return text.translate({ord("|"): "\\|", ord("\n"): " ", ord("<"): "&lt;", ord("`"): "'"})
 
 
 def as_json(report: Report) -> str:
@@ -118,7 +117,6 @@ def as_json(report: Report) -> str:
             }
             for s in report.subjects
         ],
-        "unchanged": report.same,
         "ignored": dict(sorted(report.ignored.items())),
     }
     return json.dumps(out, indent=2) + "\n"

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from dask_gitops import __version__
-from dask_gitops.kube import CredentialsError, KubeClient, KubeError, from_kubeconfig
+from dask_gitops.kube import ApiError, CredentialsError, KubeClient, KubeError, from_kubeconfig
 from dask_gitops.kube.resource import PODS, SERVICES
 from dask_gitops.resources import labels
 
@@ -266,6 +266,9 @@ async def read_live(context: str | None, namespaces: Iterable[str]) -> Picture:
                     for raw in page.items:
                         raw |= {"kind": resource.kind, "apiVersion": resource.api_version}
                         found[resource][namespace, raw["metadata"]["name"]] = raw
+    except ApiError as error:
+        why = "; are the Dask definitions installed there?" if error.is_not_found else ""
+        raise SourceError(f"--live: {error}{why}") from error
     except (CredentialsError, KubeError) as error:
         raise SourceError(f"--live: {error}") from error
     return found

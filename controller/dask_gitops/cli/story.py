@@ -16,6 +16,7 @@ from dask_gitops.kube.resource import (
 )
 from dask_gitops.resources import labels
 from dask_gitops.resources.tracking import protected_by
+from dask_gitops.text import printable
 
 from .clusters import cluster_effects, replaced_later
 from .differences import differences
@@ -28,6 +29,7 @@ from .subject import Effect, Subject
 
 _KINDS = {DASKCLUSTERS.kind: "cluster", DASKWORKERGROUPS.kind: "group", DASKJOBS.kind: "job"}
 _INLINE = re.compile(r"workerGroups\[(.+?)\]")
+MESSAGE_LIMIT = 1024  # characters of what a status says
 _OF_BEFORE = ("already", "drift")  # what is so without the change, too
 _REPLACES = ("roll", "restart", "scheduler-replaced", "scheduler-when-idle")
 _TELLING = (  # conditions that a person wants to know of before the merge
@@ -123,7 +125,7 @@ def _conditions(scene: Scene) -> Iterator[tuple[Id, Effect]]:
 def _telling(raw: JSON | None) -> list[str]:
     found = ((raw or {}).get("status") or {}).get("conditions") or ()
     return [
-        f"{c['type']}: {c.get('message', '')}"
+        printable(f"{c['type']}: {c.get('message', '')}", MESSAGE_LIMIT)
         for c in found
         if c.get("type") in _TELLING and c.get("status") == "True"
     ]

@@ -67,7 +67,7 @@ def env(value: str, name: str = "worker") -> JSON:
 def subjects(
     before: dict[Id, JSON], after: dict[Id, JSON], live: Picture | None = None
 ) -> list[Subject]:
-    return asyncio.run(compare(before, after, Settings(dask_image="dask:1"), live))[0]
+    return asyncio.run(compare(before, after, Settings(dask_image="dask:1"), live))
 
 
 def told(before: dict[Id, JSON], after: dict[Id, JSON], live: Picture | None = None) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -52,6 +53,7 @@ spec:
 MORE = CLUSTER.replace("replicas: 3", "replicas: 5")
 NONE = CLUSTER.replace("replicas: 3", "replicas: 0")
 
+ROOT = Path(__file__).parents[3]
 Plan = Callable[..., tuple[int, str, str]]
 
 
@@ -122,7 +124,6 @@ def test_json(plan: Plan) -> None:
     assert found == {
         "disruptive": True,
         "exitCode": code,
-        "unchanged": 0,
         "ignored": {"ConfigMap": 1, "Secret": 2},
     }
     (effect,) = change.pop("effects")
@@ -133,6 +134,14 @@ def test_json(plan: Plan) -> None:
         "changed": ["worker.replicas"],
     }
     assert (effect["what"], effect["workers"], effect["disruptive"]) == ("down", 3, True)
+
+
+def test_the_words_for_programs_are_documented() -> None:
+    code = "".join(p.read_text() for p in (ROOT / "controller/dask_gitops/cli").glob("*.py"))
+    words = set(re.findall(r'Effect\(\s*"([a-z-]+)"', code))
+    listed = re.search(r"`what` is one of (.+?)\.", (ROOT / "docs/plan.md").read_text(), re.DOTALL)
+    assert listed is not None
+    assert set(re.findall(r"`([a-z-]+)`", listed[1])) == words
 
 
 def test_markdown(plan: Plan) -> None:
