@@ -101,7 +101,7 @@ def test_files_are_small_and_begin_with_a_comment(path: Path) -> None:
 def test_versions_are_this_version() -> None:
     """Of the packages, wherever they are named."""
     found = re.findall(
-        r"(?:chartVersion|tag|ref/tag, value): (\d[^\s}]*)",
+        r"(?:chartVersion|version|value): (\d[^\s}]*)",
         "\n".join(path.read_text(encoding="utf-8") for path in PLAIN),
     )
     assert len(found) == 2 * len(ENVIRONMENTS) + 2 * len(CLUSTERS) + 2
@@ -238,9 +238,11 @@ def check_release(manifests: list[Manifest], app: Manifest, name: str) -> Manife
     """The release of Flux is that of Argo CD: package, version, names, values."""
     chart, paths = chart_of(app)
     release = by_kind(manifests, "HelmRelease", name)
-    source = by_kind(manifests, "OCIRepository", release["spec"]["chartRef"]["name"])
-    assert source["spec"]["url"] == f"oci://registry.example.com/charts/{chart}"
-    assert source["spec"]["ref"] == {"tag": version()}
+    wanted = release["spec"]["chart"]["spec"]
+    assert (wanted["chart"], wanted["version"]) == (chart, version())
+    source = by_kind(manifests, wanted["sourceRef"]["kind"], wanted["sourceRef"]["name"])
+    assert source["spec"] == {"type": "oci", "url": "oci://registry.example.com/charts"}
+    assert source["metadata"]["namespace"] == release["metadata"]["namespace"]
     assert flux_values(manifests, release) == [path.read_text(encoding="utf-8") for path in paths]
     assert release["metadata"]["namespace"] == app["spec"]["destination"]["namespace"]
     (helm,) = [source["helm"] for source in app["spec"]["sources"] if "helm" in source]
@@ -302,7 +304,7 @@ def allowed(rules: list[dict[str, Any]], group: str, resource: str) -> set[str]:
 
 
 def plural(kind: str) -> str:
-    return "ocirepositories" if kind == "OCIRepository" else f"{kind.lower()}s"
+    return "helmrepositories" if kind == "HelmRepository" else f"{kind.lower()}s"
 
 
 @each_environment

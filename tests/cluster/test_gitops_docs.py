@@ -46,7 +46,7 @@ def admin(system: Kubectl) -> Iterator[Admin]:
     do = Admin(system.kubeconfig)
     do.apply(*definitions)
     kinds = (
-        "applicationsets,appprojects,helmreleases,kustomizations,gitrepositories,ocirepositories"
+        "applicationsets,appprojects,helmreleases,kustomizations,gitrepositories,helmrepositories"
     )
     eventually("they are known", lambda: do("get", kinds, "--all-namespaces") == "")
     for name in ("argocd", "flux-system"):
