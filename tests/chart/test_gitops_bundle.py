@@ -196,6 +196,21 @@ def test_no_application_set_takes_resources_along() -> None:
     assert "strategy" not in one(GITOPS / "argocd/apps/tenants.yaml", "ApplicationSet")["spec"]
 
 
+def test_projects_are_there_before_what_names_them() -> None:
+    """Or else Argo CD refuses the Applications, and looks again only minutes later."""
+
+    def wave(manifest: Manifest) -> int:
+        marks = manifest["metadata"].get("annotations", {})
+        return int(marks.get("argocd.argoproj.io/sync-wave", 0))
+
+    found = [m for path in (GITOPS / "argocd/apps").iterdir() for m in load(path)]
+    waves = {
+        kind: {wave(m) for m in found if m["kind"] == kind}
+        for kind in ("AppProject", "ApplicationSet")
+    }
+    assert max(waves["AppProject"]) < min(waves["ApplicationSet"])
+
+
 def test_the_platform_reaches_every_cluster_and_production_last() -> None:
     spec = one(GITOPS / "argocd/apps/platform.yaml", "ApplicationSet")["spec"]
     first, last = (step["matchExpressions"][0] for step in spec["strategy"]["rollingSync"]["steps"])
