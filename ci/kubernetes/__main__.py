@@ -23,8 +23,11 @@ def build(options: argparse.Namespace) -> None:
     """Build the programs into the cache."""
     names = options.only.split(",") if options.only else list(programs.PROGRAMS)
     packages = dict(programs.PACKAGES_CONTROL_PLANE)
-    if not options.only:
-        packages |= programs.PACKAGES_NODE | programs.PACKAGES_IMAGES
+    if options.only == "gitops":
+        names = list(programs.GITOPS)
+        packages |= programs.PACKAGES_GITOPS
+    elif not options.only:
+        packages |= programs.PACKAGES_NODE | programs.PACKAGES_IMAGES | programs.PACKAGES_GITOPS
     programs.build(names, packages if options.packages else {})
     print(programs.links())
 
@@ -133,7 +136,8 @@ def parser() -> argparse.ArgumentParser:
         return one
 
     one = command("build", build)
-    one.add_argument("--only", metavar="A,B", help=f"of: {', '.join(programs.PROGRAMS)}")
+    known = ", ".join(programs.PROGRAMS)
+    one.add_argument("--only", metavar="A,B", help=f"gitops (a set), or of: {known}")
     one.add_argument("--no-packages", dest="packages", action="store_false", help="no apt")
     one = command("up", up)
     kind = argparse.BooleanOptionalAction

