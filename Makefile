@@ -1,7 +1,7 @@
 # `make help` says what there is. Everything that is built lies in the cache folder outside the tree
 # (DASK_GITOPS_CACHE, default ~/.cache/dask-gitops).
 PYTHON ?= python3
-TIERS ?= unit chart cluster dask
+TIERS ?= unit chart cluster gitops dask
 NAME ?= local
 export PYTHONPATH := controller:.
 export PYTHONUNBUFFERED := 1
@@ -15,7 +15,7 @@ help: ## this list
 demo: ## Dask computes on workers that a values file declares. KEEP=1 leaves it running; CONTEXT=... REGISTRY=... uses your Kubernetes
 	@$(PYTHON) ci/demo $(if $(CONTEXT),--context $(CONTEXT)) $(if $(REGISTRY),--registry $(REGISTRY)) $(if $(KEEP),--keep)
 
-test: ## all tests: unit, chart, cluster (real API server), dask (real node). TIERS="unit chart" runs some
+test: ## all tests: unit, chart, cluster (real API server), gitops (real Argo CD and Flux), dask (real node). TIERS="unit chart" runs some
 	@python=$$($(PYTHON) ci/venv.py) && $(PYTHON) ci/kubernetes build && $$python -m pytest -n 2 $(TIERS:%=tests/%)
 
 soak: ## the long cases and full sizes that `make test` leaves out

@@ -18,7 +18,7 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 ROOT = Path(__file__).parent.parent
-TIERS = ("unit", "chart", "cluster", "dask")
+TIERS = ("unit", "chart", "cluster", "gitops", "dask")
 _started = time.monotonic()
 _counts: dict[str, Counter[str]] = {}
 _lines: list[str] = []
