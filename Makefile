@@ -1,7 +1,7 @@
 # `make help` says what there is. Everything that is built lies in the cache folder outside the tree
 # (DASK_GITOPS_CACHE, default ~/.cache/dask-gitops).
 PYTHON ?= python3
-TIERS ?= unit chart cluster gitops dask
+TIERS ?= dask cluster gitops unit chart
 NAME ?= local
 export PYTHONPATH := controller:.
 export PYTHONUNBUFFERED := 1
@@ -16,7 +16,7 @@ demo: ## Dask computes on workers that a values file declares. KEEP=1 leaves it 
 	@$(PYTHON) ci/demo $(if $(CONTEXT),--context $(CONTEXT)) $(if $(REGISTRY),--registry $(REGISTRY)) $(if $(KEEP),--keep)
 
 test: ## all tests: unit, chart, cluster (real API server), gitops (real Argo CD and Flux), dask (real node). TIERS="unit chart" runs some
-	@python=$$($(PYTHON) ci/venv.py) && $(PYTHON) ci/kubernetes build && $$python -m pytest -n 2 $(TIERS:%=tests/%)
+	@python=$$($(PYTHON) ci/venv.py) && $(PYTHON) ci/kubernetes build && $$python -m pytest -n 3 --no-loadscope-reorder $(TIERS:%=tests/%)
 
 soak: ## the long cases and full sizes that `make test` leaves out
 	@python=$$($(PYTHON) ci/venv.py) && $(PYTHON) ci/kubernetes build && $$python -m pytest -m soak $(TIERS:%=tests/%)

@@ -1,7 +1,7 @@
 """What all tiers share: the tools on PATH, counts per tier, and no test that silently did not run.
 
-A tier is a folder of tests/. With ``-n 2`` two tiers run side by side, each in a process of its own, as
-most tests of the larger tiers wait. The last line says how many tests of each ran, and how long all of it took.
+A tier is a folder of tests/. With ``-n 3`` three lanes (tests/support/lanes.py) run side by side, each in a process of
+its own, as most tests of the larger tiers wait. The last line says how many tests of each ran, and how long all of it took.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
+from tests.support.lanes import TIERS, lane, tier
+
 ROOT = Path(__file__).parent.parent
-TIERS = ("unit", "chart", "cluster", "gitops", "dask")
 _started = time.monotonic()
 _counts: dict[str, Counter[str]] = {}
 _lines: list[str] = []
@@ -41,23 +42,19 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["PATH"] = found.stdout.strip() + os.pathsep + os.environ["PATH"]
 
 
-class Tiers(LoadScopeScheduling):
-    """A tier shares what it runs against, so one process runs all of it; the largest begin."""
+class Lanes(LoadScopeScheduling):
+    """One process runs a lane from end to end; the lanes begin in the order of the command line."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return _tier(nodeid)
+        return lane(nodeid)
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Tiers:
-    return Tiers(config, log)
-
-
-def _tier(nodeid: str) -> str:
-    return nodeid.split("/")[1] if nodeid.startswith("tests/") else "other"
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Lanes:
+    return Lanes(config, log)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    counts = _counts.setdefault(_tier(report.nodeid), Counter())
+    counts = _counts.setdefault(tier(report.nodeid), Counter())
     if report.failed:
         counts["failed"] += 1
     elif report.skipped:
@@ -77,7 +74,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     if total["skipped"] and exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
     minutes, seconds = divmod(round(time.monotonic() - _started), 60)
-    tiers = [f"{tier} {_words(_counts[tier])}" for tier in (*TIERS, "other") if tier in _counts]
+    tiers = [f"{name} {_words(_counts[name])}" for name in (*TIERS, "other") if name in _counts]
     _lines.extend(_told)
     _lines.append("{passed} passed, {failed} failed, {skipped} skipped".format_map(_all(total)))
     _lines.append(f"{' · '.join(tiers)} · {minutes} min {seconds} s")

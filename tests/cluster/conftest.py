@@ -5,6 +5,7 @@ The fixtures of pytest-helm-charts (`kube_cluster`, `chart_path`, `random_namesp
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import uuid
@@ -17,10 +18,10 @@ from pytest_helm_charts.clusters import Cluster
 from tests.support.controller_process import ControllerProcess, service_account_kubeconfig
 from tests.support.fake_scheduler import FakeSchedulers
 from tests.support.kubernetes import Audit, Kubectl, run
+from tests.support.lanes import lane
 from tests.support.network import own_network
 from tests.support.witness import Witness, judged, watched
 
-NAME = "test"
 SYSTEM = "dask-system"  # where the chart is installed
 ACCOUNT = "dask-gitops-controller"
 
@@ -37,15 +38,21 @@ def local_kubernetes(*words: str) -> str:
 
 
 @pytest.fixture(scope="package")
-def kubeconfig() -> Iterator[str]:
+def instance() -> str:
+    """The local Kubernetes of this lane, by name."""
+    return f"test-{lane(os.environ['PYTEST_CURRENT_TEST'])}"
+
+
+@pytest.fixture(scope="package")
+def kubeconfig(instance: str) -> Iterator[str]:
     """A fresh control plane with pretended nodes, gone at the end; it and all that tests start have a network of their own."""
-    local_kubernetes("down", "--name", NAME)
+    local_kubernetes("down", "--name", instance)
     with own_network():
         # Pretended pods get loopback addresses, so that one local process can answer as all schedulers.
         yield local_kubernetes(
-            "up", "--name", NAME, "--kwok-nodes", "5", "--kwok-cidr", "127.64.0.0/12"
+            "up", "--name", instance, "--kwok-nodes", "5", "--kwok-cidr", "127.64.0.0/12"
         ).splitlines()[-1]
-        local_kubernetes("down", "--name", NAME)
+        local_kubernetes("down", "--name", instance)
 
 
 @pytest.fixture(scope="package", autouse=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.conftest import NAME, local_kubernetes
+from tests.cluster.conftest import local_kubernetes
 from tests.cluster.manifests import cluster, pod_spec
 from tests.cluster.test_main_job import USER, live_workers, ready, workers_become
 from tests.support.controller_process import ControllerProcess, free_port, get
@@ -202,11 +202,11 @@ def test_the_standby_takes_over_and_a_stopped_leader_writes_nothing(
 
 
 def test_an_api_server_that_goes_away(
-    kubectl: Kubectl, kubeconfig: str, controller: ControllerProcess
+    kubectl: Kubectl, instance: str, controller: ControllerProcess
 ) -> None:
     kubectl.apply(cluster(replicas=2))
     ready(kubectl)
-    state = json.loads(local_kubernetes("status", "--name", NAME, "--json"))
+    state = json.loads(local_kubernetes("status", "--name", instance, "--json"))
     pid = next(c["pid"] for c in state["components"] if c["component"] == "apiserver")
     os.kill(pid, signal.SIGSTOP)
     time.sleep(20)

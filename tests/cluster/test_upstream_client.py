@@ -16,6 +16,7 @@ import pytest
 from tests.manifests import manifests
 from tests.support.fake_scheduler import FakeSchedulers
 from tests.support.kubernetes import JSON, CommandError, Kubectl, condition, eventually
+from tests.support.network import first_network
 
 pytestmark = pytest.mark.usefixtures("controller")
 
@@ -220,7 +221,8 @@ class Client:
 @contextlib.contextmanager
 def upstream_client(kubectl: Kubectl, log: Path) -> Iterator[Client]:
     made = [sys.executable, "ci/venv.py", "tests/upstream-requirements.txt"]
-    python = subprocess.run(made, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+    with first_network():
+        python = subprocess.run(made, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
     command = [python, "tests/cluster/upstream_client.py", kubectl.namespace]
     env = {"KUBECONFIG": kubectl.kubeconfig, "HOME": str(log.parent), "PATH": "/usr/bin:/bin"}
     pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}

@@ -44,6 +44,12 @@ def started(name: str) -> Lab:
 
 @pytest.fixture(scope="package")
 def network() -> Iterator[None]:
+    """Of the tier's own; what has to be fetched is fetched before."""
+    subprocess.run(
+        [sys.executable, "ci/kubernetes", "build", "--only", "gitops"],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
     with own_network():
         yield
 

@@ -9,6 +9,8 @@ import subprocess
 import tempfile
 import zipfile
 
+from tests.support.network import first_network
+
 ARGO_CD = "github.com/argoproj/argo-cd/v3@v3.6.1"
 FLUX = (
     "github.com/fluxcd/source-controller@v1.9.4",
@@ -22,9 +24,10 @@ def files(module: str, folder: str) -> dict[str, str]:
     """Names and texts of the files directly in a folder of a module, `path@version`."""
     env = {**os.environ, "GOTOOLCHAIN": "local", "GOFLAGS": "", "GOWORK": "off"}
     command = ["go", "mod", "download", "-json", module]
-    done = subprocess.run(
-        command, cwd=tempfile.gettempdir(), env=env, capture_output=True, text=True
-    )
+    with first_network():
+        done = subprocess.run(
+            command, cwd=tempfile.gettempdir(), env=env, capture_output=True, text=True
+        )
     archive = json.loads(done.stdout or "{}").get(
         "Zip"
     )  # also there when the module needs a newer Go

@@ -18,6 +18,9 @@ LINES = (
 )
 
 
+_before: list[int] = []  # the network namespaces that this process came from
+
+
 @contextmanager
 def own_network() -> Iterator[None]:
     """A new network namespace for this thread and for every process and thread that it starts inside.
@@ -28,17 +31,37 @@ def own_network() -> Iterator[None]:
         PermissionError: this is not root.
     """
     libc = ctypes.CDLL(None, use_errno=True)
-    before = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    before = _current()
     try:
         _checked(libc.unshare(CLONE_NEWNET))
+        _before.append(before)
         try:
             for line in LINES:
                 subprocess.run(["ip", *line.split()], check=True)
             yield
         finally:
+            _before.pop()
             _checked(libc.setns(before, CLONE_NEWNET))
     finally:
         os.close(before)
+
+
+@contextmanager
+def first_network() -> Iterator[None]:
+    """Back where this process began, to fetch something."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    inside = _current()
+    try:
+        if _before:
+            _checked(libc.setns(_before[0], CLONE_NEWNET))
+        yield
+    finally:
+        _checked(libc.setns(inside, CLONE_NEWNET))
+        os.close(inside)
+
+
+def _current() -> int:
+    return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
 
 
 def _checked(result: int) -> None:

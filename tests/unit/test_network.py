@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from tests.support.network import own_network
+from tests.support.network import first_network, own_network
 
 
 def listening(host: str, port: int = 0) -> socket.socket:
@@ -22,6 +22,8 @@ def test_the_same_port_twice() -> None:
         with own_network():
             with pytest.raises(ConnectionRefusedError):
                 socket.create_connection(("127.0.0.1", port), timeout=10)
+            with first_network(), socket.create_connection(("127.0.0.1", port), timeout=10):
+                pass
             with listening("0.0.0.0", port) as inside:
                 reached = []
                 thread = threading.Thread(
