@@ -77,7 +77,7 @@ def env(component: str) -> JSON:
     return {"spec": {"containers": [{"name": component, "env": [{"name": "NEW", "value": "1"}]}]}}
 
 
-#: One worker at most is added or taken for what the tests say, and soon.
+#: One that decides within seconds.
 AUTOSCALER = {"minimum": 1, "maximum": 5, "interval": 1, "scaleDown": {"stabilizationSeconds": 4}}
 
 STORIES: dict[str, dict[str, Step]] = {
