@@ -245,6 +245,10 @@ def unit_of(raw: JSON) -> tuple[str, str]:
     return meta["namespace"], str(cluster or "")
 
 
+def has_job(declared: Declared) -> bool:
+    return any(of.kind == DASKJOBS.kind for of in declared)
+
+
 def live_part(live: Picture, unit: Unit) -> Picture:
     """What of all live objects belongs to a unit."""
 
@@ -262,7 +266,7 @@ def live_part(live: Picture, unit: Unit) -> Picture:
 
 
 def units(before: Declared, after: Declared) -> Iterable[Unit]:
-    """What is declared, sorted into units."""
+    """What is declared, sorted into units; a job in the place of a cluster, or the other way round, makes two."""
     sides: list[dict[tuple[str, str], dict[Id, JSON]]] = []
     for declared in (before, after):
         side: dict[tuple[str, str], dict[Id, JSON]] = {}
@@ -270,4 +274,8 @@ def units(before: Declared, after: Declared) -> Iterable[Unit]:
             side.setdefault(unit_of(raw), {})[of] = raw
         sides.append(side)
     for key in sorted(sides[0].keys() | sides[1].keys()):
-        yield Unit(*key, sides[0].get(key, {}), sides[1].get(key, {}))
+        old, new = (side.get(key, {}) for side in sides)
+        if old and new and has_job(old) != has_job(new):
+            yield from (Unit(*key, old, {}), Unit(*key, {}, new))
+        else:
+            yield Unit(*key, old, new)

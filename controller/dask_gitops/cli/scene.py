@@ -22,7 +22,7 @@ from dask_gitops.resources.observed import CustomResource
 from dask_gitops.resources.pods import DRAIN_TIMEOUT_S
 
 from .memory import JSON
-from .rehearsal import Course, Declared, Id, Picture, Unit
+from .rehearsal import Course, Declared, Id, Picture, Unit, has_job
 
 Pods = dict[str, JSON]  # by uid
 
@@ -41,7 +41,7 @@ class Scene:
 
     @property
     def is_job(self) -> bool:
-        return any(of.kind == DASKJOBS.kind for of in self.declared)
+        return has_job(self.declared)
 
     def id(self, resource: Resource, name: str) -> Id:
         return Id(resource.kind, self.unit.namespace, name)

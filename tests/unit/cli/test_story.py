@@ -359,6 +359,14 @@ TABLE = [
         ["job nightly: holds from now on; no Pod is replaced"],
     ),
     (
+        cluster(name="nightly"),
+        job(),
+        [
+            "! cluster nightly: removed: the scheduler and 4 workers are deleted, with all that they hold",
+            "job nightly: added: runs once, on a scheduler and 3 workers of its own",
+        ],
+    ),
+    (
         job(),
         job(meta={"labels": {"team": "a"}}),
         ["job nightly: labels and annotations change in place on 5 Pods"],
