@@ -41,12 +41,15 @@ def install(instance: Instance) -> None:
     kubectl(instance, "patch", "-n", NAMESPACE, "configmap", "argocd-cm", ours)
     key = json.dumps({"stringData": {"server.secretkey": secrets.token_urlsafe(32)}})
     kubectl(instance, "patch", "-n", NAMESPACE, "secret", "argocd-secret", "-p", key)
-    command = [programs.path("kubectl"), "--kubeconfig", instance.kubeconfig, "apply", "-f", "-"]
+    wait_served(instance, "argoproj.io", "applications", "applicationsets", "appprojects")
+    kubectl(instance, "apply", "-f", "-", stdin=json.dumps(PROJECT))
 
-    def taken() -> bool:  # as soon as the definition is served
-        return run(command, stdin=json.dumps(PROJECT), check=False).returncode == 0
 
-    wait_until("Argo CD's project", taken, 60)
+def wait_served(instance: Instance, group: str, *kinds: str) -> None:
+    """Until the API server, which takes a while to read a definition, answers for these kinds."""
+    named = ",".join(f"{kind}.{group}" for kind in kinds)
+    command = [programs.path("kubectl"), "--kubeconfig", instance.kubeconfig, "get", "-A", named]
+    wait_until(f"served: {named}", lambda: run(command, check=False).returncode == 0, 60, 0.5)
 
 
 def environment(instance: Instance) -> dict[str, str]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 import programs
+from argo import wait_served
 from common import HERE as KUBERNETES
 from controlplane import kubectl
 from instance import Instance
@@ -22,6 +24,9 @@ def install(instance: Instance) -> None:
     files = [f"--filename={file}" for folder in folders for file in sorted(folder.glob("*.yaml"))]
     kubectl(instance, "apply", "--server-side", *files)
     kubectl(instance, "create", "namespace", NAMESPACE)
+    for file in files:
+        group, _, kind = Path(file).stem.partition("_")
+        wait_served(instance, group, kind)
 
 
 def environment(instance: Instance) -> dict[str, str]:

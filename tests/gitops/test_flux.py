@@ -207,3 +207,57 @@ def test_what_somebody_edited_is_undone(
     eventually("the edit is undone", undone, timeout=PATIENCE_S)
     tell("F10", "Flux: kubectl edit undone (interval 5 s)", time.monotonic() - start)
     workers_become(kubectl, 2)
+
+
+def test_a_tenants_identity_may_write_in_its_own_namespace_only(
+    flux: Flux, repo: Repo, kubectl: Kubectl, tell: Tell
+) -> None:
+    kubectl("create", "serviceaccount", "deployer")
+    kubectl("create", "role", "deployer", "--verb=*", "--resource=daskclusters.kubernetes.dask.org")
+    account = f"--serviceaccount={kubectl.namespace}:deployer"
+    kubectl("create", "rolebinding", "deployer", "--role=deployer", account)
+    as_tenant = {"serviceAccountName": "deployer", "targetNamespace": None}
+    where = {"metadata": {"name": "demo", "namespace": kubectl.namespace}}
+    commit = repo.push(demo__yaml={**manifest(), **where})
+    flux.kustomization("demo", **as_tenant)
+    flux.ready("kustomization", "demo", commit)
+    elsewhere = {**manifest(), "metadata": {"name": "demo", "namespace": "default"}}
+    repo.push(other__yaml=elsewhere)
+    said = flux.ready("kustomization", "demo", status="False")
+    tell("F7", "Flux: push into another namespace to refused", time.monotonic() - repo.pushed)
+    assert "forbidden" in said["message"], said
+    assert f"system:serviceaccount:{kubectl.namespace}:deployer" in said["message"], said
+    assert not Kubectl(kubectl.kubeconfig, "default").exists("daskcluster", "demo")
+    assert is_ready(kubectl.get("daskcluster", "demo"))
+
+
+def test_commands_survive_the_substitution_of_variables(
+    flux: Flux, repo: Repo, kubectl: Kubectl, tell: Tell
+) -> None:
+    worker = {"replicas": 1, "env": {"TEAM": "${team}", "HERE": "$(POD_NAME) $(team)"}}
+    release = {
+        "apiVersion": "helm.toolkit.fluxcd.io/v2",
+        "kind": "HelmRelease",
+        "metadata": {"name": "demo"},
+        "spec": {
+            "interval": "1h",
+            "chart": {
+                "spec": {
+                    "chart": "dask-clusters",
+                    "sourceRef": {"kind": "HelmRepository", "name": "charts"},
+                }
+            },
+            "values": {"clusters": {"demo": {"worker": worker}}},
+        },
+    }
+    commit = repo.push(release__yaml=release)
+    flux.kustomization("demo", postBuild={"substitute": {"team": "blue"}})
+    flux.ready("kustomization", "demo", commit)
+    tell(
+        "F9", "Flux: push of a HelmRelease with variables to Ready", time.monotonic() - repo.pushed
+    )
+    (pod,) = pods(kubectl)
+    env = {e["name"]: e.get("value") for e in pod["spec"]["containers"][0]["env"]}
+    assert (env["TEAM"], env["HERE"]) == ("blue", "$(POD_NAME) $(team)")
+    command = json.dumps(pod["spec"]["containers"][0])
+    assert "${" not in command, "something that Flux would have replaced"

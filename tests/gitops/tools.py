@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -177,6 +179,46 @@ class Argo:
     def history(self, name: str, since: float = 0) -> list[JSON]:
         """Every state of an application that a watch told since then."""
         return [app for app in self.seen.get(name, ()) if app["seen"] >= since]
+
+    def set(self, key: str, value: str | None) -> None:
+        """A key of argocd-cm; None takes it away."""
+        patch = json.dumps({"data": {key: value}})
+        self.admin("patch", "configmap", "argocd-cm", "--type=merge", "-p", patch)
+
+    def refresh(self, name: str, how: str = "normal") -> None:
+        """Have it look again, and wait until it has."""
+        note = "argocd.argoproj.io/refresh"
+        self.admin("annotate", "--overwrite", "application", name, f"{note}={how}")
+
+        def done() -> bool:
+            return note not in (
+                self.admin.get("application", name)["metadata"].get("annotations") or {}
+            )
+
+        eventually(f"{name} is compared", done, timeout=PATIENCE_S)
+
+    def act(self, app: str, action: str, kind: str, name: str, **parameters: object) -> None:
+        """An action of its page, as the page asks for it."""
+        namespace = self.admin.get("application", app)["spec"]["destination"]["namespace"]
+        asked = {
+            "name": app,
+            "namespace": namespace,
+            "group": "kubernetes.dask.org",
+            "version": "v1",
+            "kind": kind,
+            "resourceName": name,
+            "action": action,
+            "resourceActionParameters": [
+                {"name": key, "value": str(value)} for key, value in parameters.items()
+            ],
+        }
+        url = f"{self.lab.argocd}/api/v1/applications/{app}/resource/actions/v2"
+        headers = {"Content-Type": "application/json"}
+        request = urllib.request.Request(url, json.dumps(asked).encode(), headers)
+        try:
+            urllib.request.urlopen(request, timeout=30).close()
+        except urllib.error.HTTPError as error:
+            raise AssertionError(f"{action} of {kind} {name}: {error.read().decode()}") from None
 
     def delete(self, name: str, *, cascade: bool = False) -> None:
         if not cascade:
