@@ -10,6 +10,7 @@ from dask_gitops.plan.actions import Create, Delete, Draft, Emit, Patch, Plan
 from dask_gitops.plan.idle import is_suspended
 from dask_gitops.plan.jobrun import (
     NEVER,
+    End,
     JobState,
     Run,
     Thing,
@@ -92,7 +93,7 @@ def _go_on(
     if run.failure is not None:
         if not _may_retry(run, now, draft):
             return
-        run = replace(run, attempt=run.attempt + 1, failure=None)
+        run = replace(run, attempt=run.attempt + 1)
         runner = None
     elif runner is not None and runner.meta.deleting is not None:
         draft.look_again(lost_in(runner, now) or PREDECESSOR_S)
@@ -108,17 +109,18 @@ def _go_on(
             reserved=reserved,
         )
         # First of all: workers must not eat its quota.
-        draft.add(Create("Pod", (made,)), _made(run, made))
+        draft.add(Create("Pod", (made,)), _made(made, run.attempt, run.failure))
     _cluster(state, run, draft, reserved)
     if runner is not None and labels.SCHEDULER_GATE in runner.gates:
         _open(state, run, runner, draft)
 
 
-def _made(run: Run, made: JSON) -> Emit:
+def _made(made: JSON, attempt: int, failure: End | None) -> Emit:
     name = made["metadata"]["name"]
-    if run.attempt == 1:
+    if failure is None:
         return Emit("RunnerCreated", f"created {name}")
-    return Emit("RunnerRetried", f"created {name}, attempt {run.attempt}", warning=True)
+    text = f"created {name}, attempt {attempt}; {failure.message}"
+    return Emit("RunnerRetried", text, warning=True)
 
 
 def _may_retry(run: Run, now: float, draft: Draft) -> bool:

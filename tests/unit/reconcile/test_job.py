@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from dask_gitops.kube.resource import DASKCLUSTERS, DASKJOBS, PODS
+from dask_gitops.kube.resource import DASKCLUSTERS, DASKJOBS, EVENTS, PODS
 from dask_gitops.resources import labels
 
 from tests.support.harness import NS, Harness, play
@@ -676,3 +676,26 @@ async def test_who_asks_for_another_run_in_the_last_moment_gets_it(h: Harness) -
     h.api.release_events()
     await h.settle()
     assert status(h)["jobStatus"] == "Running"
+
+
+def told(h: Harness) -> list[str]:
+    """Messages of the Events about the job so far."""
+    events = [r.body for r in h.api.requests("create", EVENTS) if r.status == 201]
+    return [e["message"] for e in events if e["involvedObject"]["kind"] == "DaskJob"]
+
+
+@scenario
+async def test_events_tell_each_decision_once_and_why(h: Harness) -> None:
+    await running(h, backoffLimit=2, forceDeleteLostRunner=True)
+    await ends(h, 3)
+    h.kubelet.lose_node(NS, f"{RUNNER}-2")
+    await h.pass_time(100)
+    await ends(h, 0, f"{RUNNER}-3")
+    lost = f"{RUNNER}-2 never confirmed its end; its node is lost"
+    assert told(h) == [
+        f"created {RUNNER}",
+        f"created {RUNNER}-2, attempt 2; {RUNNER}: Error (exit code 3)",
+        f"{lost}; removed",
+        f"created {RUNNER}-3, attempt 3; {RUNNER}-2 was deleted",
+        f"{RUNNER}-3 exited with code 0",
+    ]
