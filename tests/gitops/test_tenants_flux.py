@@ -1,0 +1,94 @@
+"""What Flux does not take away of a team's clusters, with gitops/flux/tenants as it is copied. Read in this order."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.gitops.tenants import ENVIRONMENTS, PROD, Copy, given, lives
+from tests.gitops.tools import PATIENCE_S, Lab, Tell
+from tests.support.controller_process import ControllerProcess
+from tests.support.kubernetes import Kubectl, condition, eventually
+
+SYNC = "kustomizations.kustomize.toolkit.fluxcd.io"
+
+
+@pytest.fixture(scope="module")
+def team(
+    lab: Lab, controller: ControllerProcess, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Copy]:
+    """Both environments, ready, with the rights of the team's own identity."""
+    with given(lab, "by-flux", tmp_path_factory.mktemp("team") / "clone") as copy:
+        copy.apply(*(f"flux/tenants/{env}" for env in ENVIRONMENTS))
+        for env in ENVIRONMENTS:
+            told(copy.kubectl(env), SYNC)
+            told(copy.kubectl(env), "helmrelease")
+            assert lives(copy.kubectl(env))
+        yield copy
+
+
+def told(kubectl: Kubectl, kind: str, status: str = "True", words: str = "") -> None:
+    """Until it says so in its Ready condition."""
+
+    def look() -> bool:
+        found = kubectl.get(kind, "dask")
+        ready = condition(found, "Ready")
+        assert found["status"]["observedGeneration"] == found["metadata"]["generation"]
+        assert ready.get("status") == status, ready
+        assert words in ready["message"], ready
+        return True
+
+    eventually(f"{kind} of {kubectl.namespace} is Ready={status}", look, timeout=2 * PATIENCE_S)
+
+
+def version(kubectl: Kubectl) -> int:
+    """How often Helm has released it."""
+    return int(kubectl.get("helmrelease", "dask")["status"]["history"][0]["version"])
+
+
+def test_a_protected_cluster_goes_on_when_git_forgets_it(team: Copy, tell: Tell) -> None:
+    prod = team.kubectl("prod")
+    text = (team.repo.clone / PROD).read_text()
+    team.repo.push_files({PROD: f"{text}  second: {{}}\n"})
+    eventually("it is there", lambda: prod.exists("daskcluster", "second"), timeout=PATIENCE_S)
+    told(prod, "helmrelease")
+    before = version(prod)
+    team.repo.push_files({PROD: text})
+    eventually("it is forgotten", lambda: version(prod) > before, timeout=PATIENCE_S)
+    told(prod, "helmrelease")
+    tell(
+        "B2",
+        "Flux: a protected cluster's key gone, to Ready without it",
+        time.monotonic() - team.repo.pushed,
+    )
+    assert lives(prod, "second")
+
+
+def test_a_renamed_folder_is_told_and_deletes_nothing(team: Copy) -> None:
+    dev, before = team.kubectl("dev"), team.uids()
+    folder = team.repo.clone / "tenants/team-a/envs/dev"
+    folder.rename(folder.parent / "development")
+    team.repo.push_files({})
+    told(dev, SYNC, status="False", words="path not found")
+    file = team.repo.clone / "flux/tenants/dev/team-a.yaml"
+    file.write_text(file.read_text().replace("envs/dev", "envs/development"))
+    team.apply("flux/tenants/dev")
+    told(dev, SYNC)
+    assert team.uids() == before
+
+
+def test_without_the_teams_sync_its_clusters_go_on(team: Copy) -> None:
+    dev = team.kubectl("dev")
+    dev("delete", SYNC, "dask", "--timeout=90s")
+    for kind, name in (("helmrelease", "dask"), ("daskcluster", "analytics")):
+        assert lives(dev, name, kind)
+
+
+def test_a_release_that_is_deleted_leaves_what_is_protected(team: Copy) -> None:
+    for env in ENVIRONMENTS:
+        team.kubectl(env)("delete", "helmrelease", "dask", "--timeout=90s")
+    assert not team.kubectl("dev").exists("daskcluster", "analytics")
+    for name in ("analytics", "second"):
+        assert lives(team.kubectl("prod"), name)
