@@ -20,6 +20,8 @@ from tests.support.judge import CLUSTER, GROUP, POD, SERVICE, Judge
 
 JSON = dict[str, Any]
 
+SILENCE_S = 20.0  # after that, a watch is asked for anew: its connection may be dead
+
 _OURS = "?labelSelector=dask.org%2Fcomponent"
 _GROUP = "/apis/kubernetes.dask.org/v1"
 PATHS = {
@@ -90,11 +92,17 @@ class Witness:
     # ---- watching
 
     def _follow(self, kind: str) -> None:
+        version = ""
         while not self._stop.is_set():
             try:
-                for event in self._watch(kind, self._list(kind)):
+                version = version or self._list(kind)
+                for event in self._watch(kind, version):
+                    version = event["object"]["metadata"]["resourceVersion"]
                     self._tell(kind, event["object"], gone=event["type"] == "DELETED")
+            except urllib3.exceptions.ReadTimeoutError:
+                continue  # nothing has changed. A list would tell what is next without its beginnings
             except (OSError, urllib3.exceptions.HTTPError, ValueError):
+                version = ""
                 self._stop.wait(1)  # not there yet, gone for a while, or too old a version
 
     def _list(self, kind: str) -> str:
@@ -113,7 +121,7 @@ class Witness:
     def _watch(self, kind: str, version: str) -> Iterator[JSON]:
         path = f"{PATHS[kind]}&watch=1&timeoutSeconds=300&resourceVersion={version}"
         rest = b""
-        for chunk in self._get(path, timeout=20):
+        for chunk in self._get(path, timeout=SILENCE_S):
             *lines, rest = (rest + chunk).split(b"\n")
             for line in lines:
                 event = json.loads(line)
