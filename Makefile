@@ -7,7 +7,7 @@ export PYTHONPATH := controller:.
 export PYTHONUNBUFFERED := 1
 venv = $(shell $(PYTHON) ci/venv.py)
 
-.PHONY: help demo test soak bench kubernetes kubernetes-down kubernetes-status images packages run schema format
+.PHONY: help demo test soak bench kubernetes kubernetes-down kubernetes-status gitops-lab gitops-lab-down images packages run schema format
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,12 @@ kubernetes-down: ## stop it and leave nothing behind
 
 kubernetes-status: ## what runs, and how it is
 	@$(PYTHON) ci/kubernetes status --name $(NAME)
+
+gitops-lab: ## Argo CD and Flux keep an example repository true, on the real local node (as root) or on pretended ones; says what to edit and push
+	@$(PYTHON) ci/gitops tour
+
+gitops-lab-down: ## end it and leave nothing behind
+	@$(PYTHON) ci/gitops down
 
 images: ## build the controller's image and the demo's Dask image, and load them into the local node
 	@$(PYTHON) ci/kubernetes images

@@ -12,17 +12,30 @@ from pathlib import Path
 KUBERNETES = Path(__file__).resolve().parent.parent / "kubernetes"
 sys.path[:0] = [str(KUBERNETES)]
 
+import example as repo  # noqa: E402
 import lab  # noqa: E402
 import lifecycle  # noqa: E402
+import tour as visit  # noqa: E402
 from common import Problem, check_name, say  # noqa: E402
 from instance import Instance, need  # noqa: E402
 from places import Ports  # noqa: E402
 
 
+def started(options: argparse.Namespace, node: bool) -> Instance:
+    """The lab's instance, with a real node or with pretended ones."""
+    fakes = 0 if node else options.kwok_nodes
+    wanted = Instance(check_name(options.name), 0, node, fakes, options.kwok_cidr, "")
+    return lab.up(replace(wanted, audit_log=str(wanted.folder / "audit.log")))
+
+
+def tour(options: argparse.Namespace) -> None:
+    """Start the lab with the example in it, kept by both tools; prints what to do with it. As root on a real node."""
+    print(visit.begin(started(options, options.node)))
+
+
 def up(options: argparse.Namespace) -> None:
-    """Start the lab; prints as JSON where everything is."""
-    wanted = Instance(check_name(options.name), 0, False, options.kwok_nodes, options.kwok_cidr, "")
-    instance = lab.up(replace(wanted, audit_log=str(wanted.folder / "audit.log")))
+    """Start an empty lab with pretended nodes; prints as JSON where everything is."""
+    instance = started(options, node=False)
     ports = Ports(instance)
     told = {
         "kubeconfig": str(instance.kubeconfig),
@@ -42,6 +55,11 @@ def repository(options: argparse.Namespace) -> None:
     print(f"{Ports(instance).web()}/git/{options.repository}.git")
 
 
+def example(options: argparse.Namespace) -> None:
+    """Push gitops/ to a new repository of the lab, with the lab's addresses in it; prints its address."""
+    print(repo.make(need(options.name), {}))
+
+
 def down(options: argparse.Namespace) -> None:
     """End the lab with everything in it."""
     lifecycle.down([check_name(options.name)])
@@ -51,13 +69,16 @@ def main() -> int:
     """Run a command; expected failures are told in words."""
     top = argparse.ArgumentParser(prog="ci/gitops", description=__doc__)
     commands = top.add_subparsers(required=True, metavar="COMMAND")
-    for call in (up, repository, down):
+    for call in (tour, up, repository, example, down):
         one = commands.add_parser(call.__name__, help=call.__doc__, description=call.__doc__)
         one.set_defaults(call=call)
         one.add_argument(
             "--name", default="lab", metavar="NAME", help="the instance (default: lab)"
         )
-        if call is up:
+        if call is tour:
+            kind = argparse.BooleanOptionalAction
+            one.add_argument("--node", action=kind, default=os.geteuid() == 0, help="a real node")
+        if call in (tour, up):
             one.add_argument("--kwok-nodes", type=int, default=5, metavar="N", help="fake nodes")
             one.add_argument("--kwok-cidr", default="127.64.0.0/12", help="addresses of fake pods")
         if call is repository:

@@ -1,0 +1,95 @@
+"""A lab for a person: the example, kept by both tools, and what to do with it."""
+
+from __future__ import annotations
+
+import functools
+import os
+import time
+
+import example
+import images
+import programs
+from common import REPOSITORY, Problem, report, run, seconds, wait_until
+from controlplane import kubectl
+from instance import Instance
+from places import Ports
+from processes import Component, start, wait_healthy
+
+PATIENCE_S = 300
+WORDS = """
+Argo CD keeps the namespace team-a-dev as the repository says, Flux keeps team-a-prod.{pods}
+
+  change     git clone {git} && cd dask
+             edit tenants/team-a/envs/dev/values.yaml (Argo CD) or tenants/team-a/envs/prod/values.yaml (Flux), for example
+               clusters: {{analytics: {{worker: {{replicas: 3}}}}}}
+             git commit -a -m "three workers" && git push
+  watch      export KUBECONFIG={kubeconfig}
+             export PATH={path}:"$PATH"
+             kubectl get daskclusters -A -w
+             kubectl get applications -n argocd -w
+             kubectl get kustomizations,helmreleases -A -w
+  Argo CD    {argocd} is its API, without a password; its web page is not part of its Go module
+  what runs  python3 ci/kubernetes status --name {name};  python3 ci/kubernetes logs --name {name} COMPONENT
+  end        make gitops-lab-down
+"""
+PRETENDED = """
+No root, so there is no real node: pods are pretended. No scheduler answers, so the controller holds what would end workers."""
+
+
+def begin(instance: Instance) -> str:
+    """Have both tools keep the example; what to tell."""
+    began = time.monotonic()
+    built = images.deliver(list(images.IMAGES), images.Node(instance)) if instance.node else {}
+    url = example.make(instance, built)
+    copy = instance.folder / "example"
+    run(["git", "clone", "--quiet", url, copy])
+    for part in ("argocd/root.yaml", "platform/clusters/prod/teams/team-a.yaml"):
+        kubectl(instance, "apply", "-f", str(copy / part))
+    if not instance.node:
+        controller(instance)
+    kubectl(instance, "apply", "-f", str(copy / "flux/tenants/prod/team-a.yaml"))
+    for namespace in ("team-a-dev", "team-a-prod"):
+        there = functools.partial(ready, instance, namespace)
+        wait_until(f"a Dask cluster in {namespace}", there, PATIENCE_S)
+        report(namespace, f"its Dask cluster is ready after {seconds(began)}")
+    ports = Ports(instance)
+    return WORDS.format(
+        pods="" if instance.node else PRETENDED,
+        git=url,
+        kubeconfig=instance.kubeconfig,
+        path=programs.links(),
+        argocd=f"http://127.0.0.1:{ports('argocd')}",
+        name=instance.name,
+    )
+
+
+def ready(instance: Instance, namespace: str) -> bool:
+    """Is the example's Dask cluster there, and does it say so?"""
+    wait = ("wait", "daskcluster/analytics", "--for=condition=Ready", "--timeout=5s")
+    return tried(instance, "-n", namespace, *wait)
+
+
+def controller(instance: Instance) -> None:
+    """The controller as a process, where its own pod is pretended."""
+    port = Ports(instance)("controller")
+    python = run(["python3", REPOSITORY / "ci/venv.py"]).stdout.strip()
+    wait_until("definitions", lambda: tried(instance, "get", "daskclusters"), PATIENCE_S, 1)
+    env = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(REPOSITORY / "controller"),
+        "KUBECONFIG": str(instance.kubeconfig),
+        "DASK_GITOPS_PORT": str(port),
+    }
+    command = (python, "-m", "dask_gitops")
+    component = Component("controller", command, port, f"http://127.0.0.1:{port}/readyz")
+    start(instance.folder, component, env)
+    wait_healthy(instance.folder, [component])
+
+
+def tried(instance: Instance, *words: str) -> bool:
+    """Did kubectl succeed?"""
+    try:
+        kubectl(instance, *words)
+    except Problem:
+        return False
+    return True
