@@ -94,7 +94,8 @@ def controller(
 ) -> Iterator[ControllerProcess]:
     """The platform by Argo CD, and the controller, which runs with the rights that it has from there."""
     chart = {"repoURL": lab.charts, "chart": "dask-gitops", "targetRevision": "*"}
-    argo.app("dask-platform", SYSTEM, {**chart, "helm": {"releaseName": "dask-gitops"}})
+    source = {**chart, "helm": {"releaseName": "dask-gitops"}}
+    argo.app("dask-platform", SYSTEM, source, options=["CreateNamespace=true"])
     admin = Kubectl(lab.kubeconfig, SYSTEM)
     eventually(
         "the platform is there",

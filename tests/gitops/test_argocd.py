@@ -177,6 +177,7 @@ def test_one_changed_leaf_is_seen_and_applied_in_every_mode(
     commit = repo.push(values__yaml=values_with_env("a"))
     try:
         for name, more in places.items():
+            kubectl("create", "namespace", name)
             argo.clusters(name, name, repo, **{k: v.copy() for k, v in more.items()})
         for name in places:
             argo.wait(name, commit=commit)

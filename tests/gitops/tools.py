@@ -124,7 +124,7 @@ class Argo:
 
         :param more: ``options``: sync options; ``annotations``; ``project``; other fields of its spec.
         """
-        options = ["CreateNamespace=true", *more.pop("options", [])]
+        options = more.pop("options", [])
         metadata: JSON = {
             "name": name,
             "namespace": ARGO,
