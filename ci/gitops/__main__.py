@@ -17,7 +17,7 @@ import lab  # noqa: E402
 import lifecycle  # noqa: E402
 import tour as visit  # noqa: E402
 from common import Problem, check_name, say  # noqa: E402
-from instance import Instance, need  # noqa: E402
+from instance import Instance, load, need  # noqa: E402
 from places import Ports  # noqa: E402
 
 
@@ -34,8 +34,9 @@ def tour(options: argparse.Namespace) -> None:
 
 
 def up(options: argparse.Namespace) -> None:
-    """Start an empty lab with pretended nodes; prints as JSON where everything is."""
-    instance = started(options, node=False)
+    """Start an empty lab with pretended nodes, or add one to an instance that is up; prints as JSON where everything is."""
+    there = load(check_name(options.name))
+    instance = started(options, node=there is not None and there.node)
     ports = Ports(instance)
     told = {
         "kubeconfig": str(instance.kubeconfig),
@@ -60,6 +61,11 @@ def example(options: argparse.Namespace) -> None:
     print(repo.make(need(options.name), {}))
 
 
+def leave(options: argparse.Namespace) -> None:
+    """Take Argo CD and Flux off an instance, which stays up."""
+    lab.leave(need(options.name))
+
+
 def down(options: argparse.Namespace) -> None:
     """End the lab with everything in it."""
     lifecycle.down([check_name(options.name)])
@@ -69,7 +75,7 @@ def main() -> int:
     """Run a command; expected failures are told in words."""
     top = argparse.ArgumentParser(prog="ci/gitops", description=__doc__)
     commands = top.add_subparsers(required=True, metavar="COMMAND")
-    for call in (tour, up, repository, example, down):
+    for call in (tour, up, repository, example, leave, down):
         one = commands.add_parser(call.__name__, help=call.__doc__, description=call.__doc__)
         one.set_defaults(call=call)
         one.add_argument(

@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import programs
@@ -43,6 +44,18 @@ def install(instance: Instance) -> None:
     kubectl(instance, "patch", "-n", NAMESPACE, "secret", "argocd-secret", "-p", key)
     wait_served(instance, "argoproj.io", "applications", "applicationsets", "appprojects")
     kubectl(instance, "apply", "-f", "-", stdin=json.dumps(PROJECT))
+
+
+def uninstall(instance: Instance) -> None:
+    """All that `install` made; while the programs run, so that they finish what is deleted."""
+    remove(instance, NAMESPACE, sorted(programs.kept("argocd").glob("*-crd.yaml")))
+
+
+def remove(instance: Instance, namespace: str, definitions: Sequence[Path]) -> None:
+    """Definitions with their objects, and a namespace."""
+    files = [f"--filename={file}" for file in definitions]
+    for what in (files, ["namespace", namespace]):
+        kubectl(instance, "delete", "--ignore-not-found", "--timeout=100s", *what, timeout=120)
 
 
 def wait_served(instance: Instance, group: str, *kinds: str) -> None:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import programs
-from argo import wait_served
+from argo import remove, wait_served
 from common import HERE as KUBERNETES
 from controlplane import kubectl
 from instance import Instance
@@ -20,13 +20,22 @@ CONTROLLERS = ("kustomize-controller", "helm-controller")
 
 def install(instance: Instance) -> None:
     """Definitions and namespace."""
-    folders = [programs.kept(name) for name in CONTROLLERS]
-    files = [f"--filename={file}" for folder in folders for file in sorted(folder.glob("*.yaml"))]
-    kubectl(instance, "apply", "--server-side", *files)
+    files = definitions()
+    kubectl(instance, "apply", "--server-side", *(f"--filename={file}" for file in files))
     kubectl(instance, "create", "namespace", NAMESPACE)
     for file in files:
-        group, _, kind = Path(file).stem.partition("_")
+        group, _, kind = file.stem.partition("_")
         wait_served(instance, group, kind)
+
+
+def uninstall(instance: Instance) -> None:
+    """All that `install` made."""
+    remove(instance, NAMESPACE, definitions())
+
+
+def definitions() -> list[Path]:
+    """The files of its kinds."""
+    return [file for name in CONTROLLERS for file in sorted(programs.kept(name).glob("*.yaml"))]
 
 
 def environment(instance: Instance) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ import programs
 from common import REPOSITORY, lock, report, run, seconds
 from instance import Instance
 from places import Ports
-from processes import Component, start, wait_healthy
+from processes import Component, records, start, stop, wait_healthy
 
 HERE = Path(__file__).resolve().parent
 
@@ -43,6 +44,21 @@ def up(wanted: Instance) -> Instance:
         wait_healthy(instance.folder, argo.components(instance, ports))
         report("Argo CD, Flux", f"ready in {seconds(began)}, port {ports('argocd')}")
     return instance
+
+
+def leave(instance: Instance) -> None:
+    """Take Argo CD and Flux with their definitions and namespaces off an instance that goes on."""
+    argo.uninstall(instance)
+    flux.uninstall(instance)
+    ports = Ports(instance)
+    ours = [web(instance, ports), argo.redis(instance, ports)]
+    ours += [*argo.components(instance, ports), *flux.components(instance, ports)]
+    names = {component.name for component in ours}
+    stop(record for record in records(instance.folder) if record.name in names)
+    for name in names:
+        (instance.folder / "processes" / f"{name}.json").unlink(missing_ok=True)
+    for folder in ("web", "argocd", "flux"):
+        shutil.rmtree(instance.folder / folder, ignore_errors=True)
 
 
 def run_all(instance: Instance, components: list[Component], env: Mapping[str, str]) -> None:

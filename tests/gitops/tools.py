@@ -78,6 +78,14 @@ class Repo:
                 file.write_text(content if isinstance(content, str) else yaml.safe_dump(content))
         self._git("add", "--all")
         self._git("commit", "--quiet", "--allow-empty", "-m", "change")
+        return self._send()
+
+    def revert(self) -> str:
+        """Push a commit that takes the last one back; the commit."""
+        self._git("revert", "--no-edit", "HEAD")
+        return self._send()
+
+    def _send(self) -> str:
         self._git("push", "--quiet", "origin", "HEAD:main")
         self.pushed = time.monotonic()
         return self._git("rev-parse", "HEAD").strip()
@@ -273,6 +281,12 @@ class Flux:
 
     def release(self, name: str, values: JSON, chart: str = "dask-clusters", **more: Any) -> None:
         """A HelmRelease of a package of this checkout."""
+        self.kubectl.apply(self.release_manifest(name, values, chart, **more))
+
+    def release_manifest(
+        self, name: str, values: JSON, chart: str = "dask-clusters", **more: Any
+    ) -> JSON:
+        """The same, for git."""
         source = {"kind": "HelmRepository", "name": "charts"}
         spec: JSON = {
             "interval": "1h",
@@ -281,7 +295,7 @@ class Flux:
             "values": values,
             **more,
         }
-        self._apply("helm.toolkit.fluxcd.io/v2", "HelmRelease", name, spec)
+        return self._made("helm.toolkit.fluxcd.io/v2", "HelmRelease", name, spec)
 
     def ready(
         self,
@@ -310,10 +324,11 @@ class Flux:
         return eventually(f"{kind} {name} is Ready={status}", look, timeout=timeout)  # type: ignore[return-value]
 
     def _apply(self, version: str, kind: str, name: str, spec: JSON) -> None:
+        self.kubectl.apply(self._made(version, kind, name, spec))
+
+    def _made(self, version: str, kind: str, name: str, spec: JSON) -> JSON:
         metadata = {"name": name, "namespace": self.kubectl.namespace}
-        self.kubectl.apply(
-            {"apiVersion": version, "kind": kind, "metadata": metadata, "spec": spec}
-        )
+        return {"apiVersion": version, "kind": kind, "metadata": metadata, "spec": spec}
 
 
 Tell = Callable[[str, str, float], None]
