@@ -29,7 +29,7 @@ from .subject import Subject
 EXIT_CODES = """\
 exit codes:
   0  no scheduler restarts, no work or result is lost
-  2  something cannot be read, rendered or understood
+  2  something cannot be read, rendered or understood, or the API server would refuse it
   3  a scheduler restarts (also later, when it is idle), or work or results are lost
 """
 
@@ -72,6 +72,10 @@ def read_sides(args: argparse.Namespace) -> tuple[Side, Side]:
 
     :raises SourceError: the arguments contradict themselves, or something cannot be read.
     """
+    if args.context and not args.live:
+        raise SourceError("--context goes with --live; without it no cluster is looked at")
+    if [*args.before, *args.after].count("-") > 1:
+        raise SourceError("-: standard input can be one of the sides, and only once")
     if args.git is None:
         if args.values or args.manifests:
             raise SourceError("--values and --manifests go with --git; use --from and --to here")
@@ -159,7 +163,7 @@ def run(args: argparse.Namespace) -> Report:
         namespaces = {of.namespace for of in (*before.objects, *after.objects)}
         live = asyncio.run(sources.read_live(args.context, namespaces))
     found = asyncio.run(compare(before.objects, after.objects, settings, live))
-    return Report(found, after.ignored)
+    return Report(found, after.ignored, empty=not before.objects and not after.objects)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -18,10 +18,12 @@ NOTHING, ERROR, DISRUPTIVE = 0, 2, 3  # exit codes
 class Report:
     """:ivar subjects: who is touched.
     :ivar ignored: how many objects of other kinds were not looked at.
+    :ivar empty: neither side declares anything.
     """
 
     subjects: Sequence[Subject]
     ignored: Counter[str] = field(default_factory=Counter)
+    empty: bool = False
 
     @property
     def disruptive(self) -> bool:
@@ -41,6 +43,8 @@ class Report:
     def rest(self) -> str:
         """What else there is to say."""
         found = "nothing else changes" if self.subjects else "nothing changes"
+        if self.empty:
+            found += ": neither side declares a Dask object"
         if self.ignored:
             number = self.ignored.total()
             some = "1 object" if number == 1 else f"{number} objects"

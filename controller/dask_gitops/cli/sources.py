@@ -16,7 +16,7 @@ import yaml
 
 from dask_gitops import __version__
 from dask_gitops.kube import ApiError, CredentialsError, KubeClient, KubeError, from_kubeconfig
-from dask_gitops.kube.resource import PODS, SERVICES
+from dask_gitops.kube.resource import DASKAUTOSCALERS, DASKWORKERGROUPS, PODS, SERVICES
 from dask_gitops.resources import labels
 
 from .memory import CUSTOM, JSON, KINDS
@@ -24,6 +24,7 @@ from .rehearsal import Id, Picture
 
 GROUP = "kubernetes.dask.org"
 _OURS = {resource.kind for resource in CUSTOM}
+_PARTS = (DASKWORKERGROUPS.kind, DASKAUTOSCALERS.kind)  # of a cluster that they name
 _AGENT = f"dask-gitops-plan/{__version__}"
 _CONTROLLER = "DASK_GITOPS_"  # what the environment of the controller's container begins with
 
@@ -134,6 +135,8 @@ def _add_ours(side: Side, raw: JSON, where: str, namespace: str) -> None:
     for key, part in (("spec", raw), ("labels", meta), ("annotations", meta)):
         if not isinstance(part.get(key) or {}, dict):
             raise SourceError(f"{where}: {kind} {meta['name']}: {key} must be a map")
+    if kind in _PARTS and not _names_cluster(raw.get("spec") or {}):
+        raise SourceError(f"{where}: {kind} {meta['name']}: spec.cluster must name a DaskCluster")
     of = Id(kind, str(meta.get("namespace") or namespace), meta["name"])
     if of in side.objects:
         raise SourceError(f"{where}: {kind} {of.namespace}/{of.name} is there twice")
@@ -144,6 +147,10 @@ def _add_ours(side: Side, raw: JSON, where: str, namespace: str) -> None:
         "metadata": {"name": of.name, "namespace": of.namespace, **kept},
         "spec": raw.get("spec") or {},
     }
+
+
+def _names_cluster(spec: JSON) -> bool:
+    return isinstance(spec.get("cluster"), str) and spec["cluster"] != ""
 
 
 def _add_definition(side: Side, raw: JSON) -> None:

@@ -50,6 +50,12 @@ spec:
                 worker: {type: object, properties: {replicas: {type: integer, minimum: 0}}}
                 maxSurge: {x-kubernetes-int-or-string: true}
 """
+GROUP = """\
+apiVersion: kubernetes.dask.org/v1
+kind: DaskWorkerGroup
+metadata: {name: gpu, namespace: a}
+spec: {cluster: demo}
+"""
 MORE = CLUSTER.replace("replicas: 3", "replicas: 5")
 NONE = CLUSTER.replace("replicas: 3", "replicas: 0")
 
@@ -93,6 +99,12 @@ def test_text(plan: Plan) -> None:
 
 def test_nothing_changes(plan: Plan) -> None:
     assert plan(*SIDES, old=CLUSTER, new=CLUSTER) == (0, "nothing changes\n", "")
+
+
+def test_nothing_is_declared(plan: Plan) -> None:
+    said = "nothing changes: neither side declares a Dask object"
+    assert plan(*SIDES, old="", new="") == (0, f"{said}\n", "")
+    assert plan(*SIDES, old="", new=OTHERS)[1].startswith(f"{said}; 3 objects of other kinds")
 
 
 def test_what_is_lost_has_an_exit_code_of_its_own(plan: Plan) -> None:
@@ -175,6 +187,8 @@ def test_folders_and_pipes(plan: Plan, tmp_path: Path, monkeypatch: pytest.Monke
         (CLUSTER.replace("name: demo, ", ""), "DaskCluster: metadata.name is missing"),
         (CLUSTER.replace("spec: {", "spec: [{").replace("Z}", "Z}]"), "DaskCluster demo: spec must be a map"),
         (f"{CLUSTER}---\n{CLUSTER}", "document 2: DaskCluster a/demo is there twice"),
+        (GROUP.replace("cluster: demo", ""), "DaskWorkerGroup gpu: spec.cluster must name a DaskCluster"),
+        (GROUP.replace("cluster: demo", "cluster: {}"), "DaskWorkerGroup gpu: spec.cluster must name a DaskCluster"),
         (CLUSTER.replace("3", "three"), "DaskCluster a/demo: its spec cannot be understood"),
         (CLUSTER.replace("3", "three") + CRD, "DaskCluster a/demo: spec.worker.replicas: 'three' is not of type 'integer'"),
         (CLUSTER.replace("3", "-3") + CRD, "DaskCluster a/demo: spec.worker.replicas: -3 is less than the minimum of 0"),
@@ -208,6 +222,9 @@ def test_a_group_cannot_move(plan: Plan) -> None:
         (["--to", "old.yaml"], "give --from and --to"),
         (["--from", "lost.yaml", "--to", "old.yaml"], "lost.yaml: there is no such file or folder"),
         (["--from", "old.yaml", "--to", "old.yaml", "--values", "x"], "go with --git"),
+        (["--from", "-", "--to", "-"], "standard input can be one of the sides, and only once"),
+        (["--from", "old.yaml", "--to", "-", "-"], "standard input can be one of the sides, and only once"),
+        (["--from", "old.yaml", "--to", "old.yaml", "--context", "moon"], "--context goes with --live"),
         (["--git", "HEAD", "--from", "old.yaml"], "--git goes with either --values or --manifests"),
         (["--git", "HEAD", "--manifests", "x", "--chart", "."], "--chart goes with --values"),
         (["--from", "old.yaml", "--to", "old.yaml", "--chart", ".", "--helm", "helm5"], "helm5: there is no such program"),
