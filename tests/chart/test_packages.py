@@ -92,7 +92,10 @@ def test_the_sources_of_clusters_are_linted_by_helm(
     helm.run("lint", "--strict", tmp_path / "dask-clusters")
 
 
-def test_without_a_folder_it_says_how_to_use_it() -> None:
-    done = subprocess.run([sys.executable, ROOT / "ci/packages.py"], capture_output=True, text=True)
+@pytest.mark.parametrize("words", [[], ["a", "b"], ["--help"], ["-x"]])
+def test_without_a_folder_it_says_how_to_use_it(words: list[str], tmp_path: Path) -> None:
+    command = [sys.executable, ROOT / "ci/packages.py", *words]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode != 0
     assert "usage: python3 ci/packages.py FOLDER" in done.stderr
+    assert not list(tmp_path.iterdir())
