@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,11 +12,12 @@ import pytest
 import yaml
 
 from tests.gitops.tools import PATIENCE_S, Argo, Lab, Repo, Tell
+from tests.support import earlier
 from tests.support.controller_process import ROOT, ControllerProcess
 from tests.support.fake_scheduler import FakeSchedulers
 from tests.support.kubernetes import JSON, Audit, Kubectl, is_ready, run
 
-EARLIER = "0.1.0-alpha.1"
+EARLIER = earlier.VERSION
 NOW = str(yaml.safe_load((ROOT / "Chart.yaml").read_text())["version"])
 PLATFORM = "dask-platform"
 CLUSTERS = 10  # of each tenant
@@ -25,17 +25,9 @@ LONG_S = 2 * PATIENCE_S
 
 
 @pytest.fixture
-def earlier(lab: Lab, tmp_path: Path) -> Path:
+def files(lab: Lab, tmp_path: Path) -> Path:
     """Files of the earlier state, and its package beside this one's."""
-    tag, folder = f"v{EARLIER}", tmp_path / "earlier"
-    git = ("git", "-C", str(ROOT))
-    known = subprocess.run([*git, "rev-parse", "--quiet", "--verify", tag], capture_output=True)
-    if known.returncode:
-        pytest.fail(f"there is no tag {tag} to compare with: git fetch --tags --unshallow")
-    folder.mkdir()
-    run(*git, "archive", f"--output={tmp_path}/all.tar", tag)
-    run("tar", "-xf", f"{tmp_path}/all.tar", "-C", folder)
-    packages = lab.folder / "web/charts"
+    folder, packages = earlier.unpack(tmp_path), lab.folder / "web/charts"
     run("helm", "package", folder, "--version", EARLIER, "--destination", packages)
     run("helm", "repo", "index", packages, "--url", lab.charts)
     return folder
@@ -75,10 +67,10 @@ class Platform:
 
 @pytest.fixture
 def platform(
-    argo: Argo, controller: ControllerProcess, earlier: Path, tmp_path: Path
+    argo: Argo, controller: ControllerProcess, files: Path, tmp_path: Path
 ) -> Iterator[Platform]:
     """As the earlier state made it; as it was before, at the end."""
-    env = {**controller.env, "PYTHONPATH": str(earlier / "controller")}
+    env = {**controller.env, "PYTHONPATH": str(files / "controller")}
     old = ControllerProcess(controller.kubeconfig, tmp_path / "log", env)
     made = Platform(argo, {EARLIER: old, NOW: controller})
     made.be(EARLIER)
