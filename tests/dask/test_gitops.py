@@ -23,7 +23,7 @@ from tests.support.kubernetes import JSON, Audit, Kubectl, condition, eventually
 
 NAME = "local"
 LAB = (sys.executable, "ci/gitops")
-PATIENCE_S = 180  # pods begin and end between a commit and the tool's word that all is well
+PATIENCE_S = 300  # pods begin and end between a commit and the tool's word that all is well
 HELD = "now results are in memory"
 
 
