@@ -83,7 +83,8 @@ def _texts(path: str) -> Iterable[tuple[str, str]]:
         raise SourceError(f"{path}: there is no such file or folder")
     files = [root]
     if root.is_dir():
-        files = sorted(p for p in root.rglob("*") if p.suffix in (".yaml", ".yml", ".json"))
+        inside = (p for p in root.rglob("*") if p.suffix in (".yaml", ".yml", ".json"))
+        files = sorted(p for p in inside if p.is_file())
     for file in files:
         try:
             yield str(file), file.read_text(encoding="utf-8")
@@ -114,12 +115,22 @@ def _add_object(side: Side, raw: Any, where: str, namespace: str) -> None:
             f"{where}: this is no Kubernetes object (it has no kind); values files need --chart"
         )
     kind = raw["kind"]
+    if str(raw.get("apiVersion", "")).startswith(f"{GROUP}/") and kind in _OURS:
+        _add_ours(side, raw, where, namespace)
+        return
+    try:
+        _add_other(side, raw, where, namespace)
+    except (AttributeError, LookupError, TypeError) as error:
+        what = f"{type(error).__name__}: {error}"
+        raise SourceError(f"{where}: this {kind} cannot be understood ({what})") from error
+
+
+def _add_other(side: Side, raw: JSON, where: str, namespace: str) -> None:
+    """What may hold Dask objects, or say how they are read."""
+    kind = raw["kind"]
     if kind == "List":
         for item in raw.get("items") or ():
             _add_object(side, item, where, namespace)
-        return
-    if str(raw.get("apiVersion", "")).startswith(f"{GROUP}/") and kind in _OURS:
-        _add_ours(side, raw, where, namespace)
         return
     side.ignored[kind] += 1
     if kind == "CustomResourceDefinition":

@@ -189,6 +189,9 @@ def test_folders_and_pipes(plan: Plan, tmp_path: Path, monkeypatch: pytest.Monke
         (f"{CLUSTER}---\n{CLUSTER}", "document 2: DaskCluster a/demo is there twice"),
         (GROUP.replace("cluster: demo", ""), "DaskWorkerGroup gpu: spec.cluster must name a DaskCluster"),
         (GROUP.replace("cluster: demo", "cluster: {}"), "DaskWorkerGroup gpu: spec.cluster must name a DaskCluster"),
+        ("kind: List\nitems: 3", "document 1: this List cannot be understood"),
+        ("kind: Deployment\nspec: {template: {spec: {containers: [{env: [{value: x}]}]}}}", "this Deployment cannot be understood"),
+        (CRD.replace("- schema", "- scheme"), "document 1: this CustomResourceDefinition cannot be understood"),
         (CLUSTER.replace("3", "three"), "DaskCluster a/demo: its spec cannot be understood"),
         (CLUSTER.replace("3", "three") + CRD, "DaskCluster a/demo: spec.worker.replicas: 'three' is not of type 'integer'"),
         (CLUSTER.replace("3", "-3") + CRD, "DaskCluster a/demo: spec.worker.replicas: -3 is less than the minimum of 0"),
@@ -205,6 +208,11 @@ def test_what_a_definition_takes(plan: Plan) -> None:
     spec = "spec: {maxSurge: 25%, worker: {replicas: null}, restartedAt: 2026-01-31T12:00:00Z}"
     new = f"{CLUSTER.partition('spec:')[0]}{spec}\n{CRD}"
     assert plan(*SIDES, old=CLUSTER, new=new)[0] == 0
+
+
+def test_a_folder_that_is_called_like_a_file(plan: Plan, tmp_path: Path) -> None:
+    (tmp_path / "old.yaml/more.yaml").mkdir(parents=True)
+    assert plan(*SIDES, new=CLUSTER)[0] == 0
 
 
 def test_a_group_cannot_move(plan: Plan) -> None:
