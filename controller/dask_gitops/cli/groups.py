@@ -132,14 +132,16 @@ def autoscaler_effects(scene: Scene) -> Iterator[tuple[str, Effect]]:
         if old == new:
             continue
         if scene.at(after, DASKWORKERGROUPS, group) is not None:
-            yield group, Effect("autoscaler", _limits(old, new))
+            stays = scene.number(scene.unit.after, group) is None
+            yield group, Effect("autoscaler", _limits(old, new, stays=stays))
         elif scene.of_unit(DASKCLUSTERS) == (None, None):
             yield group, _unknown(scene)
 
 
-def _limits(old: Limits | None, new: Limits | None) -> str:
+def _limits(old: Limits | None, new: Limits | None, *, stays: bool) -> str:
     if new is None:
-        return "no autoscaler sizes it any more: the number of workers stays as it is"
+        rest = ": the number of workers stays as it is" if stays else ""
+        return f"no autoscaler sizes it any more{rest}"
     if old is None:
         return f"an autoscaler sizes it, from {new.minimum} to {words.workers(new.maximum)}"
     if (old.minimum, old.maximum) == (new.minimum, new.maximum):

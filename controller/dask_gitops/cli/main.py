@@ -163,7 +163,8 @@ def run(args: argparse.Namespace) -> Report:
         namespaces = {of.namespace for of in (*before.objects, *after.objects)}
         live = asyncio.run(sources.read_live(args.context, namespaces))
     found = asyncio.run(compare(before.objects, after.objects, settings, live))
-    return Report(found, after.ignored, empty=not before.objects and not after.objects)
+    ignored = before.ignored | after.ignored
+    return Report(found, ignored, empty=not before.objects and not after.objects)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -107,6 +107,12 @@ def test_nothing_is_declared(plan: Plan) -> None:
     assert plan(*SIDES, old="", new=OTHERS)[1].startswith(f"{said}; 3 objects of other kinds")
 
 
+def test_what_is_taken_away_is_not_looked_at_either(plan: Plan) -> None:
+    said = "nothing changes; 3 objects of other kinds not looked at\n"
+    assert plan(*SIDES, old=CLUSTER + OTHERS, new=CLUSTER)[1] == said
+    assert plan(*SIDES, old=CLUSTER + OTHERS, new=CLUSTER + OTHERS)[1] == said
+
+
 def test_what_is_lost_has_an_exit_code_of_its_own(plan: Plan) -> None:
     code, out, _ = plan(*SIDES, old=CLUSTER, new=NONE)
     assert code == 3

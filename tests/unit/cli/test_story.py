@@ -286,7 +286,7 @@ TABLE = [
         cluster(3),
         [
             "cluster demo: 3 workers from now on; who is too many hands over and leaves",
-            "cluster demo: no autoscaler sizes it any more: the number of workers stays as it is",
+            "cluster demo: no autoscaler sizes it any more",
         ],
     ),
     (
