@@ -53,7 +53,7 @@ def admin(system: Kubectl) -> Iterator[Admin]:
         do("create", "namespace", name)
     yield do
     # Before the kinds go: a namespace cannot be emptied while it is not clear what kinds there are.
-    do("delete", "namespace", *NAMESPACES, "--ignore-not-found", "--timeout=120s")
+    do("delete", "namespace", *NAMESPACES, "--ignore-not-found", "--timeout=240s")
     do("delete", "--wait=false", "--filename", "-", stdin="\n---\n".join(definitions))
 
 
@@ -110,7 +110,7 @@ def test_the_api_server_takes_it_all_and_the_commands_do_what_they_say(
         "team-a-dev",
         f"{TRACKING}=team-a.before:x",
     )
-    ready = ("wait", "daskcluster/analytics", "--for=condition=Ready", "--timeout=120s")
+    ready = ("wait", "daskcluster/analytics", "--for=condition=Ready", "--timeout=240s")
     admin(*ready, "--namespace", "team-a-dev")
     told = documents.shell(documents.of(DOC, "bash cluster"), here, KUBECONFIG=admin.kubeconfig)
 
