@@ -170,11 +170,15 @@ def run(args: argparse.Namespace) -> Report:
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point of ``dask-gitops``; exits with the code that ``--help`` lists."""
     args = parser().parse_args(argv)
-    logging.getLogger("dask_gitops").setLevel(logging.CRITICAL)  # the rehearsal's own words
+    log = logging.getLogger("dask_gitops")
+    level = log.level
+    log.setLevel(logging.CRITICAL)  # what the controller says while it rehearses
     try:
         report = run(args)
     except (SourceError, RehearsalError, SettingsError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(ERROR)
+    finally:
+        log.setLevel(level)
     sys.stdout.write(FORMATS[args.output](report))
     sys.exit(report.exit_code)
