@@ -37,7 +37,7 @@ exit codes:
 def parser() -> argparse.ArgumentParser:
     out = argparse.ArgumentParser(
         prog="dask-gitops",
-        description=__doc__,
+        description="Dask clusters on Kubernetes: what a change would do to them, before it is merged.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     plan = out.add_subparsers(dest="command", required=True).add_parser(

@@ -254,6 +254,15 @@ def test_arguments_that_do_not_do(
     assert said in err
 
 
+@pytest.mark.parametrize("words", [["--help"], ["plan", "--help"]])
+def test_help_is_plain_text(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(words)
+    out = capsys.readouterr().out
+    assert "what a change would do" in out.lower()
+    assert "`" not in out
+
+
 # ---- git
 
 
