@@ -142,7 +142,9 @@ class Play:
     async def _turn(self, key: Key) -> None:
         self.turns += 1
         if self.turns > TURNS + TURNS_EACH * sum(map(len, self.kubernetes.objects.values())):
-            raise RehearsalError(f"{key}: it never comes to rest")
+            raise RehearsalError(
+                f"{key}: it never comes to rest; is there a number that the API server would refuse?"
+            )
         try:
             await reconcile(self.world, key)
         except KubeError:

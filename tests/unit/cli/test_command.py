@@ -199,6 +199,7 @@ def test_folders_and_pipes(plan: Plan, tmp_path: Path, monkeypatch: pytest.Monke
         ("kind: Deployment\nspec: {template: {spec: {containers: [{env: [{value: x}]}]}}}", "this Deployment cannot be understood"),
         (CRD.replace("- schema", "- scheme"), "document 1: this CustomResourceDefinition cannot be understood"),
         (CLUSTER.replace("3", "three"), "DaskCluster a/demo: its spec cannot be understood"),
+        (CLUSTER.replace("3", "-3"), "DaskWorkerGroup a/demo-default: it never comes to rest; is there a number that the API server would refuse?"),
         (CLUSTER.replace("3", "three") + CRD, "DaskCluster a/demo: spec.worker.replicas: 'three' is not of type 'integer'"),
         (CLUSTER.replace("3", "-3") + CRD, "DaskCluster a/demo: spec.worker.replicas: -3 is less than the minimum of 0"),
     ],
