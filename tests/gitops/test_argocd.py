@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import time
 
 import pytest
 
-from tests.gitops.tools import PATIENCE_S, Argo, Repo, Tell, messages, pods, uids, workers_become
+from tests.cluster.test_job import finish
+from tests.gitops.tools import PATIENCE_S, Argo, Repo, Tell, pods, uids, workers_become
 from tests.support.fake_scheduler import FakeSchedulers
 from tests.support.kubernetes import JSON, Audit, Kubectl, condition, eventually, is_ready
 
@@ -28,24 +28,20 @@ def deployed(argo: Argo, app: str, repo: Repo, content: JSON) -> None:
 def test_a_push_is_progressing_in_our_words_and_then_healthy(
     argo: Argo, app: str, repo: Repo, kubectl: Kubectl, tell: Tell
 ) -> None:
+    kubectl("create", "quota", "room", "--hard=pods=1")  # for the scheduler
     commit = repo.push(values__yaml=values(2))
     argo.clusters(app, app, repo)
-    argo.wait(
-        app,
-        commit=commit,
-        message="DaskCluster demo: Healthy, scheduler ready, 2 of 2 workers ready",
-    )
-    tell("A1", "Argo CD: first sync to Healthy, 2 workers", time.monotonic() - repo.pushed)
-    commit = repo.push(values__yaml=values(5, image={"tag": "2026.8.0"}))
-    argo.wait(app, sync="Synced", commit=commit, message="5 of 5 workers ready")
+    argo.wait(app, commit=commit, health="Progressing", message="quota")
+    tell("A1", "Argo CD: first push to Progressing, in our words", time.monotonic() - repo.pushed)
+    start = time.monotonic()
+    kubectl("delete", "quota", "room")
+    argo.wait(app, commit=commit, message="DaskCluster demo: Healthy, scheduler ready, 2 of 2")
+    tell("A1", "Argo CD: room for the workers to Healthy", time.monotonic() - start)
+    commit = repo.push(values__yaml=values(5))
+    argo.wait(app, commit=commit, message="5 of 5 workers ready")
     tell("A1", "Argo CD: push to Healthy, 2 to 5 workers", time.monotonic() - repo.pushed)
-    shown = [state.get("status", {}) for state in argo.history(app)]
-    told = [m for status in shown for m in messages(status) if m.startswith("DaskCluster demo")]
-    assert any(
-        message.startswith("DaskCluster demo: Progressing, ") and "0 of 2 workers" in message
-        for message in told
-    ), told
-    assert "Degraded" not in {(status.get("health") or {}).get("status") for status in shown}
+    shown = [a.get("status", {}).get("health", {}).get("status") for a in argo.history(app)]
+    assert "Degraded" not in shown
     workers_become(kubectl, 5)
 
 
@@ -305,28 +301,6 @@ def test_what_ends_or_rests_by_itself_is_not_begun_again(
     states = argo.history(app, settled)
     assert {a["status"]["sync"]["status"] for a in states} <= {"Synced"}
     assert len(argo.status(app)["history"]) == 1, "it was synced again"
-
-
-def finish(kubectl: Kubectl, name: str) -> None:
-    """As a kubelet does when a pod's containers have ended well."""
-
-    def running() -> JSON | None:
-        found = [pod for pod in kubectl.list("pods") if pod["metadata"]["name"] == name]
-        return next((pod for pod in found if pod["status"]["phase"] == "Running"), None)
-
-    pod = eventually(f"{name} runs", running, timeout=PATIENCE_S)
-    assert pod
-    ended = {
-        "exitCode": 0,
-        "reason": "Completed",
-        "finishedAt": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    }
-    states = [
-        {**s, "ready": False, "state": {"terminated": ended}}
-        for s in pod["status"]["containerStatuses"]
-    ]
-    body = json.dumps({"status": {"phase": "Succeeded", "containerStatuses": states}})
-    kubectl("patch", "pod", name, "--subresource=status", "--type=merge", "-p", body)
 
 
 def test_actions_of_its_page(

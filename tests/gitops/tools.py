@@ -20,7 +20,7 @@ from tests.support.kubernetes import Kubectl, condition, eventually, run
 JSON = dict[str, Any]
 ARGO = "argocd"
 IN_CLUSTER = "https://kubernetes.default.svc"
-PATIENCE_S = 90  # on a busy machine
+PATIENCE_S = 150  # on a busy machine
 
 
 @dataclass(frozen=True)
