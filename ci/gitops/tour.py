@@ -33,7 +33,7 @@ Argo CD keeps the namespace team-a-dev as the repository says, Flux keeps team-a
   end        make gitops-lab-down
 """
 PRETENDED = """
-No root, so there is no real node: pods are pretended. No scheduler answers, so the controller holds what would end workers."""
+Without a real node pods are pretended. No scheduler answers, so the controller holds what would end workers."""
 
 
 def begin(instance: Instance) -> str:
@@ -45,8 +45,10 @@ def begin(instance: Instance) -> str:
     run(["git", "clone", "--quiet", url, copy])
     for part in ("argocd/root.yaml", "platform/clusters/prod/teams/team-a.yaml"):
         kubectl(instance, "apply", "-f", str(copy / part))
+    wait_until("definitions", lambda: tried(instance, "get", "daskautoscalers"), PATIENCE_S, 1)
     if not instance.node:
         controller(instance)
+    # As in flux/clusters, where it depends on the platform: Helm gives up on kinds that it does not know.
     kubectl(instance, "apply", "-f", str(copy / "flux/tenants/prod/team-a.yaml"))
     for namespace in ("team-a-dev", "team-a-prod"):
         there = functools.partial(ready, instance, namespace)
@@ -73,7 +75,6 @@ def controller(instance: Instance) -> None:
     """The controller as a process, where its own pod is pretended."""
     port = Ports(instance)("controller")
     python = run(["python3", REPOSITORY / "ci/venv.py"]).stdout.strip()
-    wait_until("definitions", lambda: tried(instance, "get", "daskclusters"), PATIENCE_S, 1)
     env = {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": str(REPOSITORY / "controller"),
