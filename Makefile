@@ -1,7 +1,7 @@
 # `make help` says what there is. Everything that is built lies in the cache folder outside the tree
 # (DASK_GITOPS_CACHE, default ~/.cache/dask-gitops).
 PYTHON ?= python3
-TIERS ?= dask cluster gitops unit chart
+TIERS ?= gitops dask cluster unit chart
 NAME ?= local
 export PYTHONPATH := controller:.
 export PYTHONUNBUFFERED := 1

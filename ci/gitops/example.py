@@ -26,6 +26,11 @@ def addresses(git: str, charts: str) -> dict[str, str]:
     }
 
 
+def address(instance: Instance) -> str:
+    """Where git finds the example."""
+    return f"{Ports(instance).web()}/git/{NAME}.git"
+
+
 def on_a_node(images: dict[str, str]) -> dict[str, str]:
     """The local images, and sizes that fit a small machine."""
     controller, _, tag = images["dask-gitops-controller"].rpartition(":")
@@ -44,9 +49,9 @@ def make(instance: Instance, images: dict[str, str]) -> str:
 
     The lab is one Kubernetes cluster, `dev`; what is about another one stays in the repository, unread by Argo CD.
     """
-    web = Ports(instance).web()
-    url = f"{web}/git/{NAME}.git"
-    changes = addresses(url, f"{web}/charts") | (on_a_node(images) if images else {})
+    changes = addresses(address(instance), f"{Ports(instance).web()}/charts") | (
+        on_a_node(images) if images else {}
+    )
     lab.repository(instance, NAME)
     with tempfile.TemporaryDirectory() as scratch:
         copy = Path(shutil.copytree(REPOSITORY / "gitops", Path(scratch) / NAME))
@@ -60,5 +65,5 @@ def make(instance: Instance, images: dict[str, str]) -> str:
         run(["git", "init", "--quiet", "--initial-branch=main"], cwd=copy)
         run(["git", "add", "--all"], cwd=copy)
         run(["git", *AUTHOR, "commit", "--quiet", "--message", "The example"], cwd=copy)
-        run(["git", "push", "--quiet", url, "main"], cwd=copy)
-    return url
+        run(["git", "push", "--quiet", address(instance), "main"], cwd=copy)
+    return address(instance)

@@ -13,7 +13,7 @@ import argo
 import flux
 import lifecycle
 import programs
-from common import REPOSITORY, lock, report, run, seconds
+from common import REPOSITORY, Problem, lock, report, run, seconds
 from instance import Instance
 from places import Ports
 from processes import Component, records, start, stop, wait_healthy
@@ -28,8 +28,11 @@ def up(wanted: Instance) -> Instance:
     instance = lifecycle.up(wanted)
     ports = Ports(instance)
     with lock(instance.folder, f"another up of {instance.name}"):
-        if (instance.folder / "web").exists():
+        complete = instance.folder / "web" / "complete"
+        if complete.exists():
             return instance
+        if complete.parent.exists():
+            raise Problem(f"the lab {instance.name} came up in part only: end that instance first")
         started = time.monotonic()
         charts(instance, ports)
         argo.install(instance)
@@ -42,6 +45,7 @@ def up(wanted: Instance) -> Instance:
             start(instance.folder, component, environment)
         run_all(instance, flux.components(instance, ports), flux.environment(instance))
         wait_healthy(instance.folder, argo.components(instance, ports))
+        complete.touch()
         report("Argo CD, Flux", f"ready in {seconds(began)}, port {ports('argocd')}")
     return instance
 

@@ -59,7 +59,10 @@ class Source:
         while True:
             try:
                 self.look()
-            except Failure as failure:  # the API server is away: the next look may find it
+            except (
+                Failure,
+                subprocess.SubprocessError,
+            ) as failure:  # the API server is away, or slow: the next look may find it
                 print(failure, flush=True)
             time.sleep(EVERY_S)
 

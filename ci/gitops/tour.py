@@ -39,9 +39,11 @@ Without a real node pods are pretended. No scheduler answers, so the controller 
 def begin(instance: Instance) -> str:
     """Have both tools keep the example; what to tell."""
     began = time.monotonic()
+    copy = instance.folder / "example"
+    if copy.exists():
+        return words(instance)
     built = images.deliver(list(images.IMAGES), images.Node(instance)) if instance.node else {}
     url = example.make(instance, built)
-    copy = instance.folder / "example"
     run(["git", "clone", "--quiet", url, copy])
     for part in ("argocd/root.yaml", "platform/clusters/prod/teams/team-a.yaml"):
         kubectl(instance, "apply", "-f", str(copy / part))
@@ -54,10 +56,15 @@ def begin(instance: Instance) -> str:
         there = functools.partial(ready, instance, namespace)
         wait_until(f"a Dask cluster in {namespace}", there, PATIENCE_S)
         report(namespace, f"its Dask cluster is ready after {seconds(began)}")
+    return words(instance)
+
+
+def words(instance: Instance) -> str:
+    """What to tell somebody who has a lab with the example."""
     ports = Ports(instance)
     return WORDS.format(
         pods="" if instance.node else PRETENDED,
-        git=url,
+        git=example.address(instance),
         kubeconfig=instance.kubeconfig,
         path=programs.links(),
         argocd=f"http://127.0.0.1:{ports('argocd')}",

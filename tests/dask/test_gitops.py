@@ -100,7 +100,7 @@ class ByFlux:
 
     def end(self) -> None:
         for kind in ("kustomization", "helmrelease"):
-            self.flux.kubectl("delete", kind, "--all", "--timeout=60s")
+            self.flux.kubectl("delete", kind, "--all", "--timeout=240s")
 
 
 @pytest.fixture(scope="module")

@@ -154,7 +154,7 @@ def flux(kubectl: Kubectl, lab: Lab, repo: Repo) -> Iterator[Flux]:
     made.charts(lab)
     yield made
     kinds = "kustomizations.kustomize.toolkit.fluxcd.io,helmreleases.helm.toolkit.fluxcd.io"
-    kubectl("delete", kinds, "--all", "--timeout=60s")
+    kubectl("delete", kinds, "--all", "--timeout=240s")
 
 
 @pytest.fixture

@@ -58,10 +58,12 @@ class Copy:
 def given(lab: Lab, name: str, folder: Path) -> Iterator[Copy]:
     """Namespaces, identities and rights are there; nothing is left in the end."""
     copy = Copy(lab, name, folder)
-    copy.apply(*(f"platform/clusters/{env}/teams" for env in ENVIRONMENTS))
-    yield copy
-    for env in ENVIRONMENTS:
-        copy.kubectl(env)("delete", "namespace", f"team-a-{env}", "--timeout=120s")
+    try:
+        copy.apply(*(f"platform/clusters/{env}/teams" for env in ENVIRONMENTS))
+        yield copy
+    finally:
+        for env in ENVIRONMENTS:
+            copy.kubectl(env)("delete", "namespace", f"team-a-{env}", "--timeout=240s")
 
 
 def lives(kubectl: Kubectl, name: str = "analytics", kind: str = "daskcluster") -> bool:

@@ -204,7 +204,7 @@ def emptied(empty: Lab) -> None:
     """As if nobody had ever been here."""
     admin = Kubectl(empty.kubeconfig)
     namespaces = (PLATFORM, TEAM, "team-a-test")
-    admin("delete", "namespace", *namespaces, "--ignore-not-found", "--timeout=120s")
+    admin("delete", "namespace", *namespaces, "--ignore-not-found", "--timeout=240s")
     found = admin("get", "crd", "-o", "name").split()
     admin("delete", *[name for name in found if name.endswith("kubernetes.dask.org")])
     roles = admin("get", "clusterroles,clusterrolebindings", "-o", "name").split()

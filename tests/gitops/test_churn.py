@@ -33,12 +33,14 @@ def apps(argo: Argo, repo: Repo, kubectl: Kubectl, lab: Lab) -> Iterator[list[st
     for name, more in zip(names, MODES.values(), strict=True):
         kubectl("create", "namespace", name)
         argo.clusters(name, name, repo, **{key: value.copy() for key, value in more.items()})
-    for name in names:
-        argo.wait(name, commit=commit, timeout=300)
-    yield names
-    for name in names:
-        argo.delete(name)
-        kubectl("delete", "namespace", name, "--wait=false")
+    try:
+        for name in names:
+            argo.wait(name, commit=commit, timeout=300)
+        yield names
+    finally:
+        for name in names:
+            argo.delete(name)
+            kubectl("delete", "namespace", name, "--wait=false")
 
 
 @pytest.mark.parametrize("seconds", [180, pytest.param(600, marks=pytest.mark.soak, id="soak")])

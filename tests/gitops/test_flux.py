@@ -62,8 +62,11 @@ def test_a_kustomization_is_ready_only_after_its_cluster(
     )
     eventually("it is applied", lambda: kubectl.exists("daskcluster", "second"), timeout=PATIENCE_S)
     flux.ready("kustomization", "demo", status="Unknown")
-    waited = condition(kubectl.get("daskcluster", "second"), "Ready")
-    assert "quota" in waited["message"]
+    eventually(
+        "it says that there is no room",
+        lambda: "quota" in condition(kubectl.get("daskcluster", "second"), "Ready")["message"],
+        timeout=PATIENCE_S,
+    )
     kubectl("delete", "resourcequota", "room")
     start = time.monotonic()
     flux.ready("kustomization", "demo", commit)
@@ -184,7 +187,7 @@ def test_pruning_waits_until_the_cluster_is_gone(
     flux.kustomization("demo", deletionPolicy="WaitForTermination")
     flux.ready("kustomization", "demo", commit)
     start = time.monotonic()
-    kubectl("delete", "kustomization", "demo", "--timeout=90s")
+    kubectl("delete", "kustomization", "demo", "--timeout=240s")
     tell("F8", "Flux: Kustomization deleted, cluster gone before it", time.monotonic() - start)
     assert not kubectl.exists("daskcluster", "demo")
     eventually("no pods are left", lambda: kubectl.list("pods") == [], timeout=PATIENCE_S)

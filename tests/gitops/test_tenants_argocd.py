@@ -103,12 +103,12 @@ def test_a_person_can_stop_the_automation_of_one_environment(team: Copy, argo: A
 
 
 def test_deleted_with_all_its_resources_protected_clusters_stay(team: Copy, argo: Argo) -> None:
-    argo.admin("delete", "applicationset", "dask-tenants", "--cascade=orphan", "--timeout=60s")
+    argo.admin("delete", "applicationset", "dask-tenants", "--cascade=orphan", "--timeout=240s")
     finalizer = '{"metadata": {"finalizers": ["resources-finalizer.argocd.argoproj.io"]}}'
     for env in ENVIRONMENTS:
         app = f"team-a.{env}"
         argo.admin("patch", "application", app, "--type=merge", "--patch", finalizer)
-        argo.admin("delete", "application", app, "--timeout=90s")
+        argo.admin("delete", "application", app, "--timeout=240s")
     assert not team.kubectl("dev").exists("daskcluster", "analytics")
     for kind in ("daskcluster", "daskautoscaler"):
         assert lives(team.kubectl("prod"), kind=kind)

@@ -81,14 +81,14 @@ def test_a_renamed_folder_is_told_and_deletes_nothing(team: Copy) -> None:
 
 def test_without_the_teams_sync_its_clusters_go_on(team: Copy) -> None:
     dev = team.kubectl("dev")
-    dev("delete", SYNC, "dask", "--timeout=90s")
+    dev("delete", SYNC, "dask", "--timeout=240s")
     for kind, name in (("helmrelease", "dask"), ("daskcluster", "analytics")):
         assert lives(dev, name, kind)
 
 
 def test_a_release_that_is_deleted_leaves_what_is_protected(team: Copy) -> None:
     for env in ENVIRONMENTS:
-        team.kubectl(env)("delete", "helmrelease", "dask", "--timeout=90s")
+        team.kubectl(env)("delete", "helmrelease", "dask", "--timeout=240s")
     assert not team.kubectl("dev").exists("daskcluster", "analytics")
     for name in ("analytics", "second"):
         assert lives(team.kubectl("prod"), name)

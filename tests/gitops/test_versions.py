@@ -73,10 +73,12 @@ def platform(
     env = {**controller.env, "PYTHONPATH": str(files / "controller")}
     old = ControllerProcess(controller.kubeconfig, tmp_path / "log", env)
     made = Platform(argo, {EARLIER: old, NOW: controller})
-    made.be(EARLIER)
-    yield made
-    made.be(NOW)
-    move(argo, PLATFORM, "/targetRevision", "*")
+    try:
+        made.be(EARLIER)
+        yield made
+    finally:
+        made.be(NOW)
+        move(argo, PLATFORM, "/targetRevision", "*")
 
 
 @dataclass
