@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,10 @@ class _Loader(yaml.SafeLoader):
         for first, some in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
+    def documents(self) -> Iterator[Any]:
+        while self.check_data():  # type: ignore[no-untyped-call]
+            yield self.get_data()
+
 
 # ---- manifests
 
@@ -98,7 +102,7 @@ def add(side: Side, text: str, name: str, namespace: str) -> None:
     :param name: of the stream, for errors.
     """
     try:
-        documents = list(yaml.load_all(text, Loader=_Loader))
+        documents = list(_Loader(text).documents())
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
