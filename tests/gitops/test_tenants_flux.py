@@ -27,6 +27,10 @@ def team(
             told(copy.kubectl(env), "helmrelease")
             assert lives(copy.kubectl(env))
         yield copy
+        # Before their identity goes with the namespace: without it Flux could not end them.
+        for kind in (SYNC, "helmrelease"):
+            for env in ENVIRONMENTS:
+                copy.kubectl(env)("delete", kind, "--all", "--timeout=240s")
 
 
 def told(kubectl: Kubectl, kind: str, status: str = "True", words: str = "") -> None:
