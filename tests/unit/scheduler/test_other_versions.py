@@ -11,11 +11,21 @@ from tests.unit.scheduler.versions import VERSIONS, Run
 TWICE = 2  # so many tests may need a second try: these versions lose a heartbeat or a message now and then
 
 
+def failures(text: str) -> list[str]:
+    """Ids of the tests that failed; those of parameters may have spaces."""
+    return re.findall(r"^FAILED (\S+?(?:\[.*?\])?)(?: - .*)?$", text, re.M)
+
+
+def test_failures_are_found_by_their_whole_names() -> None:
+    text = "FAILED a.py::b[ends too]\nFAILED a.py::c - assert [1] == []\nFAILED a.py::d[x] - E\n"
+    assert failures(text) == ["a.py::b[ends too]", "a.py::c", "a.py::d[x]"]
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 def test_control_and_hand_over_with(version: str, other_versions: dict[str, Run]) -> None:
     run = other_versions[version]
     text = run.end()
-    failed = re.findall(r"^FAILED (\S+)", text, re.M)
+    failed = failures(text)
     assert re.search(r"\b(\d\d+) passed", text), "they ran"
     assert "skipped" not in text
     assert len(failed) <= TWICE, failed
