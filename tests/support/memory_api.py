@@ -665,10 +665,12 @@ class MemoryApi(MemoryClient):
         """A backup for `restore`."""
         return self.version, {res: dict(objects) for res, objects in self._store.items()}
 
-    def stale_lists(self, backup: Any, times: int = 1) -> None:
-        """Answer the next so many lists of each resource as a server does that lags behind; watches go on from there."""
+    def stale_lists(self, backup: Any, *resources: Resource, times: int = 1) -> None:
+        """Answer the next so many lists of each of these resources as a server does that lags behind; watches go on
+        from there. All resources, if none is named."""
         self._stale = backup
-        self._stale_left = defaultdict(lambda: times)
+        self._stale_left = defaultdict(lambda: 0 if resources else times)
+        self._stale_left.update(dict.fromkeys(resources, times))
 
     def restore(self, backup: Any) -> None:
         """Go back in time, as an etcd restored from a backup does; breaks all watches."""

@@ -779,8 +779,9 @@ def _needs_news(action: Action) -> bool:
     """Does this begin something that is not undone by the next look? Then an old plan is not good enough."""
     if isinstance(action, Patch):
         notes = (action.body.get("metadata") or {}).get("annotations") or {}
-        return bool(notes.get(labels.RETIRING))
-    return isinstance(action, Create) or (isinstance(action, Delete) and action.exact)
+        hands_on = "spec" in action.body and action.subresource is None
+        return hands_on or bool(notes.get(labels.RETIRING))
+    return isinstance(action, Create | Delete)
 
 
 def _load(state: State) -> tuple[int, int]:

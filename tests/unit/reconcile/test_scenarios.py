@@ -166,6 +166,56 @@ async def test_nobody_leaves_for_a_number_that_was_changed_unseen(h: Harness) ->
     assert set(h.workers()) == workers
 
 
+def env(name: str) -> JSON:
+    return {"spec": {"containers": [{"name": name, "env": [{"name": "NEW", "value": "1"}]}]}}
+
+
+@pytest.mark.parametrize(
+    ("earlier", "later"),
+    [
+        ({"suspend": True}, {"suspend": False}),
+        ({"suspend": True, "worker": {"replicas": 0}}, {"suspend": False}),
+        ({}, {"workerGroups": [{"name": "big", "worker": {"replicas": 1}}]}),
+        ({}, {"scheduler": env("scheduler")}),
+        ({}, {"worker": {"replicas": 3, **env("worker")}}),
+        ({}, {"autoscaler": {"minimum": 3, "maximum": 5}}),
+    ],
+    ids=[
+        "suspended",
+        "suspended, no workers",
+        "without a group",
+        "other scheduler",
+        "other workers",
+        "no autoscaler",
+    ],
+)
+def test_an_earlier_spec_takes_nothing_away(earlier: JSON, later: JSON) -> None:
+    """A new leader whose server lags behind with the clusters, and with nothing else."""
+
+    async def story(h: Harness) -> None:
+        await up(h, updateStrategy={"scheduler": "Immediate"})
+        h.edit(DASKCLUSTERS, "demo", earlier)
+        await h.settle()
+        before = h.api.snapshot()
+        h.edit(DASKCLUSTERS, "demo", later)
+        await h.settle()
+        pods, changes = set(h.api.names(PODS, NS)), len(h.api.requests("delete"))
+        groups = {g: h.find(DASKWORKERGROUPS, g)["spec"] for g in h.api.names(DASKWORKERGROUPS, NS)}
+        h.kill()
+        h.api.stale_lists(before, DASKCLUSTERS)
+        h.api.hold_events(DASKCLUSTERS)
+        h.start()
+        await h.pass_time(60)
+        h.api.release_events()
+        await h.settle()
+        assert set(h.api.names(PODS, NS)) == pods
+        assert len(h.api.requests("delete")) == changes
+        found = {g: h.find(DASKWORKERGROUPS, g)["spec"] for g in h.api.names(DASKWORKERGROUPS, NS)}
+        assert found == groups
+
+    play(story)  # an autoscaler is never quite at rest
+
+
 @scenario
 async def test_a_status_is_written_only_over_the_one_that_was_judged(h: Harness) -> None:
     await up(h)
