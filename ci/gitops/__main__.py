@@ -16,7 +16,7 @@ import example as repo  # noqa: E402
 import lab  # noqa: E402
 import lifecycle  # noqa: E402
 import tour as visit  # noqa: E402
-from common import Problem, check_name, say  # noqa: E402
+from common import check_name, told  # noqa: E402
 from instance import Instance, load, need  # noqa: E402
 from places import Ports  # noqa: E402
 
@@ -72,7 +72,7 @@ def down(options: argparse.Namespace) -> None:
 
 
 def main() -> int:
-    """Run a command; expected failures are told in words."""
+    """Run a command."""
     top = argparse.ArgumentParser(prog="ci/gitops", description=__doc__)
     commands = top.add_subparsers(required=True, metavar="COMMAND")
     for call in (tour, up, repository, example, leave, down):
@@ -90,12 +90,7 @@ def main() -> int:
         if call is repository:
             one.add_argument("repository", metavar="REPOSITORY")
     options = top.parse_args()
-    try:
-        options.call(options)
-    except Problem as problem:
-        say(f"error: {problem}")
-        return 1
-    return 0
+    return told(lambda: options.call(options))
 
 
 if __name__ == "__main__":

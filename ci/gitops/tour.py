@@ -30,7 +30,7 @@ Argo CD keeps the namespace team-a-dev as the repository says, Flux keeps team-a
              kubectl get kustomizations,helmreleases -A -w
   Argo CD    {argocd} is its API, without a password; its web page is not part of its Go module
   what runs  python3 ci/kubernetes status --name {name};  python3 ci/kubernetes logs --name {name} COMPONENT
-  end        make gitops-lab-down
+  end        {down}
 """
 PRETENDED = """
 Without a real node pods are pretended. No scheduler answers, so the controller holds what would end workers."""
@@ -69,6 +69,9 @@ def words(instance: Instance) -> str:
         path=programs.links(),
         argocd=f"http://127.0.0.1:{ports('argocd')}",
         name=instance.name,
+        down="make gitops-lab-down"
+        if instance.name == "lab"
+        else f"python3 ci/gitops down --name {instance.name}",
     )
 
 

@@ -15,7 +15,7 @@ import controlplane
 import images
 import lifecycle
 import programs
-from common import Problem, check_name, say
+from common import Problem, check_name, told
 from instance import Instance, existing, load, need
 
 
@@ -163,18 +163,9 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main() -> int:
-    """Run a command; expected failures are told in words."""
+    """Run a command."""
     options = parser().parse_args()
-    try:
-        return options.call(options) or 0
-    except Problem as problem:
-        say(f"error: {problem}")
-    except OSError as error:
-        say(f"error: {error.strerror or error}: {error.filename or ''}")
-    except KeyboardInterrupt:
-        say("interrupted; `down` cleans up")
-        return 130
-    return 1
+    return told(lambda: options.call(options))
 
 
 if __name__ == "__main__":

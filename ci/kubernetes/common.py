@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -24,6 +24,20 @@ class Problem(Exception):
 def say(text: str) -> None:
     """One line of progress. Progress goes to stderr, results (paths, JSON) to stdout."""
     print(text, file=sys.stderr, flush=True)
+
+
+def told(call: Callable[[], int | None]) -> int:
+    """The exit code of a command; what it is expected to fail on is told in words."""
+    try:
+        return call() or 0
+    except Problem as problem:
+        say(f"error: {problem}")
+    except OSError as error:
+        say(f"error: {error.strerror or error}: {error.filename or ''}")
+    except KeyboardInterrupt:
+        say("interrupted; `down` cleans up")
+        return 130
+    return 1
 
 
 def report(what: str, detail: str) -> None:

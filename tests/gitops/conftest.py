@@ -46,9 +46,7 @@ def started(name: str) -> Lab:
 def network() -> Iterator[None]:
     """Of the tier's own; what has to be fetched is fetched before."""
     subprocess.run(
-        [sys.executable, "ci/kubernetes", "build", "--only", "gitops"],
-        check=True,
-        stdout=subprocess.DEVNULL,
+        [sys.executable, "ci/kubernetes", "build"], check=True, stdout=subprocess.DEVNULL
     )
     with own_network():
         yield

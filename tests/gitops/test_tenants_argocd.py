@@ -14,6 +14,7 @@ from tests.support.controller_process import ControllerProcess
 from tests.support.kubernetes import eventually
 
 DOC = documents.ROOT / "docs/gitops.md"
+LOOK = "argocd.argoproj.io/application-set-refresh"
 
 
 @pytest.fixture(scope="module")
@@ -37,10 +38,15 @@ def team(
 
 def look_at_git(argo: Argo, *environments: str) -> None:
     """Do not wait for the next time."""
-    mark = "argocd.argoproj.io/application-set-refresh=true"
-    argo.admin("annotate", "applicationset", "dask-tenants", mark, "--overwrite")
+    argo.admin("annotate", "applicationset", "dask-tenants", f"{LOOK}=true", "--overwrite")
     for env in environments:
         argo.refresh(f"team-a.{env}")
+
+
+def asked(argo: Argo) -> bool:
+    """Has the ApplicationSet not looked yet?"""
+    found = argo.admin.get("applicationset", "dask-tenants")
+    return LOOK in (found["metadata"].get("annotations") or {})
 
 
 def test_a_protected_cluster_goes_only_when_a_person_confirms(
@@ -62,7 +68,13 @@ def test_a_protected_cluster_goes_only_when_a_person_confirms(
     eventually("it asks", asks, timeout=PATIENCE_S)
     passed = time.monotonic() - team.repo.pushed
     tell("B1", "Argo CD: a protected cluster's key gone, to asking", passed)
-    assert lives(prod, "second")
+    approved = "argocd.argoproj.io/deletion-approved"
+    argo.admin("annotate", "application", "team-a.prod", f"{approved}=2000-01-01T00:00:00Z")
+    look_at_git(argo)
+    eventually("the set has seen it", lambda: not asked(argo), timeout=PATIENCE_S)
+    notes = argo.admin.get("application", "team-a.prod")["metadata"]["annotations"]
+    assert approved in notes, "the ApplicationSet takes what a person confirms back"
+    assert lives(prod, "second")  # that was not about this
     (confirm,) = [t for t in documents.of(DOC, "bash cluster") if "deletion-approved" in t]
     time.sleep(2)  # a person is not that quick: Argo CD compares whole seconds
     began = time.monotonic()

@@ -110,17 +110,20 @@ class Argo:
 
     def _follow(self) -> None:
         api = client.CustomObjectsApi(config.new_client_from_config(self.lab.kubeconfig))
+        since: str | None = None
         while not self._stop.is_set():
             stream = watch.Watch().stream(
-                api.list_namespaced_custom_object,
-                "argoproj.io", "v1alpha1", ARGO, "applications", timeout_seconds=5,
+                api.list_namespaced_custom_object, "argoproj.io", "v1alpha1", ARGO, "applications",
+                resource_version=since, timeout_seconds=5,
             )  # fmt: skip
             try:
                 for event in stream:
                     app = event["object"]
                     app["seen"] = time.monotonic()
+                    since = app["metadata"]["resourceVersion"]
                     self.seen.setdefault(app["metadata"]["name"], []).append(app)
-            except Exception:
+            except Exception:  # also: that version is forgotten
+                since = None
                 self._stop.wait(0.5)
 
     def close(self) -> None:
