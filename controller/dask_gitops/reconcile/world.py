@@ -780,7 +780,7 @@ def _needs_news(action: Action) -> bool:
     if isinstance(action, Patch):
         notes = (action.body.get("metadata") or {}).get("annotations") or {}
         hands_on = "spec" in action.body and action.subresource is None
-        return hands_on or bool(notes.get(labels.RETIRING))
+        return hands_on or bool(notes.get(labels.RETIRING)) or labels.PARKED in notes
     return isinstance(action, Create | Delete)
 
 

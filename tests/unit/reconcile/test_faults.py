@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from dask_gitops.kube.errors import ApiError, ApiUnreachable
-from dask_gitops.kube.resource import DASKCLUSTERS, PODS
+from dask_gitops.kube.resource import DASKCLUSTERS, DASKWORKERGROUPS, PODS, Resource
 from dask_gitops.resources import labels
 from dask_gitops.scheduler.client import SchedulerUnavailable
 
@@ -183,12 +183,28 @@ def killed_and_list_is_stale(h: Harness) -> None:
     h.restart()
 
 
+def killed_and_behind(resource: Resource) -> Callable[[Harness], None]:
+    """The next leader's server lags behind with these, and with nothing else."""
+
+    def act(h: Harness) -> None:
+        h.api.stale_lists(h.before, resource)
+        h.api.hold_events(resource)
+        later(AWAY_S, h.api.release_events)
+        h.restart()
+
+    return act
+
+
 def anywhere(what: str) -> dict[str, Arm]:
     return {
         "killed before": happens(what, "before", Harness.restart),
         "killed after": happens(what, "after", Harness.restart),
         "killed after, back later": happens(what, "after", away),
         "killed after, list is stale": happens(what, "after", killed_and_list_is_stale),
+        "killed after, clusters are stale": happens(what, "after", killed_and_behind(DASKCLUSTERS)),
+        "killed after, groups are stale": happens(
+            what, "after", killed_and_behind(DASKWORKERGROUPS)
+        ),
         "list is stale": happens(what, "after", list_is_stale),
         "watches dropped": happens(what, "after", watches_dropped),
         "watches expired": happens(what, "after", watches_expired),
