@@ -47,6 +47,20 @@ def told(kubectl: Kubectl, kind: str, status: str = "True", words: str = "") -> 
     eventually(f"{kind} of {kubectl.namespace} is Ready={status}", look, timeout=2 * PATIENCE_S)
 
 
+def rests_at(kubectl: Kubectl, commit: str) -> None:
+    """Until the team's sync has applied that commit and waits for nothing.
+
+    While it waits, it would not see its own deletion, nor give up on what a person deletes.
+    """
+
+    def look() -> bool:
+        assert commit in kubectl.get(SYNC, "dask")["status"].get("lastAppliedRevision", "")
+        return True
+
+    eventually(f"{kubectl.namespace} is at {commit}", look, timeout=PATIENCE_S)
+    told(kubectl, SYNC)
+
+
 def version(kubectl: Kubectl) -> int:
     """How often Helm has released it."""
     return int(kubectl.get("helmrelease", "dask")["status"]["history"][0]["version"])
@@ -74,12 +88,13 @@ def test_a_renamed_folder_is_told_and_deletes_nothing(team: Copy) -> None:
     dev, before = team.kubectl("dev"), team.uids()
     folder = team.repo.clone / "tenants/team-a/envs/dev"
     folder.rename(folder.parent / "development")
-    team.repo.push_files({})
+    commit = team.repo.push_files({})
     told(dev, SYNC, status="False", words="path not found")
     file = team.repo.clone / "flux/tenants/dev/team-a.yaml"
     file.write_text(file.read_text().replace("envs/dev", "envs/development"))
     team.apply("flux/tenants/dev")
-    told(dev, SYNC)
+    for env in ENVIRONMENTS:
+        rests_at(team.kubectl(env), commit)
     assert team.uids() == before
 
 
