@@ -20,14 +20,16 @@ WORDS = """
 Argo CD keeps the namespace team-a-dev as the repository says, Flux keeps team-a-prod.{pods}
 
   change     git clone {git} && cd dask
-             edit tenants/team-a/envs/dev/values.yaml (Argo CD) or tenants/team-a/envs/prod/values.yaml (Flux), for example
+             for Argo CD, add to tenants/team-a/envs/dev/values.yaml:
                clusters: {{analytics: {{worker: {{replicas: 3}}}}}}
+             for Flux, in tenants/team-a/envs/prod/values.yaml, where an autoscaler has the number: minimum: 3
              git commit -a -m "three workers" && git push
   watch      export KUBECONFIG={kubeconfig}
              export PATH={path}:"$PATH"
              kubectl get daskclusters -A -w
              kubectl get applications -n argocd -w
              kubectl get kustomizations,helmreleases -A -w
+  why        kubectl describe daskcluster analytics -n team-a-dev; docs/gitops.md, "When something is wrong"
   Argo CD    {argocd} is its API, without a password; its web page is not part of its Go module
   what runs  python3 ci/kubernetes status --name {name};  python3 ci/kubernetes logs --name {name} COMPONENT
   end        {down}
