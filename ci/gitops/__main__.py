@@ -30,6 +30,7 @@ def started(options: argparse.Namespace, node: bool) -> Instance:
 
 def tour(options: argparse.Namespace) -> None:
     """Start the lab with the example in it, kept by both tools; prints what to do with it. As root on a real node."""
+    visit.spare(check_name(options.name))
     print(visit.begin(started(options, options.node)))
 
 

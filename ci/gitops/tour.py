@@ -8,14 +8,18 @@ import time
 
 import example
 import images
+import lifecycle
 import programs
 from common import REPOSITORY, Problem, report, run, seconds, wait_until
 from controlplane import kubectl
-from instance import Instance
+from instance import Instance, load
 from places import Ports
 from processes import Component, start, wait_healthy
 
 PATIENCE_S = 300
+MARK = (
+    "tour"  # in the lab's folder, from the start of the example on; empty until all of it is there
+)
 WORDS = """
 Argo CD keeps the namespace team-a-dev as the repository says, Flux keeps team-a-prod.{pods}
 
@@ -31,19 +35,43 @@ Argo CD keeps the namespace team-a-dev as the repository says, Flux keeps team-a
              kubectl get kustomizations,helmreleases -A -w
   why        kubectl describe daskcluster analytics -n team-a-dev; docs/gitops.md, "When something is wrong"
   Argo CD    {argocd} is its API, without a password; its web page is not part of its Go module
-  what runs  python3 ci/kubernetes status --name {name};  python3 ci/kubernetes logs --name {name} COMPONENT
-  end        {down}
+  what runs  in {folder}: python3 ci/kubernetes status --name {name};  python3 ci/kubernetes logs --name {name} COMPONENT
+  end        there: {down}
 """
 PRETENDED = """
 Without a real node pods are pretended. No scheduler answers, so the controller holds what would end workers."""
 
 
+def spare(name: str) -> None:
+    """Before a start: what a person may have pushed to stays, what an earlier start left behind when it was cut short does not.
+
+    :raises Problem: a part of the lab has died; only the person can say that the rest of it may go.
+    """
+    instance = load(name)
+    if instance is None or not (mark := instance.folder / MARK).exists():
+        return
+    if not mark.read_text():
+        lifecycle.down([name])
+        return
+    dead = [str(row["component"]) for row in lifecycle.status([name]) if row["state"] != "up"]
+    if dead:
+        raise Problem(
+            f"of the lab {name}, {', '.join(dead)} ended; `{down(name)}` ends all of it, with what was pushed to it"
+        )
+
+
+def down(name: str) -> str:
+    """The command that ends a lab."""
+    return "make gitops-lab-down" if name == "lab" else f"python3 ci/gitops down --name {name}"
+
+
 def begin(instance: Instance) -> str:
     """Have both tools keep the example; what to tell."""
     began = time.monotonic()
-    copy = instance.folder / "example"
-    if copy.exists():
+    mark, copy = instance.folder / MARK, instance.folder / "example"
+    if mark.exists():
         return words(instance)
+    mark.touch()
     built = images.deliver(list(images.IMAGES), images.Node(instance)) if instance.node else {}
     url = example.make(instance, built)
     run(["git", "clone", "--quiet", url, copy])
@@ -58,6 +86,7 @@ def begin(instance: Instance) -> str:
         there = functools.partial(ready, instance, namespace)
         wait_until(f"a Dask cluster in {namespace}", there, PATIENCE_S)
         report(namespace, f"its Dask cluster is ready after {seconds(began)}")
+    mark.write_text("all there\n")
     return words(instance)
 
 
@@ -71,9 +100,8 @@ def words(instance: Instance) -> str:
         path=programs.links(),
         argocd=f"http://127.0.0.1:{ports('argocd')}",
         name=instance.name,
-        down="make gitops-lab-down"
-        if instance.name == "lab"
-        else f"python3 ci/gitops down --name {instance.name}",
+        folder=REPOSITORY,
+        down=down(instance.name),
     )
 
 

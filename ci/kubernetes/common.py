@@ -35,7 +35,7 @@ def told(call: Callable[[], int | None]) -> int:
     except OSError as error:
         say(f"error: {error.strerror or error}: {error.filename or ''}")
     except KeyboardInterrupt:
-        say("interrupted; `down` cleans up")
+        say("interrupted; begin again, or end it with `down`")
         return 130
     return 1
 

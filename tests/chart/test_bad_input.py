@@ -31,6 +31,14 @@ CASES = {
         "clusters: {demo: {worker: {resources: {request: {}}}}}",
         ["demo", "worker", "resources", "request"],
     ),
+    "a limit that is no quantity": (
+        "clusters: {demo: {worker: {resources: {limits: {memory: lots}}}}}",
+        ["demo", "worker", "resources", "limits", "memory", "lots|pattern"],
+    ),
+    "a request of the scheduler that is no quantity": (
+        "clusters: {demo: {scheduler: {resources: {requests: {memory: 4 GiB}}}}}",
+        ["demo", "scheduler", "resources", "requests", "memory", "4 GiB|pattern"],
+    ),
     "typo in podTemplate": (
         "clusters: {demo: {worker: {podTemplate: {tolerations: []}}}}",
         ["podTemplate", "tolerations"],

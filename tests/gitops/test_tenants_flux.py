@@ -11,6 +11,7 @@ from tests.gitops.tenants import ENVIRONMENTS, PROD, Copy, given, lives
 from tests.gitops.tools import PATIENCE_S, Lab, Tell
 from tests.support.controller_process import ControllerProcess
 from tests.support.kubernetes import Kubectl, condition, eventually
+from tests.support.witness import Witness
 
 SYNC = "kustomizations.kustomize.toolkit.fluxcd.io"
 
@@ -82,6 +83,25 @@ def test_a_protected_cluster_goes_on_when_git_forgets_it(team: Copy, tell: Tell)
         time.monotonic() - team.repo.pushed,
     )
     assert lives(prod, "second")
+
+
+def test_the_next_commit_puts_a_failed_release_right(
+    team: Copy, tell: Tell, witness: Witness
+) -> None:
+    prod = team.kubectl("prod")
+    witness.allow("a spec is refused", prod.namespace)
+    text = (team.repo.clone / PROD).read_text()
+    bad = text.replace("    worker:\n", "    worker:\n      resources: {limits: {memory: 1Gi}}\n")
+    assert bad != text
+    team.repo.push_files({PROD: bad})
+    told(prod, "helmrelease", status="False")
+    tell("B3", "Flux: push of refused values to Failed", time.monotonic() - team.repo.pushed)
+    why = condition(prod.get("daskcluster", "analytics"), "Stalled")["message"]
+    assert "must be less than or equal to memory limit" in why
+    commit = team.repo.push_files({PROD: text})
+    rests_at(prod, commit)
+    told(prod, "helmrelease")
+    tell("B3", "Flux: push of the remedy to Ready", time.monotonic() - team.repo.pushed)
 
 
 def test_a_renamed_folder_is_told_and_deletes_nothing(team: Copy) -> None:
