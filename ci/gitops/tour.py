@@ -56,7 +56,7 @@ def spare(name: str) -> None:
     dead = [str(row["component"]) for row in lifecycle.status([name]) if row["state"] != "up"]
     if dead:
         raise Problem(
-            f"of the lab {name}, {', '.join(dead)} ended; `{down(name)}` ends all of it, with what was pushed to it"
+            f"{name}: {', '.join(dead)} ended; `{down(name)}` ends all of it, with what was pushed to it"
         )
 
 

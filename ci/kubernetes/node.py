@@ -84,6 +84,7 @@ def up(instance: Instance) -> None:
     started = time.monotonic()
     configure(instance)
     begin(instance, containerd(instance), env=dict(os.environ))
+    wait_until("containerd answers", lambda: answers(instance), 20)
     archive.pause(instance.folder / "pause.tar", PAUSE, programs.path("pause"))
     import_image(instance, instance.folder / "pause.tar")
     report("containerd", f"ready in {seconds(started)}")
@@ -119,6 +120,15 @@ def ctr(instance: Instance, *words: str | Path) -> str:
     """Ask our containerd something, about the images and containers of Kubernetes."""
     address = ["--address", socket(instance.folder), "--namespace", "k8s.io"]
     return run(["ctr", *address, *words], timeout=600).stdout
+
+
+def answers(instance: Instance) -> bool:
+    """Does our containerd listen yet? Its socket is there a moment earlier, and refuses."""
+    try:
+        ctr(instance, "version")
+    except Problem:
+        return False
+    return True
 
 
 def import_image(instance: Instance, file: Path) -> None:

@@ -238,7 +238,7 @@ def test_flux_brings_all_of_it_to_an_empty_cluster(
         eventually(
             "the team's release is there", lambda: team.exists("helmrelease", "dask"), timeout=180
         )
-        Flux(team).ready("kustomization", "dask", timeout=180)
+        Flux(team).ready("helmrelease", "dask", timeout=180)
         tell(
             "F6",
             "Flux, empty cluster: first source to a ready Dask cluster",
