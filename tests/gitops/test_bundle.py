@@ -205,10 +205,8 @@ def emptied(empty: Lab) -> None:
     admin = Kubectl(empty.kubeconfig)
     namespaces = (PLATFORM, TEAM, "team-a-test")
     admin("delete", "namespace", *namespaces, "--ignore-not-found", "--timeout=240s")
-    found = admin("get", "crd", "-o", "name").split()
-    admin("delete", *[name for name in found if name.endswith("kubernetes.dask.org")])
-    roles = admin("get", "clusterroles,clusterrolebindings", "-o", "name").split()
-    for name in roles:
+    found = admin("get", "crd,clusterroles,clusterrolebindings", "-o", "name").split()
+    for name in found:
         if "dask" in name:
             admin("delete", name)
 
