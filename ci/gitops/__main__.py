@@ -39,7 +39,7 @@ def up(options: argparse.Namespace) -> None:
     there = load(check_name(options.name))
     instance = started(options, node=there is not None and there.node)
     ports = Ports(instance)
-    told = {
+    places = {
         "kubeconfig": str(instance.kubeconfig),
         "git": f"{ports.web()}/git",
         "charts": f"{ports.web()}/charts",
@@ -47,7 +47,7 @@ def up(options: argparse.Namespace) -> None:
         "metrics": f"http://127.0.0.1:{ports('app-metrics')}/metrics",
         "folder": str(instance.folder),
     }
-    print(json.dumps(told, indent=2))
+    print(json.dumps(places, indent=2))
 
 
 def repository(options: argparse.Namespace) -> None:

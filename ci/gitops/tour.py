@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import time
+from pathlib import Path
 
 import example
 import images
@@ -43,20 +44,29 @@ Without a real node pods are pretended. No scheduler answers, so the controller 
 
 
 def spare(name: str) -> None:
-    """Before a start: what a person may have pushed to stays, what an earlier start left behind when it was cut short does not.
+    """Before a start: see that nothing of a person's goes. What a start left behind that was cut short is cleared away.
 
-    :raises Problem: a part of the lab has died; only the person can say that the rest of it may go.
+    :raises Problem: the lab is somebody else's work, or not well: only a person can say that it may go.
     """
     instance = load(name)
-    if instance is None or not (mark := instance.folder / MARK).exists():
+    if instance is None:
         return
-    if not mark.read_text():
+    mark = instance.folder / MARK
+    if not mark.exists():
+        if lifecycle.healthy(instance):
+            raise Problem(f"{name} is up, without the example; `{down(name)}` ends it")
+        return
+    starter = mark.read_text()
+    if starter:
+        if Path(f"/proc/{starter}").exists():
+            raise Problem(f"process {starter} is starting {name}")
         lifecycle.down([name])
         return
-    dead = [str(row["component"]) for row in lifecycle.status([name]) if row["state"] != "up"]
-    if dead:
+    bad = [f"{r['component']} is {r['state']}" for r in lifecycle.status([name])]
+    bad = [words for words in bad if not words.endswith(" is up")]
+    if bad:
         raise Problem(
-            f"{name}: {', '.join(dead)} ended; `{down(name)}` ends all of it, with what was pushed to it"
+            f"{name}: {', '.join(bad)}; `{down(name)}` ends all of it, with what was pushed to it"
         )
 
 
@@ -71,7 +81,7 @@ def begin(instance: Instance) -> str:
     mark, copy = instance.folder / MARK, instance.folder / "example"
     if mark.exists():
         return words(instance)
-    mark.touch()
+    mark.write_text(str(os.getpid()))
     built = images.deliver(list(images.IMAGES), images.Node(instance)) if instance.node else {}
     url = example.make(instance, built)
     run(["git", "clone", "--quiet", url, copy])
@@ -86,7 +96,7 @@ def begin(instance: Instance) -> str:
         there = functools.partial(ready, instance, namespace)
         wait_until(f"a Dask cluster in {namespace}", there, PATIENCE_S)
         report(namespace, f"its Dask cluster is ready after {seconds(began)}")
-    mark.write_text("all there\n")
+    mark.write_text("")
     return words(instance)
 
 

@@ -44,7 +44,7 @@ def changes(since: Audit, namespace: str) -> dict[str, list[str]]:
         verb, code, name = r["verb"], r["responseStatus"]["code"], r["objectRef"].get("name", "")
         if verb not in ("create", "delete") or "subresource" in r["objectRef"]:
             continue
-        if code >= 300 and code != 504:
+        if not name or (code >= 300 and code != 504):
             continue
         again = found[name][-1:] == [verb]
         if not (again and (verb == "delete" or name in unheard)):

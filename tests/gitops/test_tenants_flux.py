@@ -94,7 +94,7 @@ def test_the_next_commit_puts_a_failed_release_right(
     bad = text.replace("    worker:\n", "    worker:\n      resources: {limits: {memory: 1Gi}}\n")
     assert bad != text
     team.repo.push_files({PROD: bad})
-    told(prod, "helmrelease", status="False")
+    told(prod, "helmrelease", status="False", words="status: 'Failed'")
     tell("B3", "Flux: push of refused values to Failed", time.monotonic() - team.repo.pushed)
     why = condition(prod.get("daskcluster", "analytics"), "Stalled")["message"]
     assert "must be less than or equal to memory limit" in why

@@ -122,7 +122,7 @@ class Argo:
                     app["seen"] = time.monotonic()
                     since = app["metadata"]["resourceVersion"]
                     self.seen.setdefault(app["metadata"]["name"], []).append(app)
-            except Exception:  # also: that version is forgotten
+            except Exception:  # such as 410: the server has forgotten that version
                 since = None
                 self._stop.wait(0.5)
 

@@ -26,6 +26,9 @@ async def _reconcile_in(world: World, key: Key, cluster_name: str) -> None:
         return state
 
     state = observe()
+    if state.group is None and state.pods:  # for certain? A list may be late, and they are to go
+        await world.make_sure("DaskWorkerGroup", key.namespace, key.name)
+        state = observe()
     workers: list[Worker] | None = None
     silence = ""
     if needs_scheduler(state):
@@ -47,6 +50,10 @@ async def _reconcile_in(world: World, key: Key, cluster_name: str) -> None:
     if subject is None:
         return
     done = await world.carry_out(steps.actions, subject, state.scheduler)
+    if (
+        done.late
+    ):  # news of a cluster reach the groups that are there, not the pods of one that was removed
+        world.again(key, 0)
     state = observe()
     again = None
     if state.group is not None:

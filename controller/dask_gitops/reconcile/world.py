@@ -181,6 +181,7 @@ class Outcomes:
     problems: list[Problem] = field(default_factory=list)
     held: list[str] = field(default_factory=list)
     draining: bool = False  # workers are on their way out: worth looking again soon
+    late: bool = False  # nothing was done: what was declared has changed unseen
 
 
 @dataclass(slots=True)
@@ -436,6 +437,7 @@ class World:
         self._forget_the_gone()
         out = Outcomes()
         if any(map(_needs_news, actions)) and not await self._still_wanted(subject, actions):
+            out.late = True
             return out  # the next round begins from what was learnt
         for _, group in itertools.groupby(actions, type):
             some = list(group)
@@ -776,11 +778,14 @@ class World:
 
 
 def _needs_news(action: Action) -> bool:
-    """Does this begin something that is not undone by the next look? Then an old plan is not good enough."""
+    """Would this do harm if it were decided by an earlier spec?"""
     if isinstance(action, Patch):
         notes = (action.body.get("metadata") or {}).get("annotations") or {}
-        hands_on = "spec" in action.body and action.subresource is None
-        return hands_on or bool(notes.get(labels.RETIRING)) or labels.PARKED in notes
+        hands_on = "spec" in action.body and action.subresource is None  # acted upon at once
+        decides = notes.keys() & {labels.PARKED, labels.INLINE_AUTOSCALER}
+        return hands_on or bool(decides) or bool(notes.get(labels.RETIRING))
+    if isinstance(action, Retire):
+        return action.interrupt or action.discard
     return isinstance(action, Create | Delete)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from dask_gitops.kube.errors import ApiError
 from dask_gitops.kube.resource import (
+    DASKAUTOSCALERS,
     DASKCLUSTERS,
     DASKWORKERGROUPS,
     EVENTS,
@@ -214,6 +215,87 @@ def test_an_earlier_spec_takes_nothing_away(earlier: JSON, later: JSON) -> None:
         assert found == groups
 
     play(story)  # an autoscaler is never quite at rest
+
+
+@scenario
+async def test_a_group_that_a_late_list_lacks_keeps_its_workers(h: Harness) -> None:
+    await up(h, 0, drainTimeout=10)
+    before = h.api.snapshot()
+    h.group("extra", worker={"replicas": 2})
+    await h.settle()
+    workers, keys = set(h.workers("extra")), h.schedulers.scatter()
+    h.kill()
+    h.api.stale_lists(before, DASKWORKERGROUPS)
+    h.api.hold_events(DASKWORKERGROUPS)
+    h.start()
+    await h.pass_time(60)
+    h.api.release_events()
+    await h.settle()
+    assert set(h.workers("extra")) == workers
+    assert h.schedulers.all_keys() == keys
+
+
+@pytest.mark.parametrize("pods", ["ended", "pending"])
+def test_a_removed_groups_pods_go_also_when_its_cluster_changed_unseen(pods: str) -> None:
+    async def story(h: Harness) -> None:
+        await up(h, 1)
+        if pods == "pending":
+            h.kubelet.room = 2  # for the scheduler and the worker
+        h.group("extra", worker={"replicas": 2})
+        await h.settle()
+        h.api.hold_events(DASKCLUSTERS)
+        h.edit(DASKCLUSTERS, "demo", {"progressDeadlineSeconds": 1234})
+        h.api.remove(DASKWORKERGROUPS, NS, "extra")
+        if pods == "ended":
+            for name in h.workers("extra"):
+                h.kubelet.finish(NS, name, 1)
+        await h.pass_time(5)
+        h.api.release_events()
+        await h.settle()
+        assert h.workers("extra") == []
+
+    scenario(story)()
+
+
+@scenario
+async def test_an_autoscaler_that_a_person_deleted_stays_away(h: Harness) -> None:
+    await up(h, 2)
+    before = h.api.snapshot()
+    h.edit(DASKCLUSTERS, "demo", {"autoscaler": {"minimum": 0, "maximum": 5}})
+    await h.pass_time(30)
+    h.api.remove(DASKAUTOSCALERS, NS, "demo")
+    h.edit(DASKWORKERGROUPS, GROUP, {"worker": {"replicas": 3}})
+    await h.settle()
+    h.kill()
+    h.api.stale_lists(before, DASKCLUSTERS)
+    h.api.hold_events(DASKCLUSTERS)
+    h.start()
+    await h.pass_time(60)
+    h.api.release_events()
+    await h.settle()
+    assert h.api.names(DASKAUTOSCALERS, NS) == []
+    assert len(h.workers()) == 3
+
+
+@scenario
+async def test_a_suspension_that_is_over_discards_nothing(h: Harness) -> None:
+    await up(h, 2, drainTimeout=30)
+    keys = h.schedulers.scatter()
+    h.schedulers.running |= set(h.schedulers.workers())
+    h.edit(DASKCLUSTERS, "demo", {"suspend": True})
+    await h.pass_time(10)
+    before, workers = h.api.snapshot(), set(h.workers())
+    h.kill()
+    h.edit(DASKCLUSTERS, "demo", {"suspend": False})
+    h.api.stale_lists(before, DASKCLUSTERS)
+    h.api.hold_events(DASKCLUSTERS)
+    h.start()
+    await h.pass_time(60)
+    h.api.release_events()
+    h.schedulers.running.clear()
+    await h.settle()
+    assert set(h.workers()) == workers
+    assert h.schedulers.all_keys() == keys
 
 
 @scenario
