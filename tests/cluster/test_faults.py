@@ -151,9 +151,13 @@ def test_killed_while_it_creates(
     assert len(set(serials)) == 151
     pods = {p["metadata"]["name"] for p in kubectl.list("pods")}
     assert len(pods) == 152
-    assert audit.touched("create", "pods", namespace=kubectl.namespace) == pods
+    # A request whose client was killed may have taken effect, or not: then its serial may be left out.
+    made = [
+        r["objectRef"]["name"] for r in audit.done("create", "pods", namespace=kubectl.namespace)
+    ]
+    assert len(set(made)) == len(made)
+    assert set(made) <= pods <= audit.touched("create", "pods", namespace=kubectl.namespace)
     assert audit.requests("delete", "pods", namespace=kubectl.namespace) == []
-    assert len(audit.done("create", "pods", namespace=kubectl.namespace)) <= 152
 
 
 def test_killed_while_it_retires(
