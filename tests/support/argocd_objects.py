@@ -206,7 +206,8 @@ def written() -> Iterator[tuple[Path, str]]:
         for place in objects:
             kind = place.partition("/")[0]
             found[place] = obj = h.find(KINDS[kind], NAMES.get(kind, "demo"))
-            del obj["metadata"]["resourceVersion"]  # hangs on the order of what happens at one moment
+            # It hangs on the order of what happens at one moment.
+            del obj["metadata"]["resourceVersion"]
     for place, obj in found.items():
         kind, _, file = place.partition("/")
         yield FOLDER / kind / "testdata" / f"{file}.yaml", _text(obj)
