@@ -1,7 +1,8 @@
 """What all tiers share: the tools on PATH, counts per tier, and no test that silently did not run.
 
 A tier is a folder of tests/. With ``-n 3`` three lanes (tests/support/lanes.py) run side by side, each in a process of
-its own, as most tests of the larger tiers wait. The last line says how many tests of each ran, and how long all of it took.
+its own, as most tests of the larger tiers wait. Those beside real programs get a second try, and the end tells why. The
+last line says how many tests of each ran, and how long all of it took.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from xdist.scheduler import LoadScopeScheduling
 
 from tests.support.lanes import TIERS, lane, tier
 
+REAL = ("cluster", "gitops", "dask")
+TOLD_LINES = 30  # of what went wrong before a second try
 ROOT = Path(__file__).parent.parent
 _started = time.monotonic()
 _counts: dict[str, Counter[str]] = {}
@@ -42,6 +45,13 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["PATH"] = found.stdout.strip() + os.pathsep + os.environ["PATH"]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One second try beside real programs on a busy machine. Each is told at the end, with what went wrong first."""
+    for item in items:
+        if tier(item.nodeid) in REAL:
+            item.add_marker(pytest.mark.flaky(reruns=1))
+
+
 class Lanes(LoadScopeScheduling):
     """One process runs a lane from end to end; the lanes begin in the order of the command line."""
 
@@ -55,7 +65,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Lanes:
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     counts = _counts.setdefault(tier(report.nodeid), Counter())
-    if report.failed:
+    if report.outcome == "rerun":
+        end = "\n    ".join(str(report.longrepr).strip().splitlines()[-TOLD_LINES:])
+        _told.append(f"SECOND TRY of {report.nodeid}; the first:\n    {end}")
+    elif report.failed:
         counts["failed"] += 1
     elif report.skipped:
         counts["skipped"] += 1
