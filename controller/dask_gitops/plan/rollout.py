@@ -72,7 +72,10 @@ def is_restarted(pod: Pod, cluster: CustomResource) -> bool:
     """Was this pod made after the restart that ``spec.restartedAt`` asks for? Only a later timestamp asks."""
     asked = _time(cluster.spec.get("restartedAt"))
     noted = _time(pod.meta.annotations.get(labels.RESTARTED_AT))
-    return asked is None or asked <= (pod.meta.created if noted is None else noted)
+    if asked is None:
+        return True
+    # Times have whole seconds: a pod without the note was made before the wish, also in the same one.
+    return asked < pod.meta.created if noted is None else asked <= noted
 
 
 def _time(text: Any) -> float | None:

@@ -133,6 +133,19 @@ async def test_a_worker_that_started_unseen_is_not_cancelled(h: Harness) -> None
 
 
 @scenario
+async def test_a_restart_in_the_second_in_which_workers_were_made(h: Harness) -> None:
+    await up(h)
+    before = set(h.api.names(PODS, NS))
+    uids = {h.find(PODS, name)["metadata"]["uid"] for name in before}
+    made = max(h.find(PODS, name)["metadata"]["creationTimestamp"] for name in before)
+    h.edit(DASKCLUSTERS, "demo", {"restartedAt": made})
+    await h.settle()
+    now = {h.find(PODS, name)["metadata"]["uid"] for name in h.api.names(PODS, NS)}
+    assert len(now) == 4
+    assert not now & uids
+
+
+@scenario
 async def test_nothing_is_made_for_a_number_that_was_changed_unseen(h: Harness) -> None:
     await up(h)
     h.api.hold_events(DASKWORKERGROUPS, DASKCLUSTERS)
