@@ -18,9 +18,7 @@ from places import Ports
 from processes import Component, start, wait_healthy
 
 PATIENCE_S = 300
-MARK = (
-    "tour"  # in the lab's folder, from the start of the example on; empty until all of it is there
-)
+MARK = "tour"  # in the lab's folder: which process brings the example; empty when all is there
 WORDS = """
 Argo CD keeps the namespace team-a-dev as the repository says, Flux keeps team-a-prod.{pods}
 
@@ -62,8 +60,8 @@ def spare(name: str) -> None:
             raise Problem(f"process {starter} is starting {name}")
         lifecycle.down([name])
         return
-    bad = [f"{r['component']} is {r['state']}" for r in lifecycle.status([name])]
-    bad = [words for words in bad if not words.endswith(" is up")]
+    rows = lifecycle.status([name])
+    bad = [f"{row['component']} is {row['state']}" for row in rows if row["state"] != "up"]
     if bad:
         raise Problem(
             f"{name}: {', '.join(bad)}; `{down(name)}` ends all of it, with what was pushed to it"

@@ -42,7 +42,7 @@ from tests.support.controller_process import ControllerProcess
 from tests.support.fake_scheduler import FAULTS as CALL_FAULTS
 from tests.support.fake_scheduler import FakeSchedulers
 from tests.support.fault_proxy import DISTURBANCES, FAULTS, GOODBYE_S, FaultProxy, Strike
-from tests.support.kubernetes import Audit, Kubectl, eventually
+from tests.support.kubernetes import Audit, Kubectl, eventually, may_have_taken_effect
 from tests.support.warm_controller import WarmController
 from tests.support.witness import Witness
 
@@ -326,7 +326,7 @@ def counted(audit: Audit, lives: list[Life]) -> dict[str, Done]:
             and verb in ("create", "delete")
             and resource in ("pods", "services", "daskworkergroups", "daskautoscalers")
             and "subresource" not in ref
-            and (code < 300 or code == 504)
+            and may_have_taken_effect(entry)
         ):
             one = ref["namespace"], resource, ref["name"]
             if verb == "create":

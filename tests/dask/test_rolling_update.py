@@ -10,7 +10,7 @@ from itertools import pairwise
 import pytest
 
 from tests.dask.support import CONTROLLER, CONTROLLER_LABEL, CONTROLLER_USER, NewCluster, workers
-from tests.support.kubernetes import Audit, Kubectl, eventually
+from tests.support.kubernetes import Audit, Kubectl, eventually, may_have_taken_effect
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def changes(since: Audit, namespace: str) -> dict[str, list[str]]:
         verb, code, name = r["verb"], r["responseStatus"]["code"], r["objectRef"].get("name", "")
         if verb not in ("create", "delete") or "subresource" in r["objectRef"]:
             continue
-        if not name or (code >= 300 and code != 504):
+        if not name or not may_have_taken_effect(r):
             continue
         again = found[name][-1:] == [verb]
         if not (again and (verb == "delete" or name in unheard)):

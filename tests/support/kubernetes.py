@@ -118,6 +118,12 @@ def is_ready(resource: JSON) -> bool:
     )
 
 
+def may_have_taken_effect(entry: JSON) -> bool:
+    """Of a finished request in the audit log: it has, or its client was killed before the answer (504)."""
+    code = entry["responseStatus"]["code"]
+    return bool(code < 300 or code == 504)
+
+
 @dataclass
 class Audit:
     """The API server's audit log from the moment this was made."""
@@ -166,11 +172,10 @@ class Audit:
     def touched(self, verb: str, resource: str, **where: str) -> set[str]:
         """Names of the objects that requests changed, also when their client was killed before the answer.
 
-        Such a request is logged with 504 although it took effect.
+        Such a request is logged with 504; most have taken effect.
         """
         return {
             r["objectRef"]["name"]
             for r in self.requests(verb, resource, **where)
-            if "subresource" not in r["objectRef"]
-            and (r["responseStatus"]["code"] < 300 or r["responseStatus"]["code"] == 504)
+            if "subresource" not in r["objectRef"] and may_have_taken_effect(r)
         }

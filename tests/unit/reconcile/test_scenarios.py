@@ -14,6 +14,7 @@ from dask_gitops.kube.resource import (
     EVENTS,
     PODS,
     SERVICES,
+    Resource,
 )
 
 from tests.support.harness import CONTROL, NS, Harness, play
@@ -180,6 +181,15 @@ async def test_nobody_leaves_for_a_number_that_was_changed_unseen(h: Harness) ->
     assert set(h.workers()) == workers
 
 
+async def led_from_behind(h: Harness, before: Any, resource: Resource) -> None:
+    """A minute of a new leader whose server lags behind with these, and with nothing else."""
+    h.api.stale_lists(before, resource)
+    h.api.hold_events(resource)
+    h.start()
+    await h.pass_time(60)
+    h.api.release_events()
+
+
 def env(name: str) -> JSON:
     return {"spec": {"containers": [{"name": name, "env": [{"name": "NEW", "value": "1"}]}]}}
 
@@ -216,11 +226,7 @@ def test_an_earlier_spec_takes_nothing_away(earlier: JSON, later: JSON) -> None:
         pods, changes = set(h.api.names(PODS, NS)), len(h.api.requests("delete"))
         groups = {g: h.find(DASKWORKERGROUPS, g)["spec"] for g in h.api.names(DASKWORKERGROUPS, NS)}
         h.kill()
-        h.api.stale_lists(before, DASKCLUSTERS)
-        h.api.hold_events(DASKCLUSTERS)
-        h.start()
-        await h.pass_time(60)
-        h.api.release_events()
+        await led_from_behind(h, before, DASKCLUSTERS)
         await h.settle()
         assert set(h.api.names(PODS, NS)) == pods
         assert len(h.api.requests("delete")) == changes
@@ -238,11 +244,7 @@ async def test_a_group_that_a_late_list_lacks_keeps_its_workers(h: Harness) -> N
     await h.settle()
     workers, keys = set(h.workers("extra")), h.schedulers.scatter()
     h.kill()
-    h.api.stale_lists(before, DASKWORKERGROUPS)
-    h.api.hold_events(DASKWORKERGROUPS)
-    h.start()
-    await h.pass_time(60)
-    h.api.release_events()
+    await led_from_behind(h, before, DASKWORKERGROUPS)
     await h.settle()
     assert set(h.workers("extra")) == workers
     assert h.schedulers.all_keys() == keys
@@ -280,11 +282,7 @@ async def test_an_autoscaler_that_a_person_deleted_stays_away(h: Harness) -> Non
     h.edit(DASKWORKERGROUPS, GROUP, {"worker": {"replicas": 3}})
     await h.settle()
     h.kill()
-    h.api.stale_lists(before, DASKCLUSTERS)
-    h.api.hold_events(DASKCLUSTERS)
-    h.start()
-    await h.pass_time(60)
-    h.api.release_events()
+    await led_from_behind(h, before, DASKCLUSTERS)
     await h.settle()
     assert h.api.names(DASKAUTOSCALERS, NS) == []
     assert len(h.workers()) == 3
@@ -300,11 +298,7 @@ async def test_a_suspension_that_is_over_discards_nothing(h: Harness) -> None:
     before, workers = h.api.snapshot(), set(h.workers())
     h.kill()
     h.edit(DASKCLUSTERS, "demo", {"suspend": False})
-    h.api.stale_lists(before, DASKCLUSTERS)
-    h.api.hold_events(DASKCLUSTERS)
-    h.start()
-    await h.pass_time(60)
-    h.api.release_events()
+    await led_from_behind(h, before, DASKCLUSTERS)
     h.schedulers.running.clear()
     await h.settle()
     assert set(h.workers()) == workers
