@@ -1,8 +1,9 @@
-"""What all tiers share: the tools on PATH, counts per tier, and no test that silently did not run.
+"""What all tiers share: the tools on PATH, lanes, and an end that tells the truth.
 
-A tier is a folder of tests/. With ``-n 3`` three lanes (tests/support/lanes.py) run side by side, each in a process of
-its own, as most tests of the larger tiers wait. Those beside real programs get a second try, and the end tells why. The
-last line says how many tests of each ran, and how long all of it took.
+A tier is a folder of tests/. With ``-n 3`` lanes (tests/support/lanes.py) run side by side in processes of their own, as
+most tests of the larger tiers wait. Red is: a failed test, a test that was skipped, a tier that did not end well or
+whose statuses were not true, and more than one second try (tests/support/second_try.py). The end tells where the time
+went; build/test-run.json holds the same for programs.
 """
 
 from __future__ import annotations
@@ -10,23 +11,23 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
-from collections import Counter
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-from tests.support.lanes import TIERS, lane, tier
+from tests.support import second_try
+from tests.support.accounts import accounts
+from tests.support.endings import endings
+from tests.support.kubernetes import Kubectl
+from tests.support.lanes import REAL, account, lane, place, tier
+from tests.support.result import Result
+from tests.support.witness import Witness
 
-REAL = ("cluster", "gitops", "dask")
-TOLD_LINES = 30  # of what went wrong before a second try
 ROOT = Path(__file__).parent.parent
-_started = time.monotonic()
-_counts: dict[str, Counter[str]] = {}
-_lines: list[str] = []
-_told: list[str] = []  # what tests recorded as "closing": numbers for people, at the end of the run
+_result = Result()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -43,17 +44,17 @@ def pytest_configure(config: pytest.Config) -> None:
     if found.returncode:
         raise pytest.UsageError(f"{' '.join(command)} failed, see above")
     os.environ["PATH"] = found.stdout.strip() + os.pathsep + os.environ["PATH"]
+    accounts.count_waits()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One second try beside real programs on a busy machine. Each is told at the end, with what went wrong first."""
-    for item in items:
-        if tier(item.nodeid) in REAL:
-            item.add_marker(pytest.mark.flaky(reruns=1))
+    """Long lanes begin first; the others are fillers."""
+    second_try.mark(items)
+    items.sort(key=lambda item: place(lane(item.nodeid)))
 
 
 class Lanes(LoadScopeScheduling):
-    """One process runs a lane from end to end; the lanes begin in the order of the command line."""
+    """One process runs a lane from end to end; the lanes begin in the order of the tests."""
 
     def _split_scope(self, nodeid: str) -> str:
         return lane(nodeid)
@@ -63,49 +64,69 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Lanes:
     return Lanes(config, log)
 
 
+# ---- in the process that runs a test
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """What the test, its fixtures and the end of its lane spend is its lane's."""
+    name = account(lane(item.nodeid))
+    with accounts.during(name, programs=tier(item.nodeid) in REAL):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
+    """A status that was not true, in the test's own namespace, is the test's failure (the mark `expects_failed` allows Failed)."""
+    fixtures = getattr(item, "funcargs", {})
+    witness, kubectl = fixtures.get("witness"), fixtures.get("kubectl")
+    if not (isinstance(witness, Witness) and isinstance(kubectl, Kubectl)):
+        return (yield)
+    mark = item.get_closest_marker("expects_failed")
+    if mark is not None:
+        witness.allow(mark.args[0], kubectl.namespace)
+    try:
+        yield
+    except BaseException:
+        found = witness.end_of_test(kubectl.namespace, item.nodeid)
+        item.add_report_section("call", "the witness", found or "no status was untrue")
+        raise
+    found = witness.end_of_test(kubectl.namespace, item.nodeid)
+    if found:
+        pytest.fail(found, pytrace=False)
+
+
+# ---- in the process that tells the end
+
+
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    counts = _counts.setdefault(tier(report.nodeid), Counter())
-    if report.outcome == "rerun":
-        end = "\n    ".join(str(report.longrepr).strip().splitlines()[-TOLD_LINES:])
-        _told.append(f"SECOND TRY of {report.nodeid}; the first:\n    {end}")
-    elif report.failed:
-        counts["failed"] += 1
-    elif report.skipped:
-        counts["skipped"] += 1
-    elif report.when == "call":
-        counts["passed"] += 1
-    if report.when == "teardown":
-        _told.extend(str(value) for name, value in report.user_properties if name == "closing")
+    _result.add(report)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    _result.add_process(getattr(node, "workeroutput", {}))
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """A test that was skipped has not been run: that is a failure."""
-    if hasattr(session.config, "workerinput"):
-        return  # one of several processes: the one that started them counts
-    total = sum(_counts.values(), Counter())
-    if total["skipped"] and exitstatus == pytest.ExitCode.OK:
+    """Set the exit status."""
+    told = {"endings": endings.problems, "lanes": {n: vars(s) for n, s in accounts.lanes.items()}}
+    if hasattr(session.config, "workerinput"):  # the process that started this one counts
+        session.config.workeroutput.update(told)  # type: ignore[attr-defined]
+        return
+    _result.add_process(told)
+    if exitstatus == pytest.ExitCode.OK and _result.faults:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
-    minutes, seconds = divmod(round(time.monotonic() - _started), 60)
-    tiers = [f"{name} {_words(_counts[name])}" for name in (*TIERS, "other") if name in _counts]
-    _lines.extend(_told)
-    _lines.append("{passed} passed, {failed} failed, {skipped} skipped".format_map(_all(total)))
-    _lines.append(f"{' · '.join(tiers)} · {minutes} min {seconds} s")
-
-
-def _all(counts: Counter[str]) -> dict[str, int]:
-    return {word: counts[word] for word in ("passed", "failed", "skipped")}
-
-
-def _words(counts: Counter[str]) -> str:
-    bad = [f"{n} {word.upper()}" for word, n in _all(counts).items() if n and word != "passed"]
-    return " ".join([str(counts["passed"]), *bad])
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_unconfigure(config: pytest.Config) -> None:
-    for line in _lines:
-        print(line)
+    if not hasattr(config, "workerinput"):
+        default = ROOT / "build" / "test-run.json"
+        _result.write(Path(os.environ.get("DASK_GITOPS_TEST_RUN") or default))
+        for line in _result.lines():
+            print(line)
 
 
 @pytest.fixture(scope="session")

@@ -16,11 +16,12 @@ import pytest
 from pytest_helm_charts.clusters import Cluster
 
 from tests.support.controller_process import ControllerProcess, service_account_kubeconfig
+from tests.support.endings import endings
 from tests.support.fake_scheduler import FakeSchedulers
 from tests.support.kubernetes import Audit, Kubectl, run
-from tests.support.lanes import lane
+from tests.support.lanes import INSTANCES, lane
 from tests.support.network import own_network
-from tests.support.witness import Witness, judged, watched
+from tests.support.witness import Witness, watched
 
 SYSTEM = "dask-system"  # where the chart is installed
 ACCOUNT = "dask-gitops-controller"
@@ -31,16 +32,14 @@ def local_kubernetes(*words: str) -> str:
     command = [sys.executable, "ci/kubernetes", *words]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
     if done.returncode:
-        pytest.exit(
-            f"the cluster tier cannot run: {' '.join(command)} failed, see above", returncode=1
-        )
+        pytest.fail(f"the cluster tier cannot run: {' '.join(command)} failed, see above", False)
     return done.stdout.strip()
 
 
 @pytest.fixture(scope="package")
 def instance() -> str:
     """The local Kubernetes of this lane, by name."""
-    return f"test-{lane(os.environ['PYTEST_CURRENT_TEST'])}"
+    return INSTANCES[lane(os.environ["PYTEST_CURRENT_TEST"])]
 
 
 @pytest.fixture(scope="package")
@@ -53,18 +52,14 @@ def kubeconfig(instance: str) -> Iterator[str]:
         yield local_kubernetes(
             "up", "--name", instance, "--kwok-nodes", "5", "--kwok-cidr", "127.64.0.0/12"
         ).splitlines()[-1]
-        local_kubernetes("down", "--name", instance)
+        with endings.noted(f"{instance} goes"):
+            local_kubernetes("down", "--name", instance)
 
 
 @pytest.fixture(scope="package", autouse=True)
-def witness(kubeconfig: str) -> Iterator[Witness]:
-    """Sees every status of the whole tier, and fails it when one of them was not true."""
-    yield from watched(Witness(kubeconfig))
-
-
-@pytest.fixture(autouse=True)
-def _judged(request: pytest.FixtureRequest, witness: Witness) -> Iterator[None]:
-    yield from judged(request, witness)
+def witness(kubeconfig: str, instance: str) -> Iterator[Witness]:
+    """Sees every status of the whole lane, and fails it when one of them was not true."""
+    yield from watched(kubeconfig, instance)
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +104,8 @@ def schedulers(kubeconfig: str) -> Iterator[FakeSchedulers]:
     fake = FakeSchedulers(kubeconfig)
     fake.start()
     yield fake
-    fake.stop()
+    with endings.noted("the pretended schedulers stop"):
+        fake.stop()
 
 
 @pytest.fixture(scope="package")
@@ -123,7 +119,8 @@ def controller(
     )
     process.start()
     yield process
-    process.stop()
+    with endings.noted("the controller stops"):
+        process.stop()
 
 
 @pytest.fixture

@@ -24,8 +24,9 @@ from tests.dask.support import (
     Inside,
     NewCluster,
 )
+from tests.support.endings import endings
 from tests.support.kubernetes import JSON, Audit, CommandError, Kubectl, run
-from tests.support.witness import Witness, judged, watched
+from tests.support.witness import Witness, watched
 
 NAME = "local"
 CLIENTS = "dask-clients"
@@ -36,9 +37,7 @@ def local_kubernetes(*words: str) -> str:
     command = [sys.executable, "ci/kubernetes", *words, "--name", NAME]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
     if done.returncode:
-        pytest.exit(
-            f"the dask tier cannot run: {' '.join(command)} failed, see above", returncode=1
-        )
+        pytest.fail(f"the dask tier cannot run: {' '.join(command)} failed, see above", False)
     return done.stdout.strip()
 
 
@@ -49,18 +48,14 @@ def kubeconfig() -> Iterator[str]:
     was_up = subprocess.run(status, capture_output=True).returncode == 0
     yield local_kubernetes("up").splitlines()[-1]
     if not was_up:
-        local_kubernetes("down")
+        with endings.noted("the local Kubernetes goes"):
+            local_kubernetes("down")
 
 
 @pytest.fixture(scope="package", autouse=True)
 def witness(kubeconfig: str) -> Iterator[Witness]:
     """Sees every status of the whole tier, and fails it when one of them was not true."""
-    yield from watched(Witness(kubeconfig))
-
-
-@pytest.fixture(autouse=True)
-def _judged(request: pytest.FixtureRequest, witness: Witness) -> Iterator[None]:
-    yield from judged(request, witness)
+    yield from watched(kubeconfig, NAME)
 
 
 @pytest.fixture(scope="package")
@@ -91,17 +86,10 @@ def system(
         "--set-string", f"controller.daskImage={images['dask-gitops-dask']}",
     )  # fmt: skip
     yield admin
-    run(
-        "helm",
-        "--kubeconfig",
-        kubeconfig,
-        "uninstall",
-        RELEASE,
-        "-n",
-        SYSTEM,
-        "--ignore-not-found",
-    )
-    admin("delete", "namespace", SYSTEM, "--wait=false")
+    with endings.noted("the chart is uninstalled"):
+        helm = ("helm", "--kubeconfig", kubeconfig, "-n", SYSTEM)
+        run(*helm, "uninstall", RELEASE, "--ignore-not-found")
+        admin("delete", "namespace", SYSTEM, "--wait=false")
 
 
 @pytest.fixture(scope="package")
@@ -113,8 +101,9 @@ def inside(kubeconfig: str, dask_image: str) -> Iterator[Inside]:
     kubectl("label", "namespace", CLIENTS, OURS, "--overwrite")
     python = Inside(kubectl, dask_image)
     yield python
-    python.close()
-    kubectl("delete", "namespace", CLIENTS, "--wait=false")
+    with endings.noted("the clients' pod goes"):
+        python.close()
+        kubectl("delete", "namespace", CLIENTS, "--wait=false")
 
 
 @pytest.fixture

@@ -17,10 +17,11 @@ import pytest
 
 from tests.gitops.tools import PATIENCE_S, Argo, Flux, Lab, Repo, Tell
 from tests.support.controller_process import ControllerProcess, service_account_kubeconfig
+from tests.support.endings import endings
 from tests.support.fake_scheduler import FakeSchedulers
 from tests.support.kubernetes import Audit, Kubectl, eventually
 from tests.support.network import own_network
-from tests.support.witness import Witness, judged, watched
+from tests.support.witness import Witness, watched
 
 NAME = "gitops"
 SYSTEM = "dask-system"
@@ -32,14 +33,17 @@ def tool(*words: str) -> str:
     command = [sys.executable, "ci/gitops", *words]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
     if done.returncode:
-        pytest.exit(f"the gitops tier cannot run: {' '.join(command)} failed, see above", 1)
+        pytest.fail(f"the gitops tier cannot run: {' '.join(command)} failed, see above", False)
     return done.stdout
 
 
-def started(name: str) -> Lab:
+def fresh_lab(name: str) -> Iterator[Lab]:
+    """A fresh lab with pretended nodes, gone at the end."""
     tool("down", "--name", name)
     told = json.loads(tool("up", "--name", name))
-    return Lab(**{**told, "name": name, "folder": Path(told["folder"])})
+    yield Lab(**{**told, "name": name, "folder": Path(told["folder"])})
+    with endings.noted(f"the lab {name} goes"):
+        tool("down", "--name", name)
 
 
 @pytest.fixture(scope="package")
@@ -54,27 +58,22 @@ def network() -> Iterator[None]:
 
 @pytest.fixture(scope="package")
 def lab(network: None) -> Iterator[Lab]:
-    """A fresh lab with pretended nodes, gone at the end."""
-    yield started(NAME)
-    tool("down", "--name", NAME)
+    """What all files but test_bundle.py share."""
+    yield from fresh_lab(NAME)
 
 
 @pytest.fixture(scope="package", autouse=True)
 def witness(lab: Lab) -> Iterator[Witness]:
-    """Sees every status of the whole tier, and fails it when one of them was not true."""
-    yield from watched(Witness(lab.kubeconfig))
-
-
-@pytest.fixture(autouse=True)
-def _judged(request: pytest.FixtureRequest, witness: Witness) -> Iterator[None]:
-    yield from judged(request, witness)
+    """Sees every status of the whole lane, and fails it when one of them was not true."""
+    yield from watched(lab.kubeconfig, NAME)
 
 
 @pytest.fixture(scope="package")
 def argo(lab: Lab) -> Iterator[Argo]:
     made = Argo(lab, Kubectl(lab.kubeconfig, "argocd"))
     yield made
-    made.close()
+    with endings.noted("the watch of Applications ends"):
+        made.close()
 
 
 @pytest.fixture(scope="package")
@@ -83,7 +82,8 @@ def schedulers(lab: Lab) -> Iterator[FakeSchedulers]:
     fake = FakeSchedulers(lab.kubeconfig)
     fake.start()
     yield fake
-    fake.stop()
+    with endings.noted("the pretended schedulers stop"):
+        fake.stop()
 
 
 @pytest.fixture(scope="package")
@@ -106,7 +106,8 @@ def controller(
     process = ControllerProcess(account, folder / "log", env)
     process.start()
     yield process
-    process.stop()
+    with endings.noted("the controller stops"):
+        process.stop()
 
 
 @pytest.fixture

@@ -15,10 +15,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.gitops.conftest import ACCOUNT, started, tool
+from tests.gitops.conftest import ACCOUNT, fresh_lab, tool
 from tests.gitops.tools import PATIENCE_S, Argo, Flux, Lab, Repo, Tell, uids
 from tests.support.controller_process import ControllerProcess, service_account_kubeconfig
 from tests.support.kubernetes import Kubectl, condition, eventually, is_ready, run
+from tests.support.witness import Witness, watched
 
 NAME = "gitops-empty"
 PLATFORM, TEAM = "dask-gitops", "team-a-dev"
@@ -27,8 +28,13 @@ KINDS = "daskclusters,daskworkergroups,daskautoscalers,daskjobs"
 
 @pytest.fixture(scope="module")
 def empty(network: None) -> Iterator[Lab]:
-    yield started(NAME)
-    tool("down", "--name", NAME)
+    yield from fresh_lab(NAME)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def witness(empty: Lab) -> Iterator[Witness]:
+    """Of this lab; the tier's own is not needed here."""
+    yield from watched(empty.kubeconfig, NAME)
 
 
 @pytest.fixture(scope="module")

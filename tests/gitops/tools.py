@@ -16,6 +16,7 @@ import yaml
 from kubernetes import client, config, watch
 
 from tests.support.kubernetes import Kubectl, condition, eventually, run
+from tests.support.machine import news
 
 JSON = dict[str, Any]
 ARGO = "argocd"
@@ -122,6 +123,7 @@ class Argo:
                     app["seen"] = time.monotonic()
                     since = app["metadata"]["resourceVersion"]
                     self.seen.setdefault(app["metadata"]["name"], []).append(app)
+                    news.tell()
             except Exception:  # such as 410: the server has forgotten that version
                 since = None
                 self._stop.wait(0.5)

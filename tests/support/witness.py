@@ -1,6 +1,8 @@
-"""Watches a real API server for a whole test session, so that the judge sees every status that the tests ever see.
+"""Watches a real API server for a whole tier, so that a judge sees every status that the tests ever see.
 
-Watches of several kinds tell in no common order; what they told is replayed in the order of resource versions.
+Watches of several kinds tell in no common order; what they told is replayed in the order of resource versions. Each
+namespace has a judge of its own: at the end of the test that used it, what it blames is that test's failure. What comes
+afterwards, and what no test stands for, is the verdict at the tier's end.
 """
 
 from __future__ import annotations
@@ -8,7 +10,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
@@ -16,10 +18,13 @@ from typing import Any
 import urllib3
 from kubernetes import config
 
+from tests.support.endings import endings
 from tests.support.judge import CLUSTER, GROUP, POD, SERVICE, Judge
+from tests.support.machine import Ticks, news
 
 JSON = dict[str, Any]
 
+PATIENCE_S = 30.0  # for the watches to tell what a list already holds
 SILENCE_S = 20.0  # after that, a watch is asked for anew: its connection may be dead
 
 _OURS = "?labelSelector=dask.org%2Fcomponent"
@@ -41,20 +46,31 @@ class _Told:
     kind: str
     obj: JSON
     gone: bool
-    judge: bool  # False: it was there before the session
+    judge: bool  # False: it was there before the tier
+
+    @property
+    def namespace(self) -> str:
+        return str(self.obj["metadata"].get("namespace", ""))
+
+
+def _judge() -> Judge:
+    # A busy machine: what changed in the last ten seconds may not have been known to the writer.
+    return Judge(tolerance_s=10, patience_s=45)
 
 
 class Witness:
-    """Start it once; `end_of_test` after each test; `verdict` at the end of the session."""
+    """Start it once; `end_of_test` after each test; `verdict` at the end of the tier."""
 
-    def __init__(self, kubeconfig: str, judge: Judge | None = None) -> None:
-        # A busy machine: what changed in the last ten seconds may not have been known to the writer.
-        self.judge = judge or Judge(tolerance_s=10, patience_s=45)
+    def __init__(self, kubeconfig: str, judge: Callable[[], Judge] = _judge) -> None:
+        self._new_judge = judge
         self._client = config.new_client_from_config(kubeconfig)
-        self._told: list[_Told | tuple[int, float, str]] = []
+        self._lock = threading.Lock()
+        self._told: list[_Told] = []  # what no judge has seen yet
+        self._judges: dict[str, Judge] = {}
         self._known: dict[str, dict[str, JSON]] = {kind: {} for kind in PATHS}
         self._listed: set[str] = set()
         self._tests: dict[str, str] = {}
+        self._blind: list[str] = []  # watches that ended with an error of our own
         self._stop = threading.Event()
         self._threads = [
             threading.Thread(target=self._follow, args=(kind,), daemon=True) for kind in PATHS
@@ -64,34 +80,103 @@ class Witness:
         for thread in self._threads:
             thread.start()
 
-    def end_of_test(self, namespace: str, test: str) -> None:
-        """The test is over, and its namespace still as it left it."""
+    def end_of_test(self, namespace: str, test: str) -> str | None:
+        """The test is over, and its namespace still as it left it: what its judge blames, None if nothing."""
         self._tests[namespace] = test
-        newest = max((t.version for t in self._told if isinstance(t, _Told)), default=0)
-        self._told.append((newest, time.time(), namespace))
+        late = self._catch_up(namespace)
+        judge = self._judge_of(namespace)
+        self._replay(namespace)
+        judge.end(time.time(), namespace)
+        found = late or self._words([judge])
+        judge.violations.clear()  # told once
+        return found
 
     def allow(self, why: str, namespace: str) -> None:
         """In this namespace somebody acts wrongly on purpose."""
-        self.judge.allow("failed", why, namespace)
+        self._judge_of(namespace).allow("failed", why, namespace)
 
     def verdict(self) -> str | None:
-        """Stop; then replay all that was told. The judge's list, None if there is nothing to blame."""
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(30)
-        in_order = sorted(self._told, key=_version)
-        for now, told in zip(happened([_time(t) for t in in_order]), in_order, strict=True):
-            if isinstance(told, _Told):
-                self.judge.see(now, told.kind, told.obj, gone=told.gone, judge=told.judge)
-            else:
-                self.judge.end(now, told[2])
-        if not self.judge.violations:
-            return None
-        return self.judge.report(lambda namespace: self._tests.get(namespace, namespace))
+        """Stop; then judge what is left. A list, None if there is nothing to blame."""
+        late = self._catch_up("")
+        self._stop.set()  # silent watches end by themselves; nothing is missing from them any more
+        for namespace in {told.namespace for told in self._told}:
+            self._replay(namespace)
+        found = [*self._blind, late, self._words(list(self._judges.values()))]
+        return "\n".join(filter(None, found)) or None
+
+    def _judge_of(self, namespace: str) -> Judge:
+        return self._judges.setdefault(namespace, self._new_judge())
+
+    def _replay(self, namespace: str) -> None:
+        """Let the namespace's judge see what was told of it."""
+        with self._lock:
+            in_order = sorted(self._told, key=_version)
+            self._told = [told for told in self._told if told.namespace != namespace]
+        judge = self._judge_of(namespace)
+        for now, told in zip(happened([t.time for t in in_order]), in_order, strict=True):
+            if told.namespace == namespace:
+                judge.see(now, told.kind, told.obj, gone=told.gone, judge=told.judge)
+
+    def _words(self, judges: list[Judge]) -> str | None:
+        blaming = [judge for judge in judges if judge.violations]
+        where = lambda namespace: self._tests.get(namespace, namespace)  # noqa: E731
+        return "\n".join(judge.report(where) for judge in blaming) or None
+
+    # ---- has it seen all?
+
+    def _catch_up(self, namespace: str) -> str | None:
+        """Wait until the watches have told what is there now. In words what they have not, should they never.
+
+        Where nobody answers (a test stopped the server), what was told is all there is.
+
+        :param namespace: "": all of them.
+        """
+        ticks, end = Ticks(), time.monotonic() + PATIENCE_S
+        for kind in PATHS:
+            try:
+                version, listed = self._now(kind, namespace)
+            except (OSError, urllib3.exceptions.HTTPError, ValueError):
+                continue
+            while unseen := self._unseen(kind, namespace, version, listed):
+                if time.monotonic() > end:
+                    words = f"the witness saw nothing of {kind} {', '.join(sorted(unseen)[:5])}"
+                    return str(ticks.failure(words))
+                ticks.wait(0.2, news.count, at_least=0.01)
+        return None
+
+    def _now(self, kind: str, namespace: str) -> tuple[int, dict[str, int]]:
+        """The version of a list; uid -> resource version of the objects that there are."""
+        path = PATHS[kind]
+        if namespace:
+            base, _, plural = path.rpartition("/")
+            path = f"{base}/namespaces/{namespace}/{plural}"
+        found = json.loads(b"".join(self._get(path, timeout=10)))
+        metas = [item["metadata"] for item in found["items"]]
+        version = int(found["metadata"]["resourceVersion"])
+        return version, {meta["uid"]: int(meta["resourceVersion"]) for meta in metas}
+
+    def _unseen(self, kind: str, namespace: str, version: int, listed: dict[str, int]) -> set[str]:
+        """Of what was listed; and objects that are gone, of which the watches do not know it yet."""
+        with self._lock:
+            known = {
+                uid: int(obj["metadata"]["resourceVersion"])
+                for uid, obj in self._known[kind].items()
+                if namespace in ("", obj["metadata"].get("namespace"))
+            }
+            gone = {t.obj["metadata"]["uid"] for t in self._told if t.gone and t.kind == kind}
+        late = {uid for uid, v in listed.items() if known.get(uid, 0) < v and uid not in gone}
+        # What was made after the list has a newer version than that.
+        return late | {uid for uid, v in known.items() if uid not in listed and v <= version}
 
     # ---- watching
 
     def _follow(self, kind: str) -> None:
+        try:
+            self._follow_on(kind)
+        except Exception as error:
+            self._blind.append(f"the witness' watch of {kind} ended: {error!r}")
+
+    def _follow_on(self, kind: str) -> None:
         version = ""
         while not self._stop.is_set():
             try:
@@ -130,7 +215,7 @@ class Witness:
                 yield event
 
     def _get(self, path: str, *, timeout: float) -> Iterator[bytes]:
-        """:param timeout: seconds after which a silent connection is left, so that `verdict` need not wait."""
+        """:param timeout: seconds after which a silent connection is left."""
         pool = self._client.rest_client.pool_manager
         answer = pool.request(
             "GET",
@@ -151,17 +236,18 @@ class Witness:
         meta = obj["metadata"]
         if kind in (POD, SERVICE):
             obj = _essence(obj)
-        known = self._known[kind]
-        if gone:
-            known.pop(meta["uid"], None)
-        elif (
-            known.get(meta["uid"], {}).get("metadata", {}).get("resourceVersion")
-            == (meta["resourceVersion"])
-        ):
-            return  # listed anew
-        else:
-            known[meta["uid"]] = obj
-        self._told.append(_Told(int(meta["resourceVersion"]), time.time(), kind, obj, gone, judge))
+        with self._lock:
+            known = self._known[kind]
+            before = known.get(meta["uid"], {}).get("metadata", {}).get("resourceVersion")
+            if gone:
+                known.pop(meta["uid"], None)
+            elif before == meta["resourceVersion"]:
+                return  # listed anew
+            else:
+                known[meta["uid"]] = obj
+            version = int(meta["resourceVersion"])
+            self._told.append(_Told(version, time.time(), kind, obj, gone, judge))
+        news.tell()
 
 
 def happened(arrivals: list[float]) -> list[float]:
@@ -172,13 +258,8 @@ def happened(arrivals: list[float]) -> list[float]:
     return list(accumulate(reversed(arrivals), min))[::-1]
 
 
-def _time(told: _Told | tuple[int, float, str]) -> float:
-    return told.time if isinstance(told, _Told) else told[1]
-
-
-def _version(told: _Told | tuple[int, float, str]) -> tuple[int, int]:
-    # Of one moment: pods first, the end of a test last.
-    return (told.version, told.kind != POD) if isinstance(told, _Told) else (told[0], 2)
+def _version(told: _Told) -> tuple[int, bool]:
+    return told.version, told.kind != POD  # of one moment: pods first
 
 
 def _essence(obj: JSON) -> JSON:
@@ -202,22 +283,11 @@ def _essence(obj: JSON) -> JSON:
     }
 
 
-def watched(witness: Witness) -> Iterator[Witness]:
-    """A session's fixture: its end fails the run when a status was not true."""
+def watched(kubeconfig: str, what: str) -> Iterator[Witness]:
+    """A lane's fixture: the run fails when a status was not true that no test stands for."""
+    witness = Witness(kubeconfig)
     witness.start()
     yield witness
-    found = witness.verdict()
-    assert found is None, found
-
-
-def judged(request: Any, witness: Witness) -> Iterator[None]:
-    """A test's fixture, around the test and inside its namespace, if it has one; reads the mark `expects_failed`."""
-    if "kubectl" not in request.fixturenames:
-        yield
-        return
-    namespace = request.getfixturevalue("kubectl").namespace
-    mark = request.node.get_closest_marker("expects_failed")
-    if mark is not None:
-        witness.allow(mark.args[0], namespace)
-    yield
-    witness.end_of_test(namespace, request.node.nodeid)
+    with endings.noted(f"the statuses in {what}"):
+        found = witness.verdict()
+        assert found is None, found
