@@ -12,6 +12,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from ci.kubernetes import python_version
+
+python_version.demand()  # before what an older one cannot read
+
+# ruff: noqa: E402
 from ci.demo import report
 from ci.demo.places import Place, choose
 from ci.demo.shell import Problem

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import python_version
+
+python_version.demand()  # before what an older one cannot read
+
+# ruff: noqa: E402
 import argparse
 import json
 import os

@@ -9,11 +9,9 @@ import time
 import programs
 from certificates import Certificates
 from common import Problem, report, run, seconds, wait_until
-from instance import NODE_ADDRESS, NODE_NAME, Instance
+from instance import NODE_ADDRESS, NODE_NAME, SERVICES, Instance
 from processes import Component, start, wait_healthy
 
-SERVICES = "10.96.0.0/16"
-PODS = "10.244.0.0/16"
 FAKE = "kwok.x-k8s.io/node"
 
 # What the audit log holds: who did what to which object, when answered; and how controllers changed the objects of

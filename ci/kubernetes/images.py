@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shlex
 import shutil
 import tempfile
 import time
@@ -22,6 +21,7 @@ from typing import Protocol
 
 import cleanup
 import node
+import preflight
 import programs
 from common import REPOSITORY, Problem, cache, lock, need_root, report, run, run_long, seconds
 from instance import Instance
@@ -352,18 +352,9 @@ def image_log(image: str) -> Path:
     return cache() / "logs" / f"image-{image.rpartition('/')[2].partition(':')[0]}.log"
 
 
-def os_release() -> dict[str, str]:
-    """What /etc/os-release says."""
-    try:
-        lines = Path("/etc/os-release").read_text().splitlines()
-    except OSError:
-        return {}
-    return {key: "".join(shlex.split(value)) for key, _, value in (x.partition("=") for x in lines)}
-
-
 def debian_suite() -> str:
     """The machine's Debian release, which the base image is made from."""
-    suite = os_release().get("VERSION_CODENAME")
+    suite = preflight.os_release().get("VERSION_CODENAME")
     if not suite or not shutil.which("apt-get"):
         raise Problem(
             "building images needs Docker or Podman, or Debian's buildah and debootstrap. "

@@ -11,6 +11,7 @@ from pathlib import Path
 import cleanup
 import controlplane
 import node
+import preflight
 import processes
 import programs
 from common import Problem, lock, need_root, report, say, seconds, state
@@ -21,6 +22,7 @@ def up(wanted: Instance) -> Instance:
     """Bring an instance up: nothing to do, or a fresh start after cleaning what a crash left."""
     if wanted.node:
         need_root("a real node")
+    preflight.instance(wanted.node)
     names = (*programs.CONTROL_PLANE, *(programs.NODE if wanted.node else ()))
     packages = dict(programs.PACKAGES_CONTROL_PLANE)
     packages |= programs.PACKAGES_NODE if wanted.node else {}

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import preflight
 from common import HERE, Problem, cache, lock, need_root, report, run, run_long, say, seconds
 
 KUBERNETES = "v1.35.4"
@@ -393,6 +394,7 @@ def search_path() -> str:
 def install_packages(wanted: dict[str, str]) -> None:
     """Install what is missing, by apt."""
     missing = missing_packages(wanted)
+    preflight.packages(wanted, missing)
     if not missing:
         return
     names = " ".join(missing)
