@@ -1,6 +1,6 @@
 """Dask computes on workers that a values file declares: `make demo`.
 
-In a kind cluster of its own where a Docker daemon answers, in a context that you name, and else in a real
+In a kind cluster of its own where Docker answers and kind is there, in a context that you name, and else in a real
 local Kubernetes on this machine. Everything is taken away at the end, unless told to keep it.
 """
 

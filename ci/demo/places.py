@@ -51,9 +51,16 @@ def choose(context: str, registry: str) -> Place:
             "a registry without a context",
             "name the cluster that pulls from it: make demo CONTEXT=... REGISTRY=...",
         )
-    if docker_answers():
+    if not docker_answers():
+        return Local("no Docker daemon answers")
+    if shutil.which("kind"):
         return Kind()
-    return Local()
+    if os.geteuid() != 0:
+        raise Problem(
+            "Docker answers, but kind is not on PATH, and a local Kubernetes without it needs root",
+            "install kind, or: sudo -E make demo",
+        )
+    return Local("kind is not on PATH")
 
 
 def docker_answers() -> bool:
@@ -87,11 +94,10 @@ def deliver(*target: str) -> dict[str, str]:
 
 
 class Local:
-    """A real Kubernetes with one node on this very machine, for machines without Docker."""
+    """A real Kubernetes with one node on this very machine, for machines without Docker or kind."""
 
-    title = "a local Kubernetes (no Docker daemon answers)"
-
-    def __init__(self) -> None:
+    def __init__(self, why: str) -> None:
+        self.title = f"a local Kubernetes ({why})"
         self.was_up = False
         self.env: dict[str, str] = {}
 

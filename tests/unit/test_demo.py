@@ -50,18 +50,27 @@ def lines(calls: Path) -> list[str]:
 def test_local_where_no_docker_answers(fake: Fake, calls: Path) -> None:
     assert isinstance(places.choose("", ""), places.Local)
     fake("docker", code=1)  # the program without its daemon
-    assert isinstance(places.choose("", ""), places.Local)
+    assert places.choose("", "").title == "a local Kubernetes (no Docker daemon answers)"
+
+
+def test_local_where_docker_has_no_kind(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake("docker")
+    monkeypatch.setattr(places.os, "geteuid", lambda: 0)
+    assert places.choose("", "").title == "a local Kubernetes (kind is not on PATH)"
+    monkeypatch.setattr(places.os, "geteuid", lambda: 1000)
+    with pytest.raises(Problem, match=r"kind is not on PATH, and a local Kubernetes .* needs root"):
+        places.choose("", "")
 
 
 def test_kind_has_a_kubeconfig_of_its_own(fake: Fake, calls: Path, tmp_path: Path) -> None:
     fake("docker")
+    fake("kind", prints="another")
     place = places.choose("", "")
     assert isinstance(place, places.Kind)
-    with pytest.raises(Problem, match="not on PATH: kind, kubectl, helm"):
+    with pytest.raises(Problem, match="not on PATH: kubectl, helm"):
         place.start()
     for program in ("kubectl", "helm"):
         fake(program, prints='{"serverVersion": {"gitVersion": "v1.35.0"}}')
-    fake("kind", prints="another")
     calls.unlink()
     config = f"--kubeconfig {tmp_path}/cache/demo/kind-kubeconfig"
     assert place.start() == "created"
@@ -117,7 +126,7 @@ def test_wishes_that_cannot_be_met(fake: Fake, context: str, registry: str, word
 @pytest.mark.parametrize(
     ("place", "words"),
     [
-        (places.Local(), ("--name", "local")),
+        (places.Local("why"), ("--name", "local")),
         (places.Kind(), ("--load", "kind", "dask-gitops-demo")),
         (places.Context("mine", "r.example.com/x"), ("--push", "r.example.com/x")),
         (places.Context("kind-dev", ""), ("--load", "kind", "dev")),
