@@ -104,14 +104,18 @@ def down(names: list[str]) -> None:
     if not names:
         say("nothing is up")
     for name in names:
-        if name not in existing():
+        folder = state() / name
+        if not folder.is_dir():
             say(f"{name}: not up")
             continue
-        with lock(state() / name, f"another up or down of {name}"):
+        with lock(folder, f"another up or down of {name}"):
             started = time.monotonic()
-            _clean(state() / name)
-            (state() / name).rmdir()
-            report(f"{name} down", seconds(started))
+            if any(folder.iterdir()):
+                _clean(folder)
+                report(f"{name} down", seconds(started))
+            else:  # of one that was killed before it began, or at its end
+                say(f"{name}: not up")
+            folder.rmdir()
     with contextlib.suppress(OSError):  # other instances live there still
         state().rmdir()
         state().parent.rmdir()
@@ -120,6 +124,7 @@ def down(names: list[str]) -> None:
 def _clean(folder: Path) -> None:
     """End the processes (nothing in them is worth keeping), clean the machine and the folder."""
     processes.stop(processes.records(folder), grace=0)
+    processes.end_unrecorded(folder)
     cleanup.clean(folder)
     (folder / "instance.json").unlink(missing_ok=True)
     for entry in sorted(folder.iterdir(), key=lambda entry: entry.name == "before.json"):
