@@ -19,6 +19,7 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 from tests.support.lanes import TIERS, lane, tier
+from tests.support.starting import CANNOT_RUN
 
 REAL = ("cluster", "gitops", "dask")
 TOLD_LINES = 30  # of what went wrong before a second try
@@ -49,7 +50,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """One second try beside real programs on a busy machine. Each is told at the end, with what went wrong first."""
     for item in items:
         if tier(item.nodeid) in REAL:
-            item.add_marker(pytest.mark.flaky(reruns=1))
+            item.add_marker(pytest.mark.flaky(reruns=1, rerun_except=CANNOT_RUN))
 
 
 class Lanes(LoadScopeScheduling):

@@ -7,7 +7,6 @@ Each test has a namespace and a repository of its own.
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.gitops.tools import PATIENCE_S, Argo, Flux, Lab, Repo, Tell
+from tests.support import starting
 from tests.support.controller_process import ControllerProcess, service_account_kubeconfig
 from tests.support.fake_scheduler import FakeSchedulers
 from tests.support.kubernetes import Audit, Kubectl, eventually
@@ -27,13 +27,9 @@ SYSTEM = "dask-system"
 ACCOUNT = "dask-gitops-controller"
 
 
-def tool(*words: str) -> str:
-    """Output of the lab's tool; what it says while it works goes to the terminal."""
-    command = [sys.executable, "ci/gitops", *words]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
-    if done.returncode:
-        pytest.exit(f"the gitops tier cannot run: {' '.join(command)} failed, see above", 1)
-    return done.stdout
+def tool(*words: str, program: str = "ci/gitops") -> str:
+    """Output of the lab's tool."""
+    return starting.started("gitops", [sys.executable, program, *words])
 
 
 def started(name: str) -> Lab:
@@ -45,9 +41,7 @@ def started(name: str) -> Lab:
 @pytest.fixture(scope="package")
 def network() -> Iterator[None]:
     """Of the tier's own; what has to be fetched is fetched before."""
-    subprocess.run(
-        [sys.executable, "ci/kubernetes", "build"], check=True, stdout=subprocess.DEVNULL
-    )
+    tool("build", program="ci/kubernetes")
     with own_network():
         yield
 
