@@ -360,7 +360,7 @@ TIERS = {
     "chart": HELMS,
     "cluster": (*HELMS, *CONTROL_PLANE, "kwok"),
     "gitops": (*HELMS, *CONTROL_PLANE, "kwok", *GITOPS),
-    "dask": (*HELMS, *CONTROL_PLANE, *NODE),
+    "dask": (*HELMS, *CONTROL_PLANE, *NODE, *GITOPS),  # the lab also runs on the real node
 }
 
 # What else must be on the machine: Debian's package, and a file that shows it is there.
@@ -383,7 +383,7 @@ TIER_PACKAGES: dict[str, dict[str, str]] = {
     "chart": {},
     "cluster": PACKAGES_CONTROL_PLANE,
     "gitops": PACKAGES_CONTROL_PLANE | PACKAGES_GITOPS,
-    "dask": PACKAGES_CONTROL_PLANE | PACKAGES_NODE | PACKAGES_IMAGES,
+    "dask": PACKAGES_CONTROL_PLANE | PACKAGES_NODE | PACKAGES_IMAGES | PACKAGES_GITOPS,
 }
 
 
