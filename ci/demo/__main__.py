@@ -20,7 +20,7 @@ python_version.demand()  # before what an older one cannot read
 from ci.demo import report
 from ci.demo.places import Place, choose
 from ci.demo.shell import Problem
-from ci.demo.steps import Steps, say
+from ci.demo.steps import Steps, parts_table, say
 from ci.demo.story import RELEASE, SCHEDULER, Story
 
 
@@ -59,7 +59,8 @@ def main() -> int:
     else:
         code = put_back(story, place, steps, failed=bool(code)) or code
     if code == 0:
-        say(f"\n{steps.table()}\n\n{hints(place, wishes.keep)}")
+        made = f"\n{parts_table(place.parts)}\n" if place.parts else ""
+        say(f"\n{steps.table()}\n{made}\n{hints(place, wishes.keep)}")
     return code
 
 

@@ -56,11 +56,11 @@ def up(instance: Instance) -> None:
         wait_healthy(instance.folder, [component])
         report(component.name, f"ready in {seconds(started)}, port {component.port}")
     started = time.monotonic()
-    others = [controller_manager(instance), scheduler(instance), kwok(instance)]
+    others = [controller_manager(instance), scheduler(instance)]
     for component in others:
         start(instance.folder, component, quiet_environment())
     wait_healthy(instance.folder, others)
-    report("controller-manager scheduler kwok", f"ready in {seconds(started)}")
+    report("controller-manager scheduler", f"ready in {seconds(started)}")
     if instance.kwok_nodes:
         started = time.monotonic()
         add_fake_nodes(instance)
@@ -215,7 +215,7 @@ def scheduler(instance: Instance) -> Component:
 
 def kwok(instance: Instance) -> Component:
     """Plays the kubelet for nodes that carry its annotation, and for no others."""
-    stages = programs.stages()
+    stages = programs.kept("kwok")  # how fake nodes and pods live: it does not start without
     files = sorted(stages.glob("*.yaml"))
     if not files:
         raise Problem(f"{stages} is empty: remove {programs.path('kwok')} and build it again")
@@ -236,7 +236,11 @@ def kwok(instance: Instance) -> Component:
 
 
 def add_fake_nodes(instance: Instance, first: int = 0) -> None:
-    """Make the Node objects that kwok brings to life."""
+    """Make the Node objects that kwok brings to life; it runs only where there are some."""
+    if not first:
+        component = kwok(instance)
+        start(instance.folder, component, quiet_environment())
+        wait_healthy(instance.folder, [component])
     nodes = [fake_node(number, instance.node) for number in range(first, instance.kwok_nodes)]
     listing = {"apiVersion": "v1", "kind": "List", "items": nodes}
     kubectl(instance, "create", "-f", "-", stdin=json.dumps(listing), timeout=300)
