@@ -14,6 +14,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import building
@@ -42,9 +43,11 @@ def up(options: argparse.Namespace) -> None:
     node = options.name == "local" if options.node is None else options.node
     default_nodes = 0 if node else 2
     count = default_nodes if options.kwok_nodes is None else options.kwok_nodes
+    if node and options.kubernetes:
+        raise Problem("--kubernetes goes without a real node only: add --no-node")
     wanted = Instance(check_name(options.name), 0, node, count, options.kwok_cidr, "")
     audit = options.audit_log or str(wanted.folder / "audit.log")
-    wanted = Instance(wanted.name, 0, node, count, options.kwok_cidr, audit)
+    wanted = replace(wanted, audit_log=audit, kubernetes=options.kubernetes)
     if not options.images:
         print(lifecycle.up(wanted).kubeconfig)
         return
@@ -167,6 +170,10 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--node", action=kind, help="with a real node (default: only for local)")
     one.add_argument("--kwok-nodes", type=int, metavar="N", help="fake nodes (default: 2 or 0)")
     one.add_argument("--kwok-cidr", default="10.245.0.0/16", metavar="CIDR", help="of fake pods")
+    oldest = programs.older("", programs.OLDEST).removeprefix("-")
+    about = f"another version of its servers, without a real node: {oldest}"
+    choices = ["", oldest]
+    one.add_argument("--kubernetes", default="", choices=choices, metavar="VERSION", help=about)
     one.add_argument("--audit-log", metavar="FILE", help="default: audit.log in its folder")
     about = "with these images on the node, and kubectl and Helm; prints JSON"
     one.add_argument("--images", metavar="A,B", help=about)

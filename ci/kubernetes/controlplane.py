@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from pathlib import Path
 
 import programs
 from certificates import Certificates
@@ -99,6 +100,11 @@ def make_certificates(instance: Instance) -> None:
         made.kubeconfig(made.folder / f"{name}.kubeconfig", name, instance.server, "local")
 
 
+def server(instance: Instance, name: str) -> Path:
+    """Where one of Kubernetes' own programs lies, in the instance's version."""
+    return programs.path(programs.older(name, instance.kubernetes))
+
+
 def etcd(instance: Instance) -> Component:
     """The store: on loopback, without waiting for the disk (a crash may lose everything)."""
     client = f"http://127.0.0.1:{instance.port('etcd')}"
@@ -125,7 +131,7 @@ def apiserver(instance: Instance) -> Component:
     policy.write_text(json.dumps(AUDIT_POLICY, indent=2) + "\n")
     keys = Certificates(instance.certificates)
     command = [
-        str(programs.path("kube-apiserver")),
+        str(server(instance, "kube-apiserver")),
         f"--etcd-servers=http://127.0.0.1:{instance.port('etcd')}",
         f"--bind-address={instance.address}",
         f"--secure-port={instance.port('apiserver')}",
@@ -172,7 +178,7 @@ def controller_manager(instance: Instance) -> Component:
     port = instance.port("controller-manager")
     config = keys.folder / "controller-manager.kubeconfig"
     command = (
-        str(programs.path("kube-controller-manager")),
+        str(server(instance, "kube-controller-manager")),
         f"--kubeconfig={config}",
         f"--authentication-kubeconfig={config}",
         f"--authorization-kubeconfig={config}",
@@ -200,7 +206,7 @@ def scheduler(instance: Instance) -> Component:
     port = instance.port("scheduler")
     config = instance.certificates / "scheduler.kubeconfig"
     command = (
-        str(programs.path("kube-scheduler")),
+        str(server(instance, "kube-scheduler")),
         f"--kubeconfig={config}",
         f"--authentication-kubeconfig={config}",
         f"--authorization-kubeconfig={config}",

@@ -42,6 +42,7 @@ class Instance:
     kwok_nodes: int
     kwok_cidr: str
     audit_log: str
+    kubernetes: str = ""  # another version than today's, of the control plane
 
     @property
     def folder(self) -> Path:

@@ -128,7 +128,11 @@ def _clean_ground(wanted: Instance) -> Instance:
 def needs(wanted: Instance) -> tuple[list[str], dict[str, str]]:
     """Programs and Debian packages of an instance: those of pretended nodes only where there are
     some."""
-    names = [*programs.CONTROL_PLANE]
+    names = list(programs.CONTROL_PLANE)
+    if wanted.kubernetes:
+        names = [
+            programs.older(n, wanted.kubernetes) if n in programs.VERSIONED else n for n in names
+        ]
     names += ["kwok"] if wanted.kwok_nodes else []
     names += programs.NODE if wanted.node else ()
     packages = dict(programs.PACKAGES_CONTROL_PLANE)

