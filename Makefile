@@ -16,10 +16,10 @@ demo: ## Dask computes on workers that a values file declares. KEEP=1 leaves it 
 	@$(PYTHON) ci/demo $(if $(CONTEXT),--context $(CONTEXT)) $(if $(REGISTRY),--registry $(REGISTRY)) $(if $(KEEP),--keep)
 
 test: ## all tests: unit, chart, cluster (real API server), gitops (real Argo CD and Flux), dask (real node). TIERS="unit chart" runs some
-	@python=$$($(PYTHON) ci/venv.py) && $(PYTHON) ci/kubernetes build && $$python -m pytest -n 3 --no-loadscope-reorder $(TIERS:%=tests/%)
+	@python=$$($(PYTHON) ci/venv.py) && $(PYTHON) ci/kubernetes build --for "$(TIERS)" && $$python -m pytest -n 3 --no-loadscope-reorder $(TIERS:%=tests/%)
 
 soak: ## the long cases and full sizes that `make test` leaves out
-	@python=$$($(PYTHON) ci/venv.py) && $(PYTHON) ci/kubernetes build && $$python -m pytest -m soak $(TIERS:%=tests/%)
+	@python=$$($(PYTHON) ci/venv.py) && $(PYTHON) ci/kubernetes build --for "$(TIERS)" && $$python -m pytest -m soak $(TIERS:%=tests/%)
 
 bench: ## this controller beside a raw create loop, on 1,000 pretended pods
 	@python=$$($(PYTHON) ci/venv.py) && $$python -m bench $(BENCH)

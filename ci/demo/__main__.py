@@ -1,6 +1,6 @@
 """Dask computes on workers that a values file declares: `make demo`.
 
-In a kind cluster of its own where a Docker daemon answers, in a context that you name, and else in a real
+In a kind cluster of its own where Docker answers and kind is there, in a context that you name, and else in a real
 local Kubernetes on this machine. Everything is taken away at the end, unless told to keep it.
 """
 
@@ -12,10 +12,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from ci.kubernetes import python_version
+
+python_version.demand()  # before what an older one cannot read
+
+# ruff: noqa: E402
 from ci.demo import report
 from ci.demo.places import Place, choose
 from ci.demo.shell import Problem
-from ci.demo.steps import Steps, say
+from ci.demo.steps import Steps, parts_table, say
 from ci.demo.story import RELEASE, SCHEDULER, Story
 
 
@@ -54,7 +59,8 @@ def main() -> int:
     else:
         code = put_back(story, place, steps, failed=bool(code)) or code
     if code == 0:
-        say(f"\n{steps.table()}\n\n{hints(place, wishes.keep)}")
+        made = f"\n{parts_table(place.parts)}\n" if place.parts else ""
+        say(f"\n{steps.table()}\n{made}\n{hints(place, wishes.keep)}")
     return code
 
 

@@ -32,6 +32,10 @@ class Place(Protocol):
     def kube(self) -> Kube:
         """How to reach it, once it is up."""
 
+    @property
+    def parts(self) -> list[tuple[str, float, float]]:
+        """What was made for it: name, wall and CPU seconds of each part."""
+
     def start(self) -> str:
         """Have it up; returns what was done, in words."""
 
@@ -51,9 +55,16 @@ def choose(context: str, registry: str) -> Place:
             "a registry without a context",
             "name the cluster that pulls from it: make demo CONTEXT=... REGISTRY=...",
         )
-    if docker_answers():
+    if not docker_answers():
+        return Local("no Docker daemon answers")
+    if shutil.which("kind"):
         return Kind()
-    return Local()
+    if os.geteuid() != 0:
+        raise Problem(
+            "Docker answers, but kind is not on PATH, and a local Kubernetes without it needs root",
+            "install kind, or: sudo -E make demo",
+        )
+    return Local("kind is not on PATH")
 
 
 def docker_answers() -> bool:
@@ -87,13 +98,14 @@ def deliver(*target: str) -> dict[str, str]:
 
 
 class Local:
-    """A real Kubernetes with one node on this very machine, for machines without Docker."""
+    """A real Kubernetes with one node on this very machine, for machines without Docker or kind."""
 
-    title = "a local Kubernetes (no Docker daemon answers)"
-
-    def __init__(self) -> None:
+    def __init__(self, why: str) -> None:
+        self.title = f"a local Kubernetes ({why})"
         self.was_up = False
         self.env: dict[str, str] = {}
+        self.made: dict[str, str] = {}
+        self.parts: list[tuple[str, float, float]] = []
 
     @property
     def kube(self) -> Kube:
@@ -102,17 +114,18 @@ class Local:
     def start(self) -> str:
         status = [*TOOL, "status", "--name", LOCAL]
         self.was_up = subprocess.run(status, capture_output=True).returncode == 0
-        kubeconfig = run([*TOOL, "up", "--name", LOCAL], timeout=3600, show_progress=True)
-        programs = [*TOOL, "build", "--no-packages", "--only", "kubectl,helm"]
-        path = run(programs, timeout=3600).strip().splitlines()[-1]
+        # One command for all: the images are made beside the programs, not after them.
+        up = [*TOOL, "up", "--name", LOCAL, "--images", f"{CONTROLLER},{DASK}"]
+        told = json.loads(run(up, timeout=3600, show_progress=True))
+        self.made, self.parts = told["images"], [tuple(row) for row in told["parts"]]
         self.env = {
-            "KUBECONFIG": kubeconfig.strip().splitlines()[-1],
-            "PATH": f"{path}{os.pathsep}{os.environ['PATH']}",
+            "KUBECONFIG": told["kubeconfig"],
+            "PATH": f"{told['path']}{os.pathsep}{os.environ['PATH']}",
         }
         return "was up already" if self.was_up else "started"
 
     def images(self) -> dict[str, str]:
-        return deliver("--name", LOCAL)
+        return self.made
 
     def stop(self) -> str:
         if self.was_up:
@@ -128,6 +141,7 @@ class Kind:
 
     def __init__(self) -> None:
         self.was_up = False
+        self.parts: list[tuple[str, float, float]] = []
         base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         cache = Path(os.environ.get("DASK_GITOPS_CACHE") or Path(base) / "dask-gitops")
         self.kubeconfig = cache / "demo" / "kind-kubeconfig"
@@ -167,6 +181,7 @@ class Context:
         self.context = context
         self.registry = registry
         self.title = f"your context {context}"
+        self.parts: list[tuple[str, float, float]] = []
 
     @property
     def kube(self) -> Kube:

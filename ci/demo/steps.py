@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -56,6 +56,16 @@ class Steps:
         wide = max(len(title) for title, _, _ in rows)
         lines = [f"{title:<{wide}}  {took:>7}  {shown}".rstrip() for title, took, shown in rows]
         return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
+
+
+def parts_table(parts: Sequence[tuple[str, float, float]]) -> str:
+    """What was made before the first step could end: parts side by side, their time and CPU time."""
+    rows = [("made beforehand", "wall s", "CPU s")]
+    rows += [(name, f"{wall:.1f}", f"{cpu:.1f}") for name, wall, cpu in parts]
+    rows.append(("all, side by side", "", f"{sum(cpu for _, _, cpu in parts):.1f}"))
+    wide = max(len(name) for name, _, _ in rows)
+    lines = [f"{name:<{wide}}  {wall:>7}  {cpu:>7}" for name, wall, cpu in rows]
+    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
 
 
 def say(text: str = "") -> None:

@@ -12,6 +12,10 @@ from pathlib import Path
 KUBERNETES = Path(__file__).resolve().parent.parent / "kubernetes"
 sys.path[:0] = [str(KUBERNETES)]
 
+import python_version  # noqa: E402
+
+python_version.demand()  # before what an older one cannot read
+
 import example as repo  # noqa: E402
 import lab  # noqa: E402
 import lifecycle  # noqa: E402

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import argo
+import building
 import flux
 import lifecycle
 import programs
@@ -24,7 +25,7 @@ HERE = Path(__file__).resolve().parent
 def up(wanted: Instance) -> Instance:
     """Start what does not run yet. A second call changes nothing."""
     packages = programs.PACKAGES_CONTROL_PLANE | programs.PACKAGES_GITOPS
-    programs.build(programs.GITOPS, packages, tell_cached=False)
+    building.build(programs.GITOPS, packages, tell_cached=False)
     instance = lifecycle.up(wanted)
     ports = Ports(instance)
     with lock(instance.folder, f"another up of {instance.name}"):

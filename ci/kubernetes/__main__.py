@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import python_version
+
+python_version.demand()  # before what an older one cannot read
+
+# ruff: noqa: E402
 import argparse
 import json
 import os
@@ -9,11 +14,14 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import building
 import controlplane
 import images
 import lifecycle
+import preflight
 import programs
 from common import Problem, check_name, told
 from instance import Instance, existing, load, need
@@ -21,14 +29,12 @@ from instance import Instance, existing, load, need
 
 def build(options: argparse.Namespace) -> None:
     """Build the programs into the cache."""
-    names = options.only.split(",") if options.only else list(programs.PROGRAMS)
-    packages = dict(programs.PACKAGES_CONTROL_PLANE)
-    if options.only == "gitops":
-        names = list(programs.GITOPS)
-        packages |= programs.PACKAGES_GITOPS
-    elif not options.only:
-        packages |= programs.PACKAGES_NODE | programs.PACKAGES_IMAGES | programs.PACKAGES_GITOPS
-    programs.build(names, packages if options.packages else {})
+    if options.tiers:
+        preflight.tiers(options.tiers.split())
+    names, packages = programs.for_tiers((options.tiers or " ".join(programs.TIERS)).split())
+    if options.only:
+        names, packages = options.only.split(","), dict(programs.PACKAGES_CONTROL_PLANE)
+    building.build(names, packages if options.packages else {})
     print(programs.links())
 
 
@@ -37,10 +43,27 @@ def up(options: argparse.Namespace) -> None:
     node = options.name == "local" if options.node is None else options.node
     default_nodes = 0 if node else 2
     count = default_nodes if options.kwok_nodes is None else options.kwok_nodes
+    if node and options.kubernetes:
+        raise Problem("--kubernetes goes without a real node only: add --no-node")
     wanted = Instance(check_name(options.name), 0, node, count, options.kwok_cidr, "")
     audit = options.audit_log or str(wanted.folder / "audit.log")
-    wanted = Instance(wanted.name, 0, node, count, options.kwok_cidr, audit)
-    print(lifecycle.up(wanted).kubeconfig)
+    wanted = replace(wanted, audit_log=audit, kubernetes=options.kubernetes)
+    if not options.images:
+        print(lifecycle.up(wanted).kubeconfig)
+        return
+    if not node:
+        raise Problem("--images needs a real node: leave --no-node away")
+    names = options.images.split(",")
+    programs.unknown(names, images.IMAGES, "image")
+    tools = {"kubectl": "kubectl", "helm": programs.demo_helm()}
+    done = lifecycle.up_with_images(wanted, names, list(tools.values()))
+    told = {
+        "kubeconfig": str(done.instance.kubeconfig),
+        "images": done.images,
+        "path": str(programs.links(tools)),
+        "parts": done.rows,
+    }
+    print(json.dumps(told))
 
 
 def down(options: argparse.Namespace) -> None:
@@ -137,14 +160,23 @@ def parser() -> argparse.ArgumentParser:
 
     one = command("build", build)
     known = ", ".join(programs.PROGRAMS)
-    one.add_argument("--only", metavar="A,B", help=f"gitops (a set), or of: {known}")
+    which = one.add_mutually_exclusive_group()
+    which.add_argument("--only", metavar="A,B", help=f"of: {known}")
+    about = f"what the tests of these tiers need (default: all): {' '.join(programs.TIERS)}"
+    which.add_argument("--for", dest="tiers", metavar="TIERS", help=about)
     one.add_argument("--no-packages", dest="packages", action="store_false", help="no apt")
     one = command("up", up)
     kind = argparse.BooleanOptionalAction
     one.add_argument("--node", action=kind, help="with a real node (default: only for local)")
     one.add_argument("--kwok-nodes", type=int, metavar="N", help="fake nodes (default: 2 or 0)")
     one.add_argument("--kwok-cidr", default="10.245.0.0/16", metavar="CIDR", help="of fake pods")
+    oldest = programs.older("", programs.OLDEST).removeprefix("-")
+    about = f"another version of its servers, without a real node: {oldest}"
+    choices = ["", oldest]
+    one.add_argument("--kubernetes", default="", choices=choices, metavar="VERSION", help=about)
     one.add_argument("--audit-log", metavar="FILE", help="default: audit.log in its folder")
+    about = "with these images on the node, and kubectl and Helm; prints JSON"
+    one.add_argument("--images", metavar="A,B", help=about)
     command("down", down).add_argument("--all", action="store_true", help="all instances")
     command("status", status, None).add_argument("--json", action="store_true")
     command("kubeconfig", kubeconfig)

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from common import Problem, run
-from processes import send
+from processes import marked, send
 
 # Kernel settings that the kubelet, kube-proxy, the bridge plugin or we ourselves write.
 KERNEL_SETTINGS = (
@@ -56,7 +56,9 @@ def remember(folder: Path) -> None:
         "folders": [name for name in FOLDERS if Path(name).exists()],
         "chains": {tool: chains(tool) for tool in TOOLS},
     }
-    (folder / "before.json").write_text(json.dumps(before, indent=2) + "\n")
+    unfinished = folder / "before.new"
+    unfinished.write_text(json.dumps(before, indent=2) + "\n")
+    unfinished.rename(folder / "before.json")  # whole, whenever we are killed
 
 
 def clean(folder: Path) -> None:
@@ -79,9 +81,10 @@ def clean(folder: Path) -> None:
 
 
 def end_containers(folder: Path) -> None:
-    """Kill the shims that name our socket and all that runs in our control group."""
+    """Kill the shims that name our socket, what they and the kubelet have started, and all that
+    runs in our control group."""
     deadline = time.monotonic() + 20
-    while victims := shims(folder) | grouped():
+    while victims := shims(folder) | grouped() | marked(folder):
         for pid in victims:
             send(pid, signal.SIGKILL)
         if time.monotonic() > deadline:
@@ -156,12 +159,21 @@ def unmount(folder: Path) -> None:
 
 
 def remove_links() -> None:
-    """Delete the bridges, and the pods' cables that still hang on one."""
-    for link in Path("/sys/class/net/cni0/brif").glob("*"):
-        run(["ip", "link", "delete", link.name], check=False)
-    for name in ("cni0", "dask0"):
-        if Path(f"/sys/class/net/{name}").exists():
-            run(["ip", "link", "delete", name])
+    """Delete the bridges, and the pods' cables that still hang on one.
+
+    A link may go while we look: with its pod, or by a command that a killed `down` had begun.
+    """
+    cables = [link.name for link in Path("/sys/class/net/cni0/brif").glob("*")]
+    for name in (*cables, "cni0", "dask0"):
+        if is_link(name):
+            done = run(["ip", "link", "delete", name], check=False)
+            if is_link(name):
+                raise Problem(f"cannot delete the network interface {name}: {done.stderr.strip()}")
+
+
+def is_link(name: str) -> bool:
+    """Is there a network interface of that name?"""
+    return Path(f"/sys/class/net/{name}").exists()
 
 
 def chains(tool: str) -> dict[str, list[str]]:

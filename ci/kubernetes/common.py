@@ -7,6 +7,7 @@ import fcntl
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -23,7 +24,8 @@ class Problem(Exception):
 
 def say(text: str) -> None:
     """One line of progress. Progress goes to stderr, results (paths, JSON) to stdout."""
-    print(text, file=sys.stderr, flush=True)
+    clear = "\r\033[K" if sys.stderr.isatty() else ""  # a bar may stand in this line
+    print(f"{clear}{text}", file=sys.stderr, flush=True)
 
 
 def told(call: Callable[[], int | None]) -> int:
@@ -133,8 +135,13 @@ def run_long(
     *,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
-) -> None:
-    """Run a command that takes minutes: output to `log`, a sign of life every 30 s."""
+    meanwhile: Callable[[], None] | None = None,
+) -> float:
+    """Run a command that takes minutes, output to `log`; returns its CPU seconds.
+
+    A sign of life every 30 s, unless `meanwhile`, called ten times a second, tells of it. What
+    `meanwhile` raises ends the command.
+    """
     started = told = time.monotonic()
     log.parent.mkdir(parents=True, exist_ok=True)
     words = [str(word) for word in command]
@@ -148,21 +155,35 @@ def run_long(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
+            start_new_session=meanwhile
+            is not None,  # beside others: ended by us, with its children
         )
+    used = 0.0
     try:
-        while process.poll() is None:
+        while process.returncode is None:
+            # wait4 instead of poll: it tells the CPU time, of all that the command has started.
+            pid, status, usage = os.wait4(process.pid, os.WNOHANG)
+            if pid:
+                process.returncode = os.waitstatus_to_exitcode(status)
+                used = usage.ru_utime + usage.ru_stime
+                break
             time.sleep(0.1)
-            if time.monotonic() - told >= 30:
+            if meanwhile:
+                meanwhile()
+            elif time.monotonic() - told >= 30:
                 told = time.monotonic()
                 report(what, f"... {told - started:.0f} s")
     finally:
-        if process.poll() is None:
-            process.terminate()
+        if process.returncode is None:
+            end = os.killpg if meanwhile else os.kill
+            with contextlib.suppress(ProcessLookupError):
+                end(process.pid, signal.SIGTERM)
             process.wait()
     if process.returncode != 0:
         output_end = last_lines(log.read_text(errors="replace"), 15)
         hint = "\nThe disk is full: free some room." if "no space left" in output_end else ""
         raise Problem(f"{what} failed, the end of {log}:\n{output_end}{hint}")
+    return used
 
 
 def last_lines(text: str, count: int) -> str:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import os
 import time
+from pathlib import Path
 
 import programs
 from certificates import Certificates
 from common import Problem, report, run, seconds, wait_until
-from instance import NODE_ADDRESS, NODE_NAME, Instance
+from instance import NODE_ADDRESS, NODE_NAME, SERVICES, Instance
 from processes import Component, start, wait_healthy
 
-SERVICES = "10.96.0.0/16"
-PODS = "10.244.0.0/16"
 FAKE = "kwok.x-k8s.io/node"
 
 # What the audit log holds: who did what to which object, when answered; and how controllers changed the objects of
@@ -58,11 +57,11 @@ def up(instance: Instance) -> None:
         wait_healthy(instance.folder, [component])
         report(component.name, f"ready in {seconds(started)}, port {component.port}")
     started = time.monotonic()
-    others = [controller_manager(instance), scheduler(instance), kwok(instance)]
+    others = [controller_manager(instance), scheduler(instance)]
     for component in others:
         start(instance.folder, component, quiet_environment())
     wait_healthy(instance.folder, others)
-    report("controller-manager scheduler kwok", f"ready in {seconds(started)}")
+    report("controller-manager scheduler", f"ready in {seconds(started)}")
     if instance.kwok_nodes:
         started = time.monotonic()
         add_fake_nodes(instance)
@@ -101,6 +100,11 @@ def make_certificates(instance: Instance) -> None:
         made.kubeconfig(made.folder / f"{name}.kubeconfig", name, instance.server, "local")
 
 
+def server(instance: Instance, name: str) -> Path:
+    """Where one of Kubernetes' own programs lies, in the instance's version."""
+    return programs.path(programs.older(name, instance.kubernetes))
+
+
 def etcd(instance: Instance) -> Component:
     """The store: on loopback, without waiting for the disk (a crash may lose everything)."""
     client = f"http://127.0.0.1:{instance.port('etcd')}"
@@ -127,7 +131,7 @@ def apiserver(instance: Instance) -> Component:
     policy.write_text(json.dumps(AUDIT_POLICY, indent=2) + "\n")
     keys = Certificates(instance.certificates)
     command = [
-        str(programs.path("kube-apiserver")),
+        str(server(instance, "kube-apiserver")),
         f"--etcd-servers=http://127.0.0.1:{instance.port('etcd')}",
         f"--bind-address={instance.address}",
         f"--secure-port={instance.port('apiserver')}",
@@ -174,7 +178,7 @@ def controller_manager(instance: Instance) -> Component:
     port = instance.port("controller-manager")
     config = keys.folder / "controller-manager.kubeconfig"
     command = (
-        str(programs.path("kube-controller-manager")),
+        str(server(instance, "kube-controller-manager")),
         f"--kubeconfig={config}",
         f"--authentication-kubeconfig={config}",
         f"--authorization-kubeconfig={config}",
@@ -202,7 +206,7 @@ def scheduler(instance: Instance) -> Component:
     port = instance.port("scheduler")
     config = instance.certificates / "scheduler.kubeconfig"
     command = (
-        str(programs.path("kube-scheduler")),
+        str(server(instance, "kube-scheduler")),
         f"--kubeconfig={config}",
         f"--authentication-kubeconfig={config}",
         f"--authorization-kubeconfig={config}",
@@ -217,7 +221,7 @@ def scheduler(instance: Instance) -> Component:
 
 def kwok(instance: Instance) -> Component:
     """Plays the kubelet for nodes that carry its annotation, and for no others."""
-    stages = programs.stages()
+    stages = programs.kept("kwok")  # how fake nodes and pods live: it does not start without
     files = sorted(stages.glob("*.yaml"))
     if not files:
         raise Problem(f"{stages} is empty: remove {programs.path('kwok')} and build it again")
@@ -238,7 +242,11 @@ def kwok(instance: Instance) -> Component:
 
 
 def add_fake_nodes(instance: Instance, first: int = 0) -> None:
-    """Make the Node objects that kwok brings to life."""
+    """Make the Node objects that kwok brings to life; it runs only where there are some."""
+    if not first:
+        component = kwok(instance)
+        start(instance.folder, component, quiet_environment())
+        wait_healthy(instance.folder, [component])
     nodes = [fake_node(number, instance.node) for number in range(first, instance.kwok_nodes)]
     listing = {"apiVersion": "v1", "kind": "List", "items": nodes}
     kubectl(instance, "create", "-f", "-", stdin=json.dumps(listing), timeout=300)

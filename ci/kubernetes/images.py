@@ -2,35 +2,35 @@
 
 An image's tag is a hash of all that goes into it, so the same content is built and loaded once,
 and a changed file is always a new image. With Docker or Podman the images are built there, on
-python:3.13-slim. Without them (no daemon, no registry) buildah builds on a base that debootstrap
-makes from the machine's own Debian packages.
+python:3.13-slim. Without them (no daemon, no registry) layers.py makes them from the machine's own
+package sources.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
-import shlex
 import shutil
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import cleanup
+import building
+import layers
 import node
 import programs
-from common import REPOSITORY, Problem, cache, lock, need_root, report, run, run_long, seconds
+from common import REPOSITORY, Problem, cache, lock, report, run, run_long, seconds
 from instance import Instance
+from parts import Part, Parts
 
 PUBLIC_BASE = "python:3.13-slim"
-BASE_PACKAGES = "python3,python3-pip,python3-venv,python-is-python3,ca-certificates,tini"
+COST_DOCKER = 40  # CPU seconds: only the bar rests on them
 PIP_SETTINGS = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST", "PIP_DEFAULT_TIMEOUT")
-PIP_FILES = ("PIP_CERT", "PIP_FIND_LINKS")  # paths: need the file inside the build
-KEEP = 2  # archives per image
 
 
 @dataclass(frozen=True)
@@ -81,17 +81,17 @@ class Builder(Protocol):
 
     base: str
 
-    def prepare(self) -> None:
-        """Make ready: packages, the base image."""
+    def make(self, images: Sequence[str]) -> None:
+        """Build those that the store does not have."""
 
-    def has(self, image: str) -> bool:
-        """Is that image in the store?"""
+    def plan(self, images: Sequence[str]) -> list[Part]:
+        """The same as parts of a greater work."""
 
-    def build(self, context: Path, image: str) -> None:
-        """Build a context into the store."""
+    def needs(self) -> tuple[list[str], dict[str, str]]:
+        """Programs and Debian packages for it."""
 
-    def save(self, image: str, file: Path) -> None:
-        """Write an archive that containerd can import."""
+    def archive(self, images: Sequence[str], file: Path) -> None:
+        """Write an archive of images that containerd can import."""
 
     def push(self, image: str, remote: str) -> None:
         """Send the image to a registry."""
@@ -106,12 +106,32 @@ class Docker:
         """The program's name: docker or podman."""
         self.program = program
 
-    def prepare(self) -> None:
-        """It is there already."""
+    def make(self, images: Sequence[str]) -> None:
+        """Build those that the store does not have."""
+        for image in images:
+            if run([self.program, "image", "inspect", image], check=False).returncode == 0:
+                report(image, "built already")
+                continue
+            started = time.monotonic()
+            image_log(image).unlink(missing_ok=True)
+            report(image, "building ...")
+            with tempfile.TemporaryDirectory(dir=layers.scratch()) as folder:
+                of(image).copy_to(Path(folder))
+                self.build(Path(folder), image)
+            report(image, f"built in {seconds(started)}")
 
-    def has(self, image: str) -> bool:
-        """Is that image in the store?"""
-        return run([self.program, "image", "inspect", image], check=False).returncode == 0
+    def plan(self, images: Sequence[str]) -> list[Part]:
+        """The same as parts of a greater work."""
+
+        def make(part: Part) -> str:
+            self.make(images)
+            return ""
+
+        return [Part(f"images by {self.program}", COST_DOCKER, make)]
+
+    def needs(self) -> tuple[list[str], dict[str, str]]:
+        """Programs and Debian packages for it."""
+        return [], {}
 
     def build(self, context: Path, image: str) -> None:
         """Build a context into the store."""
@@ -121,9 +141,10 @@ class Docker:
         command = [self.program, "build", *arguments, "--tag", image, "--file", file, context]
         run_long(image, command, image_log(image))
 
-    def save(self, image: str, file: Path) -> None:
-        """Write an archive that containerd can import."""
-        run([self.program, "save", "--output", file, image])
+    def archive(self, images: Sequence[str], file: Path) -> None:
+        """Write an archive of images that containerd can import."""
+        several = ["--multi-image-archive"] if self.program == "podman" else []
+        run([self.program, "save", *several, "--output", file, *images])
 
     def push(self, image: str, remote: str) -> None:
         """Send the image to a registry."""
@@ -131,88 +152,54 @@ class Docker:
         run_long(remote, [self.program, "push", remote], image_log(image))
 
 
-class Buildah:
-    """Builds without a daemon, in a store inside our cache."""
+class Layers:
+    """Builds without a daemon: layers in our cache."""
 
     def __init__(self) -> None:
         """The base's name holds a hash of what it is made of."""
-        key = programs.digest(f"1 {debian_suite()} {BASE_PACKAGES}")
-        self.base = f"localhost/dask-gitops-base:{key}"
-        self.store = cache() / "images/store"
-        self.driver = "overlay"
+        self.base = layers.base()
 
-    def buildah(self, *words: object) -> list[object]:
-        """A call of buildah on our own store."""
-        places = ["--root", self.store, "--runroot", self.store.with_name("run")]
-        return ["buildah", "--storage-driver", self.driver, *places, *words]
+    def make(self, images: Sequence[str]) -> None:
+        """Build those whose layers are not in the cache."""
+        making = self.plan(images)
+        names, packages = self.needs() if making else ([], {})
+        with lock(cache(), "another build"):
+            Parts([*building.plan(names, packages), *making]).run()
 
-    def prepare(self) -> None:
-        """Make ready: packages, the base image."""
-        need_root("building images without Docker or Podman")
-        programs.build([], programs.PACKAGES_IMAGES, tell_cached=False)
-        cleanup.unmount(self.store)  # what a killed build may have left
-        if run(self.buildah("images"), check=False, env=self.env()).returncode != 0:
-            self.driver = "vfs"  # slower, works everywhere
-        if not self.has(self.base):
-            self.build_base()
+    def plan(self, images: Sequence[str]) -> list[Part]:
+        """The parts of the work that is left."""
+        return layers.plan([self.recipe(image) for image in images])
 
-    def env(self) -> dict[str, str]:
-        """No container to isolate the build: this user's own programs run in a chroot."""
-        return {"BUILDAH_ISOLATION": "chroot"}
+    def needs(self) -> tuple[list[str], dict[str, str]]:
+        """Programs and Debian packages for it."""
+        return layers.needs()
 
-    def build_base(self) -> None:
-        """Python on Debian, from the machine's own package source."""
-        started = time.monotonic()
-        with tempfile.TemporaryDirectory(dir=scratch()) as folder:
-            root = Path(folder) / "root"
-            include = f"--include={BASE_PACKAGES}"
-            command = ["debootstrap", "--variant=minbase", include, debian_suite(), root]
-            run_long("base image", [*command, *debian_source()], image_log("base"))
-            for waste in ("var/cache/apt", "var/lib/apt/lists", "usr/share/doc", "usr/share/man"):
-                shutil.rmtree(root / waste, ignore_errors=True)
-                (root / waste).mkdir()
-            for of_this_machine in ("etc/resolv.conf", "etc/hostname"):
-                (root / of_this_machine).unlink(missing_ok=True)
-            run(["tar", "--create", "--file", f"{folder}/root.tar", "--directory", root, "."])
-            lines = ["FROM scratch", "ADD root.tar /", 'ENV PATH="/usr/sbin:/usr/bin:/sbin:/bin"']
-            (Path(folder) / "Containerfile").write_text("\n".join([*lines, ""]))
-            ignore = Path(folder) / ".dockerignore"
-            ignore.write_text("root\n")
-            command = self.buildah("build", "--tag", self.base, folder)
-            run_long("base image", command, image_log("base"), env=self.env())
-        report("base image", f"built in {seconds(started)}")
+    def recipe(self, image: str) -> layers.Recipe:
+        """An image, with a context of exactly the files that its tag speaks for."""
+        context = layers.scratch() / f"context-{of(image).name}"
+        if not context.exists():
+            of(image).copy_to(context)
+        return layers.Recipe(image, context)
 
-    def has(self, image: str) -> bool:
-        """Is that image in the store?"""
-        query = self.buildah("inspect", "--type", "image", image)
-        return run(query, check=False).returncode == 0
-
-    def build(self, context: Path, image: str) -> None:
-        """Build a context; pip finds packages and certificates as it does on this machine."""
-        names = [name for name in (*PIP_SETTINGS, *PIP_FILES) if name in os.environ]
-        words = [f"--build-arg={name}={os.environ[name]}" for name in names]
-        words += [f"--build-arg=BASE={self.base}"]
-        shared = [Path("/etc/ssl/certs"), Path("/etc/pip.conf")]
-        shared += [Path(os.environ[name]) for name in PIP_FILES if name in os.environ]
-        words += [f"--volume={path}:{path}:ro" for path in shared if path.exists()]
-        flags = ["--layers", "--pull-never", *words, "--tag", image]
-        command = self.buildah("build", *flags, context)
-        run_long(image, command, image_log(image), env=self.env())
-
-    def save(self, image: str, file: Path) -> None:
-        """Write an archive, in the format without compression: it never leaves this machine."""
-        run(self.buildah("push", "--quiet", image, f"docker-archive:{file}:{image}"))
+    def archive(self, images: Sequence[str], file: Path) -> None:
+        """Write an archive of images that containerd can import."""
+        layers.write_archive([self.recipe(image) for image in images], file)
 
     def push(self, image: str, remote: str) -> None:
         """Send the image to a registry."""
-        run_long(remote, self.buildah("push", image, f"docker://{remote}"), image_log(image))
+        building.build([], {"skopeo": "skopeo"}, tell_cached=False)
+        with tempfile.TemporaryDirectory(dir=layers.scratch()) as folder:
+            file = Path(folder) / "image.tar"
+            self.archive([image], file)
+            copy = ["skopeo", "copy", f"docker-archive:{file}", f"docker://{remote}"]
+            run_long(remote, copy, image_log(image))
 
 
 class Target(Protocol):
     """Where built images go."""
 
-    def deliver(self, builder: Builder, image: str) -> str:
-        """Bring an image there unless it is there; returns the name that pods use."""
+    def deliver(self, builder: Builder, images: Sequence[str]) -> list[str]:
+        """Bring images there unless they are there; returns the names that pods use."""
 
 
 @dataclass(frozen=True)
@@ -221,26 +208,34 @@ class Node:
 
     instance: Instance
 
-    def deliver(self, builder: Builder, image: str) -> str:
-        """Import the image's archive, which is made once."""
-        if image in node.images(self.instance):
-            report(image, "on the node already")
-            return image
-        file = archive_of(builder, image)
+    def deliver(self, builder: Builder, images: Sequence[str]) -> list[str]:
+        """Import one archive of all that are not there."""
+        there = node.images(self.instance)
+        if lacking := [image for image in images if image not in there]:
+            builder.make(lacking)
+            self.bring(builder, lacking)
+        for image in images:
+            if image not in lacking:
+                report(image, "on the node already")
+        return list(images)
+
+    def bring(self, builder: Builder, images: Sequence[str]) -> None:
+        """Import built images."""
         started = time.monotonic()
-        node.import_image(self.instance, file)
-        report(image, f"imported to the node in {seconds(started)}")
-        return image
+        with tempfile.TemporaryDirectory(dir=layers.scratch()) as folder:
+            builder.archive(images, Path(folder) / "images.tar")
+            node.import_image(self.instance, Path(folder) / "images.tar")
+        report("images", f"imported to the node in {seconds(started)}: {' '.join(images)}")
 
 
 @dataclass(frozen=True)
 class Nowhere:
     """Only into the cache."""
 
-    def deliver(self, builder: Builder, image: str) -> str:
-        """Build, and keep the archive."""
-        archive_of(builder, image)
-        return image
+    def deliver(self, builder: Builder, images: Sequence[str]) -> list[str]:
+        """Build."""
+        builder.make(images)
+        return list(images)
 
 
 @dataclass(frozen=True)
@@ -249,17 +244,20 @@ class Kind:
 
     cluster: str
 
-    def deliver(self, builder: Builder, image: str) -> str:
+    def deliver(self, builder: Builder, images: Sequence[str]) -> list[str]:
         """`kind load`, from Docker's store or from an archive."""
+        builder.make(images)
         started = time.monotonic()
-        if isinstance(builder, Docker):
-            need_built(builder, image)
-            what: list[object] = ["docker-image", image]
-        else:
-            what = ["image-archive", archive_of(builder, image)]
-        run_long(image, ["kind", "load", *what, "--name", self.cluster], image_log(image))
-        report(image, f"loaded to kind cluster {self.cluster} in {seconds(started)}")
-        return image
+        to = ["--name", self.cluster]
+        log = building.log_of("image-load")
+        with tempfile.TemporaryDirectory(dir=layers.scratch()) as folder:
+            what: list[object] = ["docker-image", *images]
+            if not isinstance(builder, Docker):
+                what = ["image-archive", Path(folder) / "images.tar"]
+                builder.archive(images, Path(folder) / "images.tar")
+            run_long("images", ["kind", "load", *what, *to], log)
+        report(" ".join(images), f"loaded to kind cluster {self.cluster} in {seconds(started)}")
+        return list(images)
 
 
 @dataclass(frozen=True)
@@ -268,9 +266,13 @@ class Registry:
 
     prefix: str
 
-    def deliver(self, builder: Builder, image: str) -> str:
+    def deliver(self, builder: Builder, images: Sequence[str]) -> list[str]:
         """Push under the registry's name."""
-        need_built(builder, image)
+        builder.make(images)
+        return [self.push(builder, image) for image in images]
+
+    def push(self, builder: Builder, image: str) -> str:
+        """Push one."""
         remote = f"{self.prefix.rstrip('/')}/{image.removeprefix('localhost/')}"
         started = time.monotonic()
         builder.push(image, remote)
@@ -280,107 +282,47 @@ class Registry:
 
 def deliver(names: Sequence[str], target: Target) -> dict[str, str]:
     """Build the images that are not built yet, and bring them to the target."""
-    if unknown := [name for name in names if name not in IMAGES]:
-        raise Problem(f"no such image: {', '.join(unknown)}; there are: {', '.join(IMAGES)}")
+    programs.unknown(names, IMAGES, "image")
     builder = choose_builder()
-    delivered = {}
+    with building_images():
+        delivered = target.deliver(builder, full_names(names, builder))
+    return dict(zip(names, delivered, strict=True))
+
+
+def full_names(names: Iterable[str], builder: Builder) -> list[str]:
+    """With the tags of their content."""
+    return [f"localhost/{name}:{IMAGES[name].tag(builder.base)}" for name in names]
+
+
+@contextlib.contextmanager
+def building_images() -> Iterator[None]:
+    """Alone with what is unfinished. Whoever needs the programs' lock too takes this one first."""
     with lock(cache() / "images", "another build of images"):
-        shutil.rmtree(cache() / "images/tmp", ignore_errors=True)  # of a killed build
-        for name in names:
-            image = f"localhost/{name}:{IMAGES[name].tag(builder.base)}"
-            delivered[name] = target.deliver(builder, image)
-    return delivered
+        shutil.rmtree(layers.scratch(), ignore_errors=True)  # of a killed build
+        yield
+        shutil.rmtree(layers.scratch(), ignore_errors=True)
 
 
 def choose_builder() -> Builder:
-    """Docker, then Podman, when they answer; else buildah. DASK_GITOPS_BUILDER names one."""
+    """Docker, then Podman, when they answer; else our own. DASK_GITOPS_BUILDER names one."""
     wish = os.environ.get("DASK_GITOPS_BUILDER", "")
     for program in ("docker", "podman"):
         wished = wish in ("", program) and shutil.which(program)
         if wished and run([program, "info"], check=False, timeout=30).returncode == 0:
             return Docker(program)
-    if wish not in ("", "buildah"):
-        raise Problem(f"DASK_GITOPS_BUILDER={wish}: does not answer")
-    return Buildah()
+    if wish not in ("", "layers"):
+        raise Problem(f"DASK_GITOPS_BUILDER={wish}: does not answer; use docker, podman or layers")
+    return Layers()
 
 
-def need_built(builder: Builder, image: str) -> None:
-    """Build an image unless the store has it."""
-    builder.prepare()
-    if builder.has(image):
-        return report(image, "built already")
-    started = time.monotonic()
-    name = image.removeprefix("localhost/").partition(":")[0]
-    image_log(image).unlink(missing_ok=True)
-    report(image, "building ...")
-    with tempfile.TemporaryDirectory(dir=scratch()) as folder:
-        IMAGES[name].copy_to(Path(folder))
-        builder.build(Path(folder), image)
-    return report(image, f"built in {seconds(started)}")
-
-
-def archive_of(builder: Builder, image: str) -> Path:
-    """The image's archive in the cache; made when it is not there."""
-    name, _, tag = image.removeprefix("localhost/").partition(":")
-    file = cache() / "images" / f"{name}-{tag}.tar"
-    if file.exists():
-        file.touch()  # used: the last to be thrown away
-        report(image, f"built already, {file.stat().st_size / 2**20:.0f} MiB")
-        return file
-    need_built(builder, image)
-    started = time.monotonic()
-    unfinished = scratch() / file.name
-    unfinished.unlink(missing_ok=True)
-    builder.save(image, unfinished)
-    unfinished.rename(file)
-    report(image, f"saved in {seconds(started)}, {file.stat().st_size / 2**20:.0f} MiB")
-    ages = sorted(file.parent.glob(f"{name}-*.tar"), key=lambda old: -old.stat().st_mtime)
-    for old in ages[KEEP:]:
-        old.unlink()
-    return file
-
-
-def scratch() -> Path:
-    """Folder for unfinished things, on the file system of the finished ones."""
-    folder = cache() / "images/tmp"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+def of(image: str) -> Image:
+    """What an image with a full name is made of."""
+    return IMAGES[image.rpartition("/")[2].partition(":")[0]]
 
 
 def image_log(image: str) -> Path:
     """Where a build's output goes."""
     return cache() / "logs" / f"image-{image.rpartition('/')[2].partition(':')[0]}.log"
-
-
-def os_release() -> dict[str, str]:
-    """What /etc/os-release says."""
-    try:
-        lines = Path("/etc/os-release").read_text().splitlines()
-    except OSError:
-        return {}
-    return {key: "".join(shlex.split(value)) for key, _, value in (x.partition("=") for x in lines)}
-
-
-def debian_suite() -> str:
-    """The machine's Debian release, which the base image is made from."""
-    suite = os_release().get("VERSION_CODENAME")
-    if not suite or not shutil.which("apt-get"):
-        raise Problem(
-            "building images needs Docker or Podman, or Debian's buildah and debootstrap. "
-            "Start one of the former, or load images yourself"
-        )
-    return suite
-
-
-def debian_source() -> list[str]:
-    """The package source that apt uses here, rather than debootstrap's own choice."""
-    template = "$(REPO_URI) $(RELEASE)"
-    query = ["apt-get", "indextargets", "--format", template, "Created-By: Packages"]
-    for line in run(query, check=False).stdout.splitlines():
-        address, _, suite = line.partition(" ")
-        if suite == debian_suite():
-            return [address]
-    return []
 
 
 def describe(delivered: dict[str, str], as_json: bool) -> str:

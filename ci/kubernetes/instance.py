@@ -13,6 +13,8 @@ from common import Problem, state
 
 NODE_ADDRESS = "172.30.0.1"
 NODE_NAME = "node-1"
+SERVICES = "10.96.0.0/16"
+PODS = "10.244.0.0/16"
 FIRST_PORT = 16440  # below the ports that Linux hands out by itself
 SLOTS = 100
 PORTS = (
@@ -40,6 +42,7 @@ class Instance:
     kwok_nodes: int
     kwok_cidr: str
     audit_log: str
+    kubernetes: str = ""  # another version than today's, of the control plane
 
     @property
     def folder(self) -> Path:

@@ -3,41 +3,140 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import shutil
 import time
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import building
 import cleanup
 import controlplane
+import images
 import node
+import preflight
 import processes
 import programs
-from common import Problem, lock, need_root, report, say, seconds, state
+from common import Problem, cache, lock, need_root, report, say, seconds, state
 from instance import Instance, existing, free_slot, load
+from parts import Part, Parts
+
+COST_BEGIN, COST_START, COST_IMPORT = 2, 15, 8  # CPU seconds: only the bar rests on them
 
 
 def up(wanted: Instance) -> Instance:
     """Bring an instance up: nothing to do, or a fresh start after cleaning what a crash left."""
     if wanted.node:
         need_root("a real node")
-    names = (*programs.CONTROL_PLANE, *(programs.NODE if wanted.node else ()))
-    packages = dict(programs.PACKAGES_CONTROL_PLANE)
-    packages |= programs.PACKAGES_NODE if wanted.node else {}
-    programs.build(names, packages, tell_cached=False)
+    preflight.instance(wanted.node)
+    building.build(*needs(wanted), tell_cached=False)
     with lock(wanted.folder, f"another up or down of {wanted.name}"):
         running = load(wanted.name)
         if running and healthy(running):
             return _stay(running, wanted)
-        if any(wanted.folder.iterdir()):
-            say(f"{wanted.name}: cleaning what is left of an instance that is not well")
-            _clean(wanted.folder)
-        try:
-            settled = _settle(wanted)
-        except Problem:
-            wanted.folder.rmdir()
-            raise
-        return _start(settled)
+        instance = _clean_ground(wanted)
+        started = time.monotonic()
+        _begin(instance)
+        _go_on(instance)
+        programs.links()
+        report("up", seconds(started))
+        return instance
+
+
+@dataclass
+class Delivered:
+    """An instance that is up with images on its node; and what that took.
+
+    :ivar rows: name, wall and CPU seconds of each part.
+    """
+
+    instance: Instance
+    images: dict[str, str]
+    rows: list[tuple[str, float, float]]
+
+
+def up_with_images(wanted: Instance, names: Sequence[str], more: Sequence[str]) -> Delivered:
+    """The same for a real node, together with images and further programs: everything that is
+    missing is made side by side, and what can start does not wait for the rest."""
+    need_root("a real node")
+    preflight.instance(node=True)
+    builder = images.choose_builder()
+    needed, packages = needs(wanted)
+    with (
+        images.building_images(),
+        lock(cache(), "another build"),
+        lock(wanted.folder, f"another up or down of {wanted.name}"),
+    ):
+        full = images.full_names(names, builder)
+        making = builder.plan(full)
+        if making:
+            also, others = builder.needs()
+            needed, packages = [*needed, *also], packages | others
+        building.begin()
+        work = Parts([*building.plan(dict.fromkeys([*needed, *more]), packages), *making])
+        instance = _plan(work, wanted)
+        bring = functools.partial(_bring, images.Node(instance), builder, full)
+        made = [part.name for part in making]
+        work.add(Part("images to the node", COST_IMPORT, bring, ("container runtime", *made)))
+        work.run()
+        programs.links()
+    return Delivered(instance, dict(zip(names, full, strict=True)), work.rows())
+
+
+def _plan(work: Parts, wanted: Instance) -> Instance:
+    """Add the parts that bring an instance up."""
+    running = load(wanted.name)
+    if running and healthy(running):
+        return _stay(running, wanted)
+    instance = _clean_ground(wanted)
+
+    def begin(part: Part) -> str:
+        _begin(instance)
+        return ""
+
+    def go_on(part: Part) -> str:
+        _go_on(instance)
+        return ""
+
+    work.add(Part("container runtime", COST_BEGIN, begin, ("apt packages",)))
+    before = dict.fromkeys(building.made_by(name) for name in needs(wanted)[0])
+    work.add(Part("Kubernetes", COST_START, go_on, ("container runtime", *before)))
+    return instance
+
+
+def _bring(target: images.Node, builder: images.Builder, full: Sequence[str], part: Part) -> str:
+    """Import what is not on the node."""
+    there = node.images(target.instance)
+    if lacking := [image for image in full if image not in there]:
+        target.bring(builder, lacking)
+    return f"{len(lacking)} of {len(full)}"
+
+
+def _clean_ground(wanted: Instance) -> Instance:
+    """Take away what a crash left, and settle."""
+    if any(wanted.folder.iterdir()):
+        say(f"{wanted.name}: cleaning what is left of an instance that is not well")
+        _clean(wanted.folder)
+    try:
+        return _settle(wanted)
+    except Problem:
+        wanted.folder.rmdir()
+        raise
+
+
+def needs(wanted: Instance) -> tuple[list[str], dict[str, str]]:
+    """Programs and Debian packages of an instance: those of pretended nodes only where there are
+    some."""
+    names = list(programs.CONTROL_PLANE)
+    if wanted.kubernetes:
+        names = [
+            programs.older(n, wanted.kubernetes) if n in programs.VERSIONED else n for n in names
+        ]
+    names += ["kwok"] if wanted.kwok_nodes else []
+    names += programs.NODE if wanted.node else ()
+    packages = dict(programs.PACKAGES_CONTROL_PLANE)
+    return names, packages | (programs.PACKAGES_NODE if wanted.node else {})
 
 
 def _settle(wanted: Instance) -> Instance:
@@ -50,18 +149,19 @@ def _settle(wanted: Instance) -> Instance:
         return instance
 
 
-def _start(instance: Instance) -> Instance:
-    """Start an instance on clean ground."""
-    started = time.monotonic()
+def _begin(instance: Instance) -> None:
+    """Start what needs none of the programs that are built."""
     say(f"{instance.name}: starting in {instance.folder}")
     if instance.node:
         node.prepare(instance)
+        node.runtime(instance)
+
+
+def _go_on(instance: Instance) -> None:
+    """Start the rest."""
     controlplane.up(instance)
     if instance.node:
         node.up(instance)
-    programs.links()
-    report("up", seconds(started))
-    return instance
 
 
 def _stay(running: Instance, wanted: Instance) -> Instance:
@@ -91,7 +191,8 @@ def _only_one_node() -> None:
 
 def healthy(instance: Instance) -> bool:
     """Everything that was started is there and says that it is well."""
-    names = {"etcd", "apiserver", "controller-manager", "scheduler", "kwok"}
+    names = {"etcd", "apiserver", "controller-manager", "scheduler"}
+    names |= {"kwok"} if instance.kwok_nodes else set()
     names |= set(node.COMPONENTS) if instance.node else set()
     found = processes.records(instance.folder)
     return {record.name for record in found} >= names and all(r.healthy() for r in found)
@@ -102,14 +203,18 @@ def down(names: list[str]) -> None:
     if not names:
         say("nothing is up")
     for name in names:
-        if name not in existing():
+        folder = state() / name
+        if not folder.is_dir():
             say(f"{name}: not up")
             continue
-        with lock(state() / name, f"another up or down of {name}"):
+        with lock(folder, f"another up or down of {name}"):
             started = time.monotonic()
-            _clean(state() / name)
-            (state() / name).rmdir()
-            report(f"{name} down", seconds(started))
+            if any(folder.iterdir()):
+                _clean(folder)
+                report(f"{name} down", seconds(started))
+            else:  # of one that was killed before it began, or at its end
+                say(f"{name}: not up")
+            folder.rmdir()
     with contextlib.suppress(OSError):  # other instances live there still
         state().rmdir()
         state().parent.rmdir()
@@ -118,6 +223,7 @@ def down(names: list[str]) -> None:
 def _clean(folder: Path) -> None:
     """End the processes (nothing in them is worth keeping), clean the machine and the folder."""
     processes.stop(processes.records(folder), grace=0)
+    processes.end_unrecorded(folder)
     cleanup.clean(folder)
     (folder / "instance.json").unlink(missing_ok=True)
     for entry in sorted(folder.iterdir(), key=lambda entry: entry.name == "before.json"):

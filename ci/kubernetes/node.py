@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import time
+import tomllib
 from pathlib import Path
 
 import archive
 import cleanup
 import controlplane
+import preflight
 import programs
 from common import Problem, report, run, seconds, wait_until
-from instance import NODE_ADDRESS, NODE_NAME, Instance
+from instance import NODE_ADDRESS, NODE_NAME, PODS, SERVICES, Instance
 from processes import Component, start, wait_healthy
 
 COMPONENTS = ("containerd", "kubelet", "kube-proxy", "coredns")
@@ -38,8 +39,6 @@ def prepare(instance: Instance) -> None:
                 f"network interface {link} exists and is not ours: another Kubernetes node on "
                 f"this machine? If it is a leftover: ip link delete {link}"
             )
-    if shutil.which("modprobe"):
-        run(["modprobe", "br_netfilter"], check=False)  # may be built in
     cleanup.remember(instance.folder)
     run(["ip", "link", "add", ADDRESS_LINK, "type", "bridge"])
     run(["ip", "address", "add", f"{NODE_ADDRESS}/32", "dev", ADDRESS_LINK])
@@ -57,7 +56,7 @@ def accept_pod_traffic() -> None:
     What goes to a Service that kube-proxy does not know yet would leave the machine, and whoever answers there answers.
     """
     rules = ["*filter", ":CNI-DASK-GITOPS - [0:0]", "-I FORWARD -j CNI-DASK-GITOPS"]
-    rules += [f"-A CNI-DASK-GITOPS -d {controlplane.SERVICES} -j REJECT"]
+    rules += [f"-A CNI-DASK-GITOPS -d {SERVICES} -j REJECT"]
     rules += [f"-A CNI-DASK-GITOPS {way} {POD_LINK} -j ACCEPT" for way in ("-i", "-o")]
     run(["iptables-restore", "--noflush"], stdin="\n".join([*rules, "COMMIT", ""]))
 
@@ -79,15 +78,19 @@ def make_cgroups() -> None:
                 (hierarchy / CGROUP / setting).write_text((hierarchy / setting).read_text())
 
 
-def up(instance: Instance) -> None:
-    """Start the node and wait until it is Ready."""
+def runtime(instance: Instance) -> None:
+    """Start containerd: it needs no program that is built, and can take images from now on."""
     started = time.monotonic()
     configure(instance)
     begin(instance, containerd(instance), env=dict(os.environ))
     wait_until("containerd answers", lambda: answers(instance), 20)
+    report("containerd", f"ready in {seconds(started)}")
+
+
+def up(instance: Instance) -> None:
+    """Start the rest of the node and wait until it is Ready."""
     archive.pause(instance.folder / "pause.tar", PAUSE, programs.path("pause"))
     import_image(instance, instance.folder / "pause.tar")
-    report("containerd", f"ready in {seconds(started)}")
     started = time.monotonic()
     rest = (kubelet(instance), kube_proxy(instance), coredns(instance))
     begin(instance, *rest)
@@ -119,7 +122,10 @@ def socket(folder: Path) -> Path:
 def ctr(instance: Instance, *words: str | Path) -> str:
     """Ask our containerd something, about the images and containers of Kubernetes."""
     address = ["--address", socket(instance.folder), "--namespace", "k8s.io"]
-    return run(["ctr", *address, *words], timeout=600).stdout
+    config = tomllib.loads((instance.folder / "containerd.toml").read_text())
+    containers = config["plugins"]["io.containerd.grpc.v1.cri"]["containerd"]
+    env = {"CONTAINERD_SNAPSHOTTER": containers["snapshotter"]}
+    return run(["ctr", *address, *words], env=env, timeout=600).stdout
 
 
 def answers(instance: Instance) -> bool:
@@ -179,7 +185,8 @@ def coredns(instance: Instance) -> Component:
 def configure(instance: Instance) -> None:
     """Write every configuration file of the node."""
     folder = instance.folder
-    (folder / "containerd.toml").write_text(containerd_config(folder))
+    images_in = preflight.snapshotter(folder)
+    (folder / "containerd.toml").write_text(containerd_config(folder, images_in))
     (folder / "cni").mkdir(exist_ok=True)
     (folder / "cni/10-pods.conflist").write_text(json.dumps(cni_config(folder), indent=2))
     (folder / "kubelet.json").write_text(json.dumps(kubelet_config(instance), indent=2))
@@ -188,7 +195,7 @@ def configure(instance: Instance) -> None:
     (folder / "resolv.conf").write_text("")
 
 
-def containerd_config(folder: Path) -> str:
+def containerd_config(folder: Path, snapshotter: str) -> str:
     """`restrict_oom_score_adj`: without the right to lower it no sandbox would start.
     `netns_mounts_under_state_dir`: so that unmounting our folder catches them all."""
     return f"""\
@@ -203,6 +210,8 @@ state = "{folder}/containerd-state"
   sandbox_image = "{PAUSE}"
   restrict_oom_score_adj = true
   netns_mounts_under_state_dir = true
+  [plugins."io.containerd.grpc.v1.cri".containerd]
+    snapshotter = "{snapshotter}"
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "/usr/lib/cni"
     conf_dir = "{folder}/cni"
@@ -291,7 +300,7 @@ def proxy_config(instance: Instance) -> dict[str, object]:
             "qps": 100,
             "burst": 200,
         },
-        "clusterCIDR": controlplane.PODS,
+        "clusterCIDR": PODS,
         "nodePortAddresses": [f"{NODE_ADDRESS}/32"],
         "healthzBindAddress": f"127.0.0.1:{instance.port('proxy-health')}",
         "metricsBindAddress": f"127.0.0.1:{instance.port('proxy-metrics')}",

@@ -1,7 +1,8 @@
 """Long-running processes: started apart from us, written down, ended by what was written down.
 
 A record holds the process id together with the process's start time and the boot's id: a number
-that the kernel has given to somebody else since is recognised, and never killed.
+that the kernel has given to somebody else since is recognised, and never killed. Who kills us
+between a start and its record leaves a process without one: a mark in its environment tells.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from common import Problem, last_lines
+
+MARK = "DASK_GITOPS_INSTANCE"  # in the environment: the folder of the instance
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,7 @@ def start(folder: Path, component: Component, env: Mapping[str, str] | None = No
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env=env,
+            env={**(os.environ if env is None else env), MARK: str(folder)},
             cwd="/",
             start_new_session=True,
         )
@@ -132,6 +135,28 @@ def records(folder: Path) -> list[Record]:
         with contextlib.suppress(ValueError, TypeError):
             found.append(Record(**json.loads(file.read_text())))
     return sorted(found, key=lambda record: record.started)
+
+
+def marked(folder: Path) -> set[int]:
+    """The processes that were started in an instance, and theirs, recorded or not."""
+    mark = f"{MARK}={folder}".encode()
+    found = set()
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if mark in (entry / "environ").read_bytes().split(b"\0"):
+                found.add(int(entry.name))
+    return {pid for pid in found if start_time(pid)} - {os.getpid()}
+
+
+def end_unrecorded(folder: Path) -> None:
+    """Kill what was started in an instance and has no record."""
+    deadline = time.monotonic() + 20
+    while victims := marked(folder):
+        for pid in victims:
+            send(pid, signal.SIGKILL)
+        if time.monotonic() > deadline:
+            raise Problem(f"these processes cannot be killed: {sorted(victims)}")
+        time.sleep(0.02)
 
 
 def wait_healthy(folder: Path, components: Sequence[Component]) -> None:

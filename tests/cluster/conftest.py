@@ -6,7 +6,6 @@ The fixtures of pytest-helm-charts (`kube_cluster`, `chart_path`, `random_namesp
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 from pytest_helm_charts.clusters import Cluster
 
+from tests.support import starting
 from tests.support.controller_process import ControllerProcess, service_account_kubeconfig
 from tests.support.endings import endings
 from tests.support.fake_scheduler import FakeSchedulers
@@ -28,12 +28,8 @@ ACCOUNT = "dask-gitops-controller"
 
 
 def local_kubernetes(*words: str) -> str:
-    """Output of the local Kubernetes tool; what it says while it works goes to the terminal."""
-    command = [sys.executable, "ci/kubernetes", *words]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
-    if done.returncode:
-        pytest.fail(f"the cluster tier cannot run: {' '.join(command)} failed, see above", False)
-    return done.stdout.strip()
+    """Output of the local Kubernetes tool."""
+    return starting.started("cluster", [sys.executable, "ci/kubernetes", *words])
 
 
 @pytest.fixture(scope="package")

@@ -24,6 +24,7 @@ from tests.dask.support import (
     Inside,
     NewCluster,
 )
+from tests.support import starting
 from tests.support.endings import endings
 from tests.support.kubernetes import JSON, Audit, CommandError, Kubectl, run
 from tests.support.witness import Witness, watched
@@ -33,12 +34,8 @@ CLIENTS = "dask-clients"
 
 
 def local_kubernetes(*words: str) -> str:
-    """Output of the local Kubernetes tool; what it says while it works goes to the terminal."""
-    command = [sys.executable, "ci/kubernetes", *words, "--name", NAME]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
-    if done.returncode:
-        pytest.fail(f"the dask tier cannot run: {' '.join(command)} failed, see above", False)
-    return done.stdout.strip()
+    """Output of the local Kubernetes tool."""
+    return starting.started("dask", [sys.executable, "ci/kubernetes", *words, "--name", NAME])
 
 
 @pytest.fixture(scope="package")

@@ -7,7 +7,6 @@ Each test has a namespace and a repository of its own.
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.gitops.tools import PATIENCE_S, Argo, Flux, Lab, Repo, Tell
+from tests.support import starting
 from tests.support.controller_process import ControllerProcess, service_account_kubeconfig
 from tests.support.endings import endings
 from tests.support.fake_scheduler import FakeSchedulers
@@ -28,13 +28,9 @@ SYSTEM = "dask-system"
 ACCOUNT = "dask-gitops-controller"
 
 
-def tool(*words: str) -> str:
-    """Output of the lab's tool; what it says while it works goes to the terminal."""
-    command = [sys.executable, "ci/gitops", *words]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
-    if done.returncode:
-        pytest.fail(f"the gitops tier cannot run: {' '.join(command)} failed, see above", False)
-    return done.stdout
+def tool(*words: str, program: str = "ci/gitops") -> str:
+    """Output of the lab's tool."""
+    return starting.started("gitops", [sys.executable, program, *words])
 
 
 def fresh_lab(name: str) -> Iterator[Lab]:
@@ -49,9 +45,7 @@ def fresh_lab(name: str) -> Iterator[Lab]:
 @pytest.fixture(scope="package")
 def network() -> Iterator[None]:
     """Of the tier's own; what has to be fetched is fetched before."""
-    subprocess.run(
-        [sys.executable, "ci/kubernetes", "build"], check=True, stdout=subprocess.DEVNULL
-    )
+    tool("build", program="ci/kubernetes")
     with own_network():
         yield
 

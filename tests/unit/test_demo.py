@@ -4,6 +4,7 @@ down how they were called."""
 from __future__ import annotations
 
 import itertools
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from ci.demo import places, story
 from ci.demo.kube import Kube
 from ci.demo.remote import RemotePython
 from ci.demo.shell import Problem, wait_until
-from ci.demo.steps import Steps
+from ci.demo.steps import Steps, parts_table
 
 Fake = Callable[..., None]
 
@@ -50,18 +51,27 @@ def lines(calls: Path) -> list[str]:
 def test_local_where_no_docker_answers(fake: Fake, calls: Path) -> None:
     assert isinstance(places.choose("", ""), places.Local)
     fake("docker", code=1)  # the program without its daemon
-    assert isinstance(places.choose("", ""), places.Local)
+    assert places.choose("", "").title == "a local Kubernetes (no Docker daemon answers)"
+
+
+def test_local_where_docker_has_no_kind(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake("docker")
+    monkeypatch.setattr(places.os, "geteuid", lambda: 0)
+    assert places.choose("", "").title == "a local Kubernetes (kind is not on PATH)"
+    monkeypatch.setattr(places.os, "geteuid", lambda: 1000)
+    with pytest.raises(Problem, match=r"kind is not on PATH, and a local Kubernetes .* needs root"):
+        places.choose("", "")
 
 
 def test_kind_has_a_kubeconfig_of_its_own(fake: Fake, calls: Path, tmp_path: Path) -> None:
     fake("docker")
+    fake("kind", prints="another")
     place = places.choose("", "")
     assert isinstance(place, places.Kind)
-    with pytest.raises(Problem, match="not on PATH: kind, kubectl, helm"):
+    with pytest.raises(Problem, match="not on PATH: kubectl, helm"):
         place.start()
     for program in ("kubectl", "helm"):
         fake(program, prints='{"serverVersion": {"gitVersion": "v1.35.0"}}')
-    fake("kind", prints="another")
     calls.unlink()
     config = f"--kubeconfig {tmp_path}/cache/demo/kind-kubeconfig"
     assert place.start() == "created"
@@ -117,7 +127,6 @@ def test_wishes_that_cannot_be_met(fake: Fake, context: str, registry: str, word
 @pytest.mark.parametrize(
     ("place", "words"),
     [
-        (places.Local(), ("--name", "local")),
         (places.Kind(), ("--load", "kind", "dask-gitops-demo")),
         (places.Context("mine", "r.example.com/x"), ("--push", "r.example.com/x")),
         (places.Context("kind-dev", ""), ("--load", "kind", "dev")),
@@ -135,6 +144,34 @@ def test_where_images_go(
     monkeypatch.setattr(places, "deliver", deliver)
     place.images()
     assert given == [words]
+
+
+def test_the_local_place_is_made_by_one_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Programs, images and Kubernetes side by side: what it answers is all that the demo needs."""
+    given: list[list[str]] = []
+    answer = {
+        "kubeconfig": "/state/kubeconfig",
+        "path": "/cache/bin",
+        "images": {places.DASK: "localhost/d:1"},
+        "parts": [["servers: compiled", 200.0, 380.5]],
+    }
+
+    def run(command: list[str], **_: object) -> str:
+        given.append(command[2:])
+        return json.dumps(answer)
+
+    monkeypatch.setattr(places, "run", run)
+    monkeypatch.setenv("DASK_GITOPS_STATE", "/nowhere")
+    place = places.Local("why")
+    assert place.start() == "started"
+    images = "dask-gitops-controller,dask-gitops-dask"
+    assert given == [["up", "--name", "local", "--images", images]]
+    assert place.images() == answer["images"]
+    assert place.kube.env["PATH"].startswith("/cache/bin:")
+    rows = parts_table(place.parts).splitlines()
+    assert rows[2].split() == ["servers:", "compiled", "200.0", "380.5"]
+    assert rows[-1].split() == ["all,", "side", "by", "side", "380.5"]
+    assert len({len(row) for row in rows}) == 1
 
 
 def test_images_reach_the_chart() -> None:

@@ -141,19 +141,24 @@ def test_base_url():
     assert base_url("fd00::7", 80) == "http://[fd00::7]:80"
 
 
-def test_ipv6_is_spoken():
+def test_ipv6_is_spoken_or_refused():
+    """A machine without IPv6 refuses the address: the client tells that as it tells every refusal."""
+
     async def main():
         runner = web.ServerRunner(web.Server(answers(STATE)))
         await runner.setup()
         try:
-            site = web.TCPSite(runner, "::1", 0)
-            try:
-                await site.start()
-            except OSError:
-                pytest.skip("this machine has no IPv6")
-            port = site._server.sockets[0].getsockname()[1]
             async with aiohttp.ClientSession() as session:
-                state = await SchedulerClient(session).state(base_url("::1", port), TOKEN)
+                client = SchedulerClient(session)
+                site = web.TCPSite(runner, "::1", 0)
+                try:
+                    await site.start()
+                except OSError:
+                    with pytest.raises(SchedulerUnavailable, match="cannot be reached"):
+                        await client.state(base_url("::1", 9), TOKEN)
+                    return
+                port = site._server.sockets[0].getsockname()[1]
+                state = await client.state(base_url("::1", port), TOKEN)
                 assert state.id == "Scheduler-1"
         finally:
             await runner.cleanup()
