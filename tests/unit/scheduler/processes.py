@@ -99,6 +99,16 @@ class Cluster:
         await asyncio.wait(map(asyncio.ensure_future, made))
         return [*made, *sown]
 
+    async def assert_held(self, held):
+        """Each of these workers has its futures' keys, and nobody else has one of them.
+
+        :param held: address -> futures.
+        """
+        for address, futures in held.items():
+            found = await self.client.who_has(futures)
+            assert len(found) == len(futures)
+            assert set(found.values()) == {(address,)}, found
+
     async def ended(self, *processes, timeout=300):
         """Wait for these processes; return the seconds that it took."""
         start = time.monotonic()
