@@ -14,7 +14,7 @@ import pytest
 from dask_gitops.scheduler import control, control_source
 from distributed import Scheduler, Worker, __version__
 
-from tests.unit.scheduler.processes import cluster, until
+from tests.unit.scheduler.processes import NANNY_STAYS, cluster, flaws_seen, until, workers_of
 from tests.unit.scheduler.remote import gated, remove, starts, terminated_child
 
 ROOT = Path(__file__).parents[3]
@@ -217,6 +217,26 @@ def test_a_worker_starts_and_ends_without_it(tmp_path, why):
             await c.ended(pod)
 
     asyncio.run(main())
+
+
+def test_a_nanny_that_stays_is_let_off_only_where_that_is_known(tmp_path, capsys):
+    """One that is stopped misses the end of its worker, too."""
+
+    async def main():
+        async with cluster(tmp_path) as c:
+            pod = c.start_worker()
+            await c.workers(1)
+            (worker,) = workers_of(pod)
+            pod.send_signal(signal.SIGSTOP)
+            worker.kill()
+            await until(lambda: workers_of(pod) == [])
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(c.ended(pod, version=CURRENT, patience=0.5), 3)
+            assert pod.poll() is None
+            await c.ended(pod, version="2023.3.2", patience=0.5)
+
+    asyncio.run(main())
+    assert flaws_seen(capsys.readouterr().out) == {("2023.3.2", NANNY_STAYS)}
 
 
 # ---- the scheduler's side, in this process
