@@ -17,6 +17,7 @@ from pytest_helm_charts.clusters import Cluster
 
 from tests.support.controller_process import ControllerProcess, service_account_kubeconfig
 from tests.support.fake_scheduler import FakeSchedulers
+from tests.support.kills import Kills, killing
 from tests.support.kubernetes import Audit, Kubectl, run
 from tests.support.lanes import lane
 from tests.support.network import own_network
@@ -124,6 +125,23 @@ def controller(
     process.start()
     yield process
     process.stop()
+
+
+@pytest.fixture
+def kills(
+    controller: ControllerProcess,
+    schedulers: FakeSchedulers,
+    account_kubeconfig: str,
+    kubeconfig: str,
+    tmp_path: Path,
+) -> Iterator[Kills]:
+    """Another controller instead, which is killed where the test says."""
+    controller.stop()
+    try:
+        with killing(kubeconfig, account_kubeconfig, schedulers, tmp_path) as made:
+            yield made
+    finally:
+        controller.start()
 
 
 @pytest.fixture
