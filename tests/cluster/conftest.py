@@ -1,6 +1,7 @@
 """The cluster tier: a real etcd, kube-apiserver and controller-manager, pretended nodes, the controller as a process.
 
-The fixtures of pytest-helm-charts (`kube_cluster`, `chart_path`, `random_namespace`) work on that API server.
+The client and the namespaces of all tests are those of pytest-helm-charts, whose other fixtures (`namespace_factory`,
+`random_namespace`) work on that API server too.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from pytest_helm_charts.clusters import Cluster
+from pytest_helm_charts.k8s.namespace import ensure_namespace_exists
 
 from tests.support.controller_process import ControllerProcess, service_account_kubeconfig
 from tests.support.fake_scheduler import FakeSchedulers
@@ -149,12 +151,12 @@ def kubectl(
     kube_cluster: Cluster, kubeconfig: str, request: pytest.FixtureRequest
 ) -> Iterator[Kubectl]:
     """kubectl in a namespace of the test's own."""
-    assert kube_cluster.kube_client is not None
-    name = f"t-{uuid.uuid4().hex[:8]}"
-    here = Kubectl(kubeconfig, name)
-    here("create", "namespace", name)
+    client = kube_cluster.kube_client
+    namespace, made = ensure_namespace_exists(client, f"t-{uuid.uuid4().hex[:8]}")
+    assert made
+    here = Kubectl(kubeconfig, namespace.name)
     yield here
     if request.session.testsfailed:
         for kind in ("daskclusters,daskworkergroups,pods,services", "events"):
             print(here("get", kind, "-o", "wide"))
-    here("delete", "namespace", name, "--wait=false")
+    namespace.delete()  # nobody waits for its end, as namespace_factory does
