@@ -1,6 +1,7 @@
 """The cluster tier: a real etcd, kube-apiserver and controller-manager, pretended nodes, the controller as a process.
 
-The fixtures of pytest-helm-charts (`kube_cluster`, `chart_path`, `random_namespace`) work on that API server.
+The client and the namespaces of all tests are those of pytest-helm-charts, whose other fixtures (`namespace_factory`,
+`random_namespace`) work on that API server too.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ from pathlib import Path
 
 import pytest
 from pytest_helm_charts.clusters import Cluster
+from pytest_helm_charts.k8s.namespace import ensure_namespace_exists
 
 from tests.support import starting
 from tests.support.controller_process import ControllerProcess, service_account_kubeconfig
 from tests.support.endings import endings
 from tests.support.fake_scheduler import FakeSchedulers
+from tests.support.kills import Kills, killing
 from tests.support.kubernetes import Audit, Kubectl, run
 from tests.support.lanes import INSTANCES, lane
 from tests.support.network import own_network
@@ -119,17 +122,41 @@ def controller(
         process.stop()
 
 
+@pytest.fixture(autouse=True)
+def _as_the_kubelet(request: pytest.FixtureRequest) -> None:
+    """The controller that lost its Lease on a busy machine while a test ended is there for the next."""
+    if "controller" in request.fixturenames:
+        request.getfixturevalue("controller").restart_if_ended()
+
+
+@pytest.fixture
+def kills(
+    controller: ControllerProcess,
+    schedulers: FakeSchedulers,
+    account_kubeconfig: str,
+    kubeconfig: str,
+    tmp_path: Path,
+) -> Iterator[Kills]:
+    """Another controller instead, which is killed where the test says."""
+    controller.stop()
+    try:
+        with killing(kubeconfig, account_kubeconfig, schedulers, tmp_path) as made:
+            yield made
+    finally:
+        controller.start()
+
+
 @pytest.fixture
 def kubectl(
     kube_cluster: Cluster, kubeconfig: str, request: pytest.FixtureRequest
 ) -> Iterator[Kubectl]:
     """kubectl in a namespace of the test's own."""
-    assert kube_cluster.kube_client is not None
-    name = f"t-{uuid.uuid4().hex[:8]}"
-    here = Kubectl(kubeconfig, name)
-    here("create", "namespace", name)
+    client = kube_cluster.kube_client
+    namespace, made = ensure_namespace_exists(client, f"t-{uuid.uuid4().hex[:8]}")
+    assert made
+    here = Kubectl(kubeconfig, namespace.name)
     yield here
     if request.session.testsfailed:
         for kind in ("daskclusters,daskworkergroups,pods,services", "events"):
             print(here("get", kind, "-o", "wide"))
-    here("delete", "namespace", name, "--wait=false")
+    namespace.delete()  # nobody waits for its end, as namespace_factory does

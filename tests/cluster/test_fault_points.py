@@ -19,7 +19,7 @@ import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -414,8 +414,7 @@ async def play(
                 quiet = done[calm[life.story][0].namespace]
                 found = doubled_or_lost(life, done[life.namespace], quiet, retired, eyes)
                 wrong += [f"{life.told(list(STORIES[life.story])[-1])}: {line}" for line in found]
-    with suppress(AssertionError):
-        admin("delete", "namespace", *names, "--wait=false")
+    admin("delete", "namespace", *names, "--wait=false")
     return others, wrong, size
 
 

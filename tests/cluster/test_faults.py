@@ -5,9 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
-import random
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -17,7 +15,8 @@ from tests.cluster.manifests import cluster, pod_spec
 from tests.cluster.test_main_job import USER, live_workers, ready, workers_become
 from tests.support.controller_process import ControllerProcess, free_port, get
 from tests.support.fake_scheduler import FakeSchedulers
-from tests.support.kubernetes import Audit, Kubectl, condition, eventually
+from tests.support.kills import Kills
+from tests.support.kubernetes import Audit, Kubectl, condition, eventually, may_have_taken_effect
 
 LATCHES = 1  # the write that remembers on the scheduler pod that cluster and group were ready
 pytestmark = pytest.mark.usefixtures("controller")
@@ -91,11 +90,14 @@ def test_a_quota_is_named_and_costs_few_requests(kubectl: Kubectl, audit: Audit)
         ),
     )
     assert "exceeded quota: small" in said_so["message"]
-    assert (
-        said_so["message"].startswith("3 of 20 workers ready")
-        or "of 20 workers ready" in said_so["message"]
-    )
     workers_become(kubectl, 3)
+
+    def counted() -> bool:
+        message = condition(kubectl.get("daskworkergroup", "demo-default"), "Ready")["message"]
+        assert message.startswith("3 of 20 workers ready"), message
+        return "exceeded quota: small" in message
+
+    eventually("those that fit are ready, and the quota is named beside", counted)
     refused = [
         r
         for r in audit.requests("create", "pods", namespace=kubectl.namespace)
@@ -132,17 +134,18 @@ def test_missing_rights_are_named(kubectl: Kubectl, system: Kubectl) -> None:
     ready(kubectl)
 
 
-def test_killed_while_it_creates(
-    kubectl: Kubectl, controller: ControllerProcess, audit: Audit
-) -> None:
+def test_killed_while_it_creates(kubectl: Kubectl, kills: Kills, audit: Audit) -> None:
+    """Again and again, each time with some 20 creates under way."""
     kubectl.apply(cluster(replicas=1))
     ready(kubectl)
+
+    def left() -> int:
+        return 152 - len(audit.touched("create", "pods", namespace=kubectl.namespace))
+
+    points = [("create pods", 20, f"killed {when}") for when in ("after", "before", "after")]
+    kills.arm(kubectl.namespace, points, left)
     kubectl("scale", "daskworkergroup", "demo-default", "--replicas=151")
-    rng = random.Random(7)
-    for _ in range(3):
-        time.sleep(rng.uniform(0.2, 0.8))
-        controller.kill()
-        controller.start(wait=False)
+    kills.wait(3)
     workers_become(kubectl, 151, timeout=90)
     ready(kubectl)
     serials = [
@@ -160,25 +163,31 @@ def test_killed_while_it_creates(
     assert audit.requests("delete", "pods", namespace=kubectl.namespace) == []
 
 
-def test_killed_while_it_retires(
-    kubectl: Kubectl, controller: ControllerProcess, schedulers: FakeSchedulers, audit: Audit
-) -> None:
-    kubectl.apply(cluster(replicas=40))
+def test_killed_while_it_retires(kubectl: Kubectl, kills: Kills, audit: Audit) -> None:
+    """Once when some are marked, once when all are retired, twice when some are deleted."""
+    kubectl.apply(cluster(replicas=200))
+    workers_become(kubectl, 200, timeout=120)
     ready(kubectl)
-    workers_become(kubectl, 40)
     before = {p["metadata"]["name"] for p in live_workers(kubectl)}
+
+    def left() -> int:
+        return 190 - len(audit.touched("delete", "pods", namespace=kubectl.namespace))
+
+    points = [
+        ("patch pods", 20, "killed after"),
+        ("call retire", 1, "killed after"),
+        ("delete pods", 3, "killed before"),
+        ("delete pods", 3, "killed after"),
+    ]
+    kills.arm(kubectl.namespace, points, left)
     kubectl("scale", "daskworkergroup", "demo-default", "--replicas=10")
-    rng = random.Random(11)
-    for _ in range(4):
-        time.sleep(rng.uniform(0.1, 0.6))
-        controller.kill()
-        controller.start(wait=False)
+    kills.wait(4)
     workers_become(kubectl, 10, timeout=90)
-    left = {p["metadata"]["name"] for p in live_workers(kubectl)}
+    stay = {p["metadata"]["name"] for p in live_workers(kubectl)}
     deleted = audit.touched("delete", "pods", namespace=kubectl.namespace)
-    assert len(deleted) == 30
-    assert deleted == before - left
-    assert len(audit.done("create", "pods", namespace=kubectl.namespace)) == 41
+    assert len(deleted) == 190
+    assert deleted == before - stay
+    assert len(audit.done("create", "pods", namespace=kubectl.namespace)) == 201
 
 
 def test_the_standby_takes_over_and_a_stopped_leader_writes_nothing(
@@ -195,7 +204,7 @@ def test_the_standby_takes_over_and_a_stopped_leader_writes_nothing(
         controller.send(signal.SIGCONT)
         eventually(
             "the old leader gives up",
-            lambda: controller.process and controller.process.poll() is not None,
+            lambda: controller.has_ended,
         )
         ready(kubectl)
         assert len(audit.done("create", "pods", namespace=kubectl.namespace)) == 31
@@ -206,23 +215,44 @@ def test_the_standby_takes_over_and_a_stopped_leader_writes_nothing(
 
 
 def test_an_api_server_that_goes_away(
-    kubectl: Kubectl, instance: str, controller: ControllerProcess
+    kubectl: Kubectl, instance: str, controller: ControllerProcess, audit: Audit
 ) -> None:
+    """For so long that the leader gives its Lease up, and ends: nothing is restarted, nothing created twice."""
     kubectl.apply(cluster(replicas=2))
+    workers_become(kubectl, 2)
     ready(kubectl)
+    objects = "pods,services,daskworkergroups"
+    before = {o["metadata"]["uid"] for o in kubectl.list(objects)}
+    assert len(before) == 3 + 1 + 1
     state = json.loads(local_kubernetes("status", "--name", instance, "--json"))
     pid = next(c["pid"] for c in state["components"] if c["component"] == "apiserver")
     os.kill(pid, signal.SIGSTOP)
-    time.sleep(20)
-    os.kill(pid, signal.SIGCONT)
+    try:
+        eventually("it gives its Lease up, and ends", lambda: controller.has_ended, timeout=120)
+    finally:
+        os.kill(pid, signal.SIGCONT)
     eventually(
-        "the API server is back", lambda: "ok" in kubectl("get", "--raw", "/readyz"), timeout=60
+        "the API server is back", lambda: "ok" in kubectl("get", "--raw", "/readyz"), timeout=120
     )
-    if controller.process is None or controller.process.poll() is not None:
-        controller.start(wait=False)  # it gave its Lease up; the kubelet would start it again
+    controller.restart_if_ended()  # as the kubelet does
     kubectl("scale", "daskworkergroup", "demo-default", "--replicas=4")
-    workers_become(kubectl, 4, timeout=90)
+    workers_become(kubectl, 4, timeout=120)
     ready(kubectl)
+    after = {o["metadata"]["uid"] for o in kubectl.list(objects)}
+    assert before < after
+    assert len(after) == len(before) + 2
+    made = [
+        (r["objectRef"]["resource"], r["objectRef"]["name"])
+        for resource in objects.split(",")
+        for r in audit.requests("create", resource, namespace=kubectl.namespace)
+        if "subresource" not in r["objectRef"] and may_have_taken_effect(r)
+    ]
+    assert len(made) == len(set(made)) == len(after)
+    for resource in objects.split(","):
+        assert audit.requests("delete", resource, namespace=kubectl.namespace) == []
+    assert kubectl.get("daskcluster", "demo")["status"]["scheduler"] == {"restarts": 0}
+    statuses = [s for p in kubectl.list("pods") for s in p["status"]["containerStatuses"]]
+    assert [s["restartCount"] for s in statuses] == [0] * 5
 
 
 def test_without_the_crds_it_waits_and_says_so(root: Path, tmp_path: Path) -> None:

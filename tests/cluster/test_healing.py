@@ -82,7 +82,7 @@ def test_deleted_in_every_combination(
         restarts += SCHEDULER in parts
         pods += (SCHEDULER in parts) + (WORKER in parts)
         whole(kubectl)
-    assert scheduler_restarts(kubectl)["restarts"] == restarts
+    eventually("all are counted", lambda: scheduler_restarts(kubectl)["restarts"] == restarts)
     assert len(audit.done("create", "pods", namespace=kubectl.namespace)) == 3 + pods
     assert audit.done("delete", "pods", namespace=kubectl.namespace, user=USER) == []
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import pytest
 import yaml
 
 from tests.cluster.manifests import cluster
-from tests.cluster.test_main_job import USER, ready, workers_become
+from tests.cluster.test_main_job import USER, ready, turn, workers_become
 from tests.support.fake_scheduler import FakeSchedulers
 from tests.support.kstatus import CURRENT, compute
 from tests.support.kubernetes import Audit, CommandError, Kubectl, condition, eventually
@@ -38,9 +37,15 @@ def looks(schedulers: FakeSchedulers, kubectl: Kubectl) -> int:
 def parked(kubectl: Kubectl) -> JSON:
     kubectl("wait", "daskcluster/demo", "--for=condition=Idle", "--timeout=90s")
     workers_become(kubectl, 0)
-    found = kubectl.get("daskcluster", "demo")
-    assert compute(found).status == CURRENT
-    assert condition(found, "Ready")["reason"] == "Parked"
+
+    def told() -> JSON:
+        found = kubectl.get("daskcluster", "demo")
+        assert compute(found).status == CURRENT
+        assert condition(found, "Ready")["reason"] == "Parked"
+        assert found["status"]["workers"] == {"desired": 0, "ready": 0}
+        return found
+
+    found = eventually("the status says all of it", told)
     eventually(
         "the group says so, too",
         lambda: condition(kubectl.get("daskworkergroup", "demo-default"), "Idle"),
@@ -107,20 +112,30 @@ def test_a_parked_cluster_costs_no_writes(
     idle.idle[kubectl.namespace] = LONG
     kubectl.apply(cluster(idleTimeout=5, idleAction="Scale"))
     parked(kubectl)
-    time.sleep(3)
+    asked = looks(idle, kubectl)
+    eventually("it has settled", lambda: looks(idle, kubectl) > asked)
     audit, asked = Audit.now(audit_path), looks(idle, kubectl)
-    eventually("it is asked for work", lambda: looks(idle, kubectl) > asked + 1, timeout=60)
+    eventually("it is asked for work", lambda: looks(idle, kubectl) > asked + 1)
     mine = audit.requests(namespace=kubectl.namespace, user=USER)
     assert [r["verb"] for r in mine if r["verb"] != "watch"] == []
 
 
 def test_nobody_is_asked_where_no_timeout_is_set(kubectl: Kubectl, idle: FakeSchedulers) -> None:
     idle.idle[kubectl.namespace] = LONG
-    kubectl.apply(cluster(idleAction="Scale"))
-    ready(kubectl)
-    time.sleep(8)
-    assert idle.asked[kubectl.namespace] == {}
-    workers_become(kubectl, 2)
+    other = Kubectl(kubectl.kubeconfig, f"{kubectl.namespace}-b")
+    kubectl("create", "namespace", other.namespace)
+    try:
+        for one, timeout in ((kubectl, {}), (other, {"idleTimeout": 5})):
+            one.apply(cluster(idleAction="Scale", **timeout))
+        for one in (kubectl, other):
+            ready(one)
+        asked = looks(idle, other)
+        eventually("where one is set, it is asked", lambda: looks(idle, other) >= asked + 3)
+        turn(kubectl)
+        assert idle.asked[kubectl.namespace] == {}
+        workers_become(kubectl, 2)
+    finally:
+        kubectl("delete", "namespace", other.namespace, "--wait=false")
 
 
 def test_results_in_memory_and_silence_keep_it(kubectl: Kubectl, idle: FakeSchedulers) -> None:

@@ -12,7 +12,7 @@ import pytest
 from tests.cluster.manifests import resource
 from tests.cluster.test_main_job import USER
 from tests.manifests import HERE
-from tests.support.controller_process import ControllerProcess
+from tests.support.kills import Kills
 from tests.support.kubernetes import Audit, Kubectl, condition, eventually
 
 pytestmark = pytest.mark.usefixtures("controller")
@@ -269,21 +269,25 @@ def test_a_later_timestamp_runs_it_once_more(kubectl: Kubectl, audit: Audit) -> 
     assert [r["objectRef"]["name"] for r in made].count(RUNNER) == 2
 
 
-def test_killed_again_and_again(
-    kubectl: Kubectl, controller: ControllerProcess, audit: Audit
-) -> None:
-    """From apply to the end, the controller never lives long; the job runs once."""
+def test_killed_again_and_again(kubectl: Kubectl, kills: Kills, audit: Audit) -> None:
+    """From apply to the end, no controller lives long; the job runs once."""
+
+    def left() -> int:
+        over = status(kubectl).get("jobStatus") == "Successful"
+        return 2 - over - (over and not kubectl.exists("daskcluster", NAME))
+
+    points = [("create pods", 1, "killed after"), ("create daskclusters", 1, "killed before")]
+    kills.arm(kubectl.namespace, points, left)
     kubectl.apply(job(2))
-    for pause in (0.15, 0.4):
-        time.sleep(pause)
-        controller.kill()
-        controller.start(wait=False)
+    kills.wait(2)
     becomes(kubectl, "Running")
+    points = [
+        ("patch daskjobs/status", 1, "killed after"),
+        ("delete daskclusters", 1, "killed before"),
+    ]
+    kills.arm(kubectl.namespace, points, left)
     finish(kubectl)
-    for pause in (0.05, 0.3):
-        time.sleep(pause)
-        controller.kill()
-        controller.start(wait=False)
+    kills.wait(4)
     becomes(kubectl, "Successful")
     eventually("the cluster is gone", lambda: not kubectl.exists("daskcluster", NAME))
     made = audit.touched("create", "pods", namespace=kubectl.namespace, user=USER)

@@ -39,6 +39,7 @@ def test_workers_are_replaced_exactly_once(
     kubectl.apply(cluster(replicas=8, worker=pod_spec(image="a"), updateStrategy={"maxSurge": 2}))
     ready(kubectl)
     before = {p["metadata"]["name"] for p in live_workers(kubectl)}
+    old_uids = {p["metadata"]["uid"] for p in live_workers(kubectl)}
     old_scheduler = scheduler_uid(kubectl)
     patch(kubectl, {"worker": pod_spec(image="b")})
     eventually("all run the new image", lambda: images(kubectl) == {"b"}, timeout=90)
@@ -49,12 +50,13 @@ def test_workers_are_replaced_exactly_once(
     assert scheduler_uid(kubectl) == old_scheduler
     assert audit.touched("delete", "pods", namespace=kubectl.namespace, user=USER) == before
     assert len(audit.done("create", "pods", namespace=kubectl.namespace, user=USER)) == 17
-    asked = {i.removeprefix("Worker-") for _, what, b in schedulers.calls if what == "retire" for i in b["ids"]}  # fmt: skip
     gone = {
         r["objectRef"]["name"] for r in audit.done("delete", "pods", namespace=kubectl.namespace)
     }
     assert gone == before
-    assert asked, "pods went without a word to the scheduler"
+    assert schedulers.retired[old_scheduler] == old_uids, (
+        "pods went without a word to the scheduler"
+    )
 
 
 def test_what_means_the_same_and_metadata_replace_nothing(kubectl: Kubectl) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.cluster.manifests import cluster, group, pod_spec
-from tests.cluster.test_main_job import USER, live_workers, ready, workers_become
+from tests.cluster.test_main_job import USER, live_workers, ready, turn, workers_become
 from tests.support.kubernetes import Audit, Kubectl, condition, eventually
 
 JSON = dict[str, Any]
@@ -102,12 +102,12 @@ def test_one_event_per_decision_and_none_while_idle(kubectl: Kubectl) -> None:
     kubectl.apply(cluster(replicas=2))
     ready(kubectl)
     told = ["SchedulerCreated", "ScaledUp"]
-    assert reasons(kubectl) == told
+    eventually("both are told", lambda: reasons(kubectl) == told)
     kubectl("scale", "daskworkergroup", "demo-default", "--replicas=5")
     workers_become(kubectl, 5)
     ready(kubectl, "demo-default", "daskworkergroup")
     told += ["ScaledUp"]
-    assert reasons(kubectl) == told
+    eventually("it is told", lambda: reasons(kubectl) == told)
     kubectl(
         "wait",
         "daskworkergroup/demo-default",
@@ -135,6 +135,7 @@ def test_one_event_per_decision_and_none_while_idle(kubectl: Kubectl) -> None:
     told += ["SchedulerReplaced"]
     eventually("the scheduler too", lambda: reasons(kubectl) == told)
     ready(kubectl)
+    turn(kubectl)
     assert reasons(kubectl) == told
 
 

@@ -35,12 +35,16 @@ def suspend(kubectl: Kubectl, value: bool = True) -> None:
 def rests(kubectl: Kubectl) -> JSON:
     kubectl("wait", "daskcluster/demo", "--for=condition=Suspended", "--timeout=90s")
     eventually("no pods are left", lambda: not kubectl.list("pods"))
-    found = kubectl.get("daskcluster", "demo")
-    assert compute(found).status == CURRENT
-    assert condition(found, "Ready")["reason"] == "Suspended"
-    assert found["status"]["phase"] == "Suspended"
-    assert found["status"]["workers"] == {"desired": 0, "ready": 0}
-    return found
+
+    def told() -> JSON:
+        found = kubectl.get("daskcluster", "demo")
+        assert compute(found).status == CURRENT
+        assert condition(found, "Ready")["reason"] == "Suspended"
+        assert found["status"]["phase"] == "Suspended"
+        assert found["status"]["workers"] == {"desired": 0, "ready": 0}
+        return found
+
+    return eventually("the status says all of it", told)
 
 
 @pytest.mark.usefixtures("replicas_are_nobodys")

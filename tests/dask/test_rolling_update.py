@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
 from collections.abc import Iterator
 from itertools import pairwise
@@ -71,15 +70,16 @@ def test_updated_while_a_cluster_scales(
     assert old
     deployment("rollout", "restart", f"deployment/{CONTROLLER}")
     it.scale(4)  # while the new pod starts, and the old one leads
-    time.sleep(3)
+    eventually("one of them scales", lambda: it.creates(since) >= 1, timeout=120)
     it.scale(3)
     eventually("another leads", lambda: holder(deployment) not in ("", old), timeout=120)
     it.scale(4)
     rolled_out(deployment)
     stay = it.wait_pods(4, timeout=180)
     deployment("rollout", "restart", f"deployment/{CONTROLLER}")
+    leaving = Audit.now(it.audit.path)
     it.scale(2)
-    time.sleep(2)
+    eventually("one of them scales", lambda: it.retiring() or it.deletes(leaving), timeout=120)
     rolled_out(deployment)
     left = it.wait_pods(2, timeout=180)
     it.wait_workers(2)

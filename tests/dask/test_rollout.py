@@ -89,7 +89,7 @@ def test_a_changed_scheduler_waits_for_idle(cluster: NewCluster, kubectl: Kubect
         )
 
     eventually("it is replaced", renewed, timeout=90)
+    eventually("it waits no more", lambda: not condition(it.get(), "UpdatePending"))
     it.wait_ready()
-    assert not condition(it.get(), "UpdatePending")
     it.connect(1)
     assert it.computes()

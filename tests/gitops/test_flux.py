@@ -14,7 +14,7 @@ from tests.gitops.tools import PATIENCE_S, Flux, Repo, Tell, pods, uids, workers
 from tests.support.fake_scheduler import FakeSchedulers
 from tests.support.kubernetes import JSON, Audit, Kubectl, condition, eventually, is_ready
 
-SOON_S = 60  # a failure is told within this time, although the timeout is ten minutes
+SOON_S = PATIENCE_S  # a failure is told within this time, although the timeout is ten minutes
 REFUSED = {"podTemplate": {"spec": {"restartPolicy": "Sometimes"}}}
 
 

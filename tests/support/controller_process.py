@@ -19,6 +19,12 @@ import yaml
 from tests.support.kubernetes import Kubectl, eventually
 
 ROOT = Path(__file__).parent.parent.parent
+LEADS = ("this process is the leader", "running without a Lease")  # what it says when it begins
+LEASE_LOST = "the Lease is lost; the process stops"
+
+
+class ControllerEnded(Exception):
+    """A controller ended for no reason that its test knows. No assertion, so that no look waits for better."""
 
 
 def service_account_kubeconfig(admin: Kubectl, account: str, target: Path) -> str:
@@ -45,11 +51,13 @@ class ControllerProcess:
     within: tuple[str, ...] = ()
     process: subprocess.Popen[bytes] | None = None
     _file: IO[bytes] | None = None
+    _begin: int = 0  # of what the present process says, in the log
 
     def start(self, *, wait: bool = True) -> None:
         if self._file is not None:
             self._file.close()
         self._file = self.log.open("ab")
+        self._begin = self.log.stat().st_size
         env = {
             **os.environ,
             "PYTHONPATH": str(ROOT / "controller"),
@@ -69,18 +77,37 @@ class ControllerProcess:
             )
 
     @property
+    def has_ended(self) -> bool:
+        return self.process is not None and self.process.poll() is not None
+
+    @property
     def alive(self) -> bool:
-        if self.process is None or self.process.poll() is not None:
-            raise AssertionError(f"the controller ended:\n{self.text()[-3000:]}")
+        """True; an error with its last words when it has ended."""
+        if self.process is None or self.has_ended:
+            raise ControllerEnded(f"the controller ended:\n{self.text()[-3000:]}")
         return True
 
+    @property
+    def leads(self) -> bool:
+        """Has it begun to act? An error when it has ended."""
+        return self.alive and any(words in self.text() for words in LEADS)
+
     def restart_if_ended(self) -> None:
-        """As the kubelet does, say after a busy machine made it lose its Lease."""
-        if self.process is not None and self.process.poll() is not None:
+        """As the kubelet does after it lost its Lease, as on a busy machine; any other end is an error."""
+        if self.has_ended:
+            if LEASE_LOST not in self.text():
+                raise ControllerEnded(
+                    f"the controller ended, and not for its Lease:\n{self.text()[-3000:]}"
+                )
             self.start(wait=False)
 
     def text(self) -> str:
-        return self.log.read_text() if self.log.exists() else ""
+        """What it has said since it was started last; its log holds the lives before, too."""
+        if not self.log.exists():
+            return ""
+        with self.log.open("rb") as file:
+            file.seek(self._begin)
+            return file.read().decode(errors="replace")
 
     def send(self, number: signal.Signals) -> None:
         assert self.process is not None

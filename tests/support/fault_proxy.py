@@ -77,6 +77,7 @@ class Strike:
 
     :ivar words: of the request: "create pods", "patch daskclusters/status".
     :ivar nth: which of them, from 1 on.
+    :ivar when: those that come while this is false do not count.
     """
 
     words: str
@@ -84,10 +85,11 @@ class Strike:
     fault: str
     seen: int = 0
     struck: bool = False
+    when: Callable[[], bool] = lambda: True
 
     def meets(self, words: str) -> bool:
         """A request of these words arrives: is it the one?"""
-        if self.struck or words != self.words:
+        if self.struck or words != self.words or not self.when():
             return False
         self.seen += 1
         self.struck = self.seen == self.nth
@@ -159,9 +161,13 @@ class FaultProxy:
 
     def arm(self, namespace: str, words: str, nth: int, fault: str) -> Strike:
         """From now on: the n-th request of these words in the namespace goes wrong."""
-        if fault not in FAULTS:
-            raise ValueError(f"no fault {fault!r}; there are {', '.join(FAULTS)}")
-        strike = self._strikes[namespace] = Strike(words, nth, fault)
+        return self.place(namespace, Strike(words, nth, fault))
+
+    def place(self, namespace: str, strike: Strike) -> Strike:
+        """The same, in whole."""
+        if strike.fault not in FAULTS:
+            raise ValueError(f"no fault {strike.fault!r}; there are {', '.join(FAULTS)}")
+        self._strikes[namespace] = strike
         return strike
 
     def disarm(self, namespace: str) -> None:

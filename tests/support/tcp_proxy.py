@@ -34,6 +34,11 @@ class TcpProxy:
         self._thread.join(30)
         self._loop.close()
 
+    @property
+    def open(self) -> int:
+        """How many connections there are; one whose client is gone counts until all that it sent has arrived."""
+        return len(self._writers) // 2
+
     def kill_silently(self) -> int:
         """From now on nothing passes on the connections that are open; new ones work. Returns their number."""
 

@@ -15,7 +15,7 @@ from aiohttp import web
 from dask_gitops.kube import PODS, ApiError, ApiUnreachable, KubeClient, KubeError, from_kubeconfig
 
 from tests.support import fault_proxy
-from tests.support.fault_proxy import FaultProxy
+from tests.support.fault_proxy import FaultProxy, Strike
 
 POD = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}}
 Story = Callable[["Upstream", FaultProxy, KubeClient], Awaitable[None]]
@@ -89,6 +89,25 @@ def play(story: Story, tmp_path: Path) -> None:
             await runner.cleanup()
 
     asyncio.run(main())
+
+
+def test_only_what_comes_in_its_time_counts(tmp_path: Path) -> None:
+    """A strike that waits for something lets all pass until then."""
+
+    async def story(upstream: Upstream, proxy: FaultProxy, client: KubeClient) -> None:
+        begun: list[bool] = []
+        strike = proxy.place("ns", Strike("create pods", 2, "500", when=lambda: bool(begun)))
+        for _ in range(3):
+            await client.create(PODS, "ns", POD)
+            assert (strike.seen, strike.struck) == (0, False)
+        begun.append(True)
+        await client.create(PODS, "ns", POD)
+        with pytest.raises(ApiError):
+            await client.create(PODS, "ns", POD)
+        assert strike.struck
+        assert upstream.creates == 4
+
+    play(story, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -229,11 +229,23 @@ class LeaseElector:
     async def _release(self) -> None:
         try:
             async with asyncio.timeout(self._renew_s):
-                lease = self._lease or await self._read()
-                if lease is not None and self.holder == self.identity:
-                    await self._write(lease, {"holderIdentity": "", "leaseDurationSeconds": 1})
+                while not await self._released():
+                    self._lease = None  # a renewal that was cut off has taken effect: it is another
         except (KubeError, TimeoutError) as error:
             log.warning("lease %s/%s was not released: %s", self.namespace, self.name, error)
+
+    async def _released(self) -> bool:
+        """False: what we know of the Lease is outdated."""
+        lease = self._lease or await self._read()
+        if lease is None or self.holder != self.identity:
+            return True
+        try:
+            await self._write(lease, {"holderIdentity": "", "leaseDurationSeconds": 1})
+        except ApiError as error:
+            if not error.is_conflict:
+                raise
+            return False
+        return True
 
     def _spec(self, *, acquire: bool = False, transitions: int = 0) -> JSON:
         now = self._now().astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -116,6 +116,25 @@ def test_a_clean_stop_hands_over_at_once() -> None:
     virtual_time.run(main())
 
 
+def test_a_stop_in_the_middle_of_a_renewal_hands_over_at_once() -> None:
+    """Before it arrives, after it took effect and before its answer, or after that."""
+
+    async def main(later_s: float) -> None:
+        api = MemoryApi(latency_s=0.4, answer_latency_s=0.6)
+        a, b = pair(api)
+        a.start()
+        await asyncio.sleep(3)
+        b.start()
+        await asyncio.sleep(7 + later_s)
+        await a.stop()
+        assert lease(api)["holderIdentity"] == "", f"stopped {later_s} s later"
+        await asyncio.sleep(6)
+        assert b.elector.is_leader()
+
+    for tenths in range(60):  # a whole period
+        virtual_time.run(main(tenths / 10))
+
+
 def test_a_crashed_leader_is_replaced_after_its_term() -> None:
     async def main() -> None:
         api = MemoryApi()

@@ -7,13 +7,16 @@ from itertools import combinations, pairwise
 from typing import Any
 
 import pytest
+from dask_gitops.kube.errors import ApiUnreachable
 from dask_gitops.kube.resource import DASKCLUSTERS, DASKWORKERGROUPS, PODS, SERVICES
 
 from tests.support.harness import NS, Harness, play
+from tests.support.memory_api import Request
 
 JSON = dict[str, Any]
 SCHEDULER, SERVICE, GROUP, WORKER = "scheduler", "service", "group", "worker"
 PARTS = (SCHEDULER, SERVICE, GROUP, WORKER)
+OF = {SERVICE: SERVICES, GROUP: DASKWORKERGROUPS}
 COMBINATIONS = [c for n in range(1, 5) for c in combinations(PARTS, n)]
 
 
@@ -53,6 +56,62 @@ ENDS: dict[Callable[[Harness, str], None], str] = {
 }
 
 
+def at_rest(h: Harness, parts: tuple[str, ...]) -> None:
+    """Nothing else happens."""
+
+
+def answers_lost(h: Harness, parts: tuple[str, ...]) -> None:
+    for part in parts:
+        h.api.fault("create", OF[part], error="timeout", when="after")
+
+
+def writes_refused(h: Harness, parts: tuple[str, ...]) -> None:
+    for part in parts:
+        h.api.fault("create", OF[part], error="reset", times=3)
+
+
+def at_the_first_create(h: Harness, parts: tuple[str, ...], act: Callable[[], None]) -> None:
+    """Let something happen at the moment in which the first of these parts is made anew."""
+    waiting = [act]
+
+    def check(request: Request) -> None:
+        if waiting and request.verb == "create" and request.resource in [OF[p] for p in parts]:
+            waiting.pop()()
+            h.api.admission.remove(check)
+
+    h.api.admission.append(check)
+
+
+def watches_cut(h: Harness, parts: tuple[str, ...]) -> None:
+    error = ApiUnreachable("reset", sent=True)
+    at_the_first_create(h, parts, lambda: h.api.break_watches(error=error))
+
+
+def history_forgotten(h: Harness, parts: tuple[str, ...]) -> None:
+    def forget() -> None:
+        h.api.break_watches()
+        h.api.compact()
+
+    at_the_first_create(h, parts, forget)
+
+
+def killed_then(h: Harness, parts: tuple[str, ...]) -> None:
+    def aim() -> None:
+        h.strikes["request", h.asked, "after"] = h.restart
+
+    at_the_first_create(h, parts, aim)
+
+
+#: What goes wrong when parts without a pod come back.
+BESIDE = (at_rest, answers_lost, writes_refused, watches_cut, history_forgotten, killed_then)
+#: Which parts end, and how their pods end, or what goes wrong where none of them is a pod.
+CASES = [
+    (parts, how)
+    for parts in COMBINATIONS
+    for how in (ENDS if {SCHEDULER, WORKER} & set(parts) else BESIDE)
+]
+
+
 def uids(h: Harness) -> dict[str, str]:
     """Of the pods that live, by name."""
     return {
@@ -83,11 +142,10 @@ def whole(h: Harness) -> None:
 
 
 @pytest.mark.parametrize("there", [True, False], ids=["controller", "no-controller"])
-@pytest.mark.parametrize("end", ENDS, ids=lambda end: end.__name__)
-@pytest.mark.parametrize("parts", COMBINATIONS, ids="+".join)
-def test_back_without_a_hand(
-    parts: tuple[str, ...], end: Callable[[Harness, str], None], there: bool
-) -> None:
+@pytest.mark.parametrize(
+    ("parts", "end"), CASES, ids=[f"{'+'.join(parts)}-{how.__name__}" for parts, how in CASES]
+)
+def test_back_without_a_hand(parts: tuple[str, ...], end: Callable[..., None], there: bool) -> None:
     async def story(h: Harness) -> None:
         await up(h)
         before, worker = uids(h), h.workers()[1]
@@ -101,6 +159,8 @@ def test_back_without_a_hand(
         ended = [p for p, of in (("demo-scheduler", SCHEDULER), (worker, WORKER)) if of in parts]
         for pod in ended:
             end(h, pod)
+        if not ended:
+            end(h, parts)
         if not there:
             await h.pass_time(20)
             h.start()
@@ -121,14 +181,15 @@ def test_back_without_a_hand(
             # That all workers were up once is remembered on the scheduler pod.
             told = ["WorkersReplaced" if reason == "ScaledUp" else reason for reason in told]
         assert sorted(told) == sorted(expected)
+        assert all(fault.hits for fault in h.api.faults), "it went wrong for nobody"
+        assert h.api.admission == [], "nothing was made anew"
+        assert h.struck == (end is killed_then)
         reported(h, parts, end, there)
 
     play(story)
 
 
-def reported(
-    h: Harness, parts: tuple[str, ...], end: Callable[[Harness, str], None], there: bool
-) -> None:
+def reported(h: Harness, parts: tuple[str, ...], end: Callable[..., None], there: bool) -> None:
     said = h.find(DASKCLUSTERS, "demo")["status"]["scheduler"]
     if SCHEDULER not in parts:
         assert said == {"restarts": 0}

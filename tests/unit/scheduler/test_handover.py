@@ -14,7 +14,7 @@ import pytest
 from dask_gitops.scheduler import control, control_source
 from distributed import Scheduler, Worker, __version__
 
-from tests.unit.scheduler.processes import cluster, until
+from tests.unit.scheduler.processes import NANNY_STAYS, cluster, flaws_seen, until, workers_of
 from tests.unit.scheduler.remote import gated, remove, starts, terminated_child
 
 ROOT = Path(__file__).parents[3]
@@ -33,6 +33,11 @@ def told(process):
 def group_told(process):
     """As `tini -g` does, the first process of Dask's own images."""
     os.killpg(process.pid, signal.SIGTERM)
+
+
+def states(held):
+    """What the client knows of futures by their worker."""
+    return {future.status for some in held.values() for future in some}
 
 
 KINDS = {
@@ -120,7 +125,8 @@ def test_nobody_waits_when_all_end(tmp_path, scheduler):
         async with cluster(tmp_path) as c:
             pods = [c.start_worker("--name", "a", "--no-nanny")]
             pods += [c.start_worker("--name", "b", "--nworkers", "2")]
-            held = [await c.sow(address) for address in (await c.workers(3)).values()]
+            held = {a: await c.sow(a) for a in (await c.workers(3)).values()}
+            await c.assert_held(held)
             if scheduler != "stays":
                 await c.client.close()
                 c.scheduler.send_signal(
@@ -132,7 +138,8 @@ def test_nobody_waits_when_all_end(tmp_path, scheduler):
             if scheduler == "stays":
                 assert await c.workers(0) == {}
                 assert {e.get("expected", True) for e in await c.removals()} == {True}
-            assert held
+                # Nobody was left to take them, and nobody says otherwise.
+                await until(lambda: "finished" not in states(held), "the loss of all keys")
 
     asyncio.run(main())
 
@@ -144,17 +151,19 @@ def test_one_whose_keys_never_arrive_gives_up_before_it_is_killed(tmp_path):
             short = c.start_worker("--name", "short", "--no-nanny", WORKER_GRACE_PERIOD_S="15")
             long = c.start_worker("--name", "long", "--no-nanny")
             addresses = await c.workers(3)
-            held = [await c.sow(addresses[name]) for name in ("short", "long")]
+            held = {a: await c.sow(a) for n, a in addresses.items() if n != "stays"}
+            await c.assert_held(held)
             stays.send_signal(signal.SIGSTOP)
             told(short)
             told(long)
             await asyncio.sleep(3)
             assert (short.poll(), long.poll()) == (None, None)
+            await c.assert_held(held)  # by those that asked for a place for them, and got none
             await c.ended(short)
             assert long.poll() is None
+            await c.assert_held({addresses["long"]: held[addresses["long"]]})
             told(long)  # a second time
             await c.ended(long)
-            assert held
 
     asyncio.run(main())
 
@@ -208,6 +217,26 @@ def test_a_worker_starts_and_ends_without_it(tmp_path, why):
             await c.ended(pod)
 
     asyncio.run(main())
+
+
+def test_a_nanny_that_stays_is_let_off_only_where_that_is_known(tmp_path, capsys):
+    """One that is stopped misses the end of its worker, too."""
+
+    async def main():
+        async with cluster(tmp_path) as c:
+            pod = c.start_worker()
+            await c.workers(1)
+            (worker,) = workers_of(pod)
+            pod.send_signal(signal.SIGSTOP)
+            worker.kill()
+            await until(lambda: workers_of(pod) == [])
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(c.ended(pod, version=CURRENT, patience=0.5), 3)
+            assert pod.poll() is None
+            await c.ended(pod, version="2023.3.2", patience=0.5)
+
+    asyncio.run(main())
+    assert flaws_seen(capsys.readouterr().out) == {("2023.3.2", NANNY_STAYS)}
 
 
 # ---- the scheduler's side, in this process

@@ -23,15 +23,14 @@ class Run:
     folder: Path
     process: subprocess.Popen[str] | None = None
 
-    def start(self, *tests: str) -> None:
-        """Begin with these, by default with all."""
+    def start(self) -> None:
         command = [sys.executable, "ci/venv.py", f"tests/dask-{self.version}.txt"]
         made = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
         assert made.returncode == 0, "see above"
         words = [
-            *(made.stdout.strip(), "-m", "pytest", "-q", "-p", "no:cacheprovider", "-rf"),
+            *(made.stdout.strip(), "-m", "pytest", "-q", "-p", "no:cacheprovider", "-rfP"),
             *("-c", os.devnull, "--rootdir", ".", "--confcutdir", "tests/unit/scheduler"),
-            *("--basetemp", self.folder / "base", "--durations", "5", *(tests or FILES)),
+            *("--basetemp", self.folder / "base", "--durations", "5", *FILES),
         ]
         env = {**os.environ, "PYTHONPATH": "controller:.", "DASK_VERSION_UNDER_TEST": self.version}
         with (self.folder / "output").open("w") as file:
