@@ -39,6 +39,7 @@ class FakeSchedulers:
         self.silent = False
         self.load: dict[str, int] = {}  # pod name -> bytes held
         self.refuse: set[str] = set()  # pod names whose keys have no place
+        self.vanish: set[str] = set()  # pod names whose workers end when they are to be retired
         self.draining: set[str] = set()  # ids of workers on which a task runs that does not end
         self.idle: dict[str, float] = {}  # namespace -> for how many seconds nothing has run
         self.tasks: dict[str, dict[str, int]] = {}  # namespace -> Dask's word for a state -> tasks
@@ -223,6 +224,9 @@ class FakeSchedulers:
                 out[one] = {"state": "retired" if known else "gone", "message": ""}
             elif pod["metadata"]["name"] in self.refuse and not body.get("discard"):
                 out[one] = {"state": "refused", "message": "no worker can take its 3 unique keys"}
+            elif pod["metadata"]["name"] in self.vanish:
+                self._left[scheduler].add(one)
+                out[one] = {"state": "gone", "message": ""}
             elif one in self.draining and not body.get("interrupt"):
                 out[one] = {"state": "draining", "message": "1 task running"}
             else:
