@@ -229,9 +229,9 @@ def test_nothing_is_remembered_of_objects_that_are_gone() -> None:
     number = 200
 
     def refuses(request: Request) -> None:
-        if (request.verb, request.resource) == ("create", PODS):
-            if request.body["spec"]["containers"][0]["image"] == "refused":
-                raise ApiError(403, "Forbidden", "not allowed")
+        is_pod = (request.verb, request.resource) == ("create", PODS)
+        if is_pod and request.body["spec"]["containers"][0]["image"] == "refused":
+            raise ApiError(403, "Forbidden", "not allowed")
 
     async def main() -> dict[str, int]:
         h = Going()
