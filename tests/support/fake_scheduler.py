@@ -17,6 +17,7 @@ from aiohttp import web
 from dask_gitops.kube import PODS, Informer, KubeClient
 from dask_gitops.kube.credentials import from_kubeconfig
 
+from tests.support.dask_workers import worker_ids, worker_name
 from tests.support.fault_proxy import GOODBYE_S, Strike, end_all_others, reset
 
 PORT = 8787
@@ -38,13 +39,15 @@ class FakeSchedulers:
         self.silent = False
         self.load: dict[str, int] = {}  # pod name -> bytes held
         self.refuse: set[str] = set()  # pod names whose keys have no place
+        self.vanish: set[str] = set()  # pod names whose workers end when they are to be retired
+        self.draining: set[str] = set()  # ids of workers on which a task runs that does not end
         self.idle: dict[str, float] = {}  # namespace -> for how many seconds nothing has run
         self.tasks: dict[str, dict[str, int]] = {}  # namespace -> Dask's word for a state -> tasks
         #: namespace -> what there is to do: needs -> tasks, which take a minute each
         self.work: defaultdict[str, dict[tuple[tuple[str, float], ...], int]] = defaultdict(dict)
-        self.retired: dict[str, set[str]] = defaultdict(
-            set
-        )  # uid of the scheduler pod -> of worker pods
+        #: uid of the scheduler pod -> of worker pods that have no worker left
+        self.retired: dict[str, set[str]] = defaultdict(set)
+        self._left: dict[str, set[str]] = defaultdict(set)  # the same -> ids of retired workers
         self.calls: list[tuple[str, str, dict[str, Any]]] = []
         #: namespace -> which of its calls ("call state", "call retire") is to go wrong
         self.strikes: dict[str, Strike] = {}
@@ -121,7 +124,8 @@ class FakeSchedulers:
                 return pod
         raise web.HTTPUnauthorized
 
-    async def _workers(self, request: web.Request) -> tuple[str, list[dict[str, Any]]]:
+    async def _workers(self, request: web.Request) -> tuple[str, dict[str, dict[str, Any]]]:
+        """Uid of the scheduler's pod, and worker id -> its pod."""
         if self.silent:
             raise web.HTTPServiceUnavailable
         scheduler = self._scheduler(request)
@@ -133,21 +137,21 @@ class FakeSchedulers:
             and p["metadata"]["namespace"] == scheduler["metadata"]["namespace"]
             and _cluster(p) == _cluster(scheduler)
             and p["status"].get("phase") == "Running"
-            and p["metadata"]["uid"] not in self.retired[uid]
         ]
-        return uid, mine
+        left = self._left[uid]
+        return uid, {w: p for p in mine for w in _ids(p) if w not in left}
 
     async def _state(self, request: web.Request) -> web.Response:
         _, pods = await self._workers(request)
         rows = [
             {
-                "id": f"Worker-{p['metadata']['uid']}",
+                "id": worker,
                 "address": f"tcp://{p['status']['podIP']}:40000",
                 "host": p["status"]["podIP"],
-                "name": p["metadata"]["name"],
+                "name": worker_name(worker, p),
                 "status": "running",
-                "processing": 0,
-                "running": 0,
+                "processing": int(worker in self.draining),
+                "running": int(worker in self.draining),
                 "long_running": 0,
                 "keys": 1,
                 "unique_keys": 1,
@@ -160,7 +164,7 @@ class FakeSchedulers:
                 "leaving": False,
                 "refused": None,
             }
-            for p in pods
+            for worker, p in pods.items()
         ]
         now, namespace = time.time(), self._scheduler(request)["metadata"]["namespace"]
         tasks = self.tasks.get(namespace, {})
@@ -191,7 +195,7 @@ class FakeSchedulers:
             "workers": [
                 {
                     "host": p["status"]["podIP"],
-                    "name": p["metadata"]["name"],
+                    "name": worker_name(worker, p),
                     "nthreads": 1,
                     "memory_limit": 10**9,
                     "bytes": 0,
@@ -200,7 +204,7 @@ class FakeSchedulers:
                     "actors": 0,
                     "resources": {},
                 }
-                for p in pods
+                for worker, p in pods.items()
             ],
         }
         return web.json_response(answer)
@@ -210,21 +214,34 @@ class FakeSchedulers:
         body = await request.json()
         what = request.match_info["what"]
         self.calls.append((scheduler, what, body))
-        names = {f"Worker-{p['metadata']['uid']}": p["metadata"] for p in pods}
         out = {}
         for one in body["ids"]:
-            meta = names.get(one)
+            pod = pods.get(one)
             if what == "undrain":
-                out[one] = {"state": "running" if meta else "gone"}
-            elif meta is None:
-                known = one.removeprefix("Worker-") in self.retired[scheduler]
+                out[one] = {"state": "running" if pod else "gone"}
+            elif pod is None:
+                known = one in self._left[scheduler]
                 out[one] = {"state": "retired" if known else "gone", "message": ""}
-            elif meta["name"] in self.refuse and not body.get("discard"):
+            elif pod["metadata"]["name"] in self.refuse and not body.get("discard"):
                 out[one] = {"state": "refused", "message": "no worker can take its 3 unique keys"}
+            elif pod["metadata"]["name"] in self.vanish:
+                self._left[scheduler].add(one)
+                out[one] = {"state": "gone", "message": ""}
+            elif one in self.draining and not body.get("interrupt"):
+                out[one] = {"state": "draining", "message": "1 task running"}
             else:
-                self.retired[scheduler].add(meta["uid"])
+                self._leave(scheduler, one, pod)
                 out[one] = {"state": "retired", "message": ""}
         return web.json_response({"workers": out})
+
+    def _leave(self, scheduler: str, worker: str, pod: dict[str, Any]) -> None:
+        self._left[scheduler].add(worker)
+        if self._left[scheduler].issuperset(_ids(pod)):
+            self.retired[scheduler].add(pod["metadata"]["uid"])
+
+
+def _ids(pod: dict[str, Any]) -> list[str]:
+    return worker_ids(f"Worker-{pod['metadata']['uid']}", pod)
 
 
 def _component(pod: dict[str, Any]) -> str:

@@ -45,6 +45,7 @@ from dask_gitops.scheduler.client import Outcome, SchedulerUnavailable, State, W
 from dask_gitops.settings import Settings
 
 from tests.support import virtual_time
+from tests.support.dask_workers import worker_ids, worker_name
 from tests.support.judge import Judge
 from tests.support.memory_api import Kubelet, MemoryApi, MemoryClient
 
@@ -55,6 +56,12 @@ CONTROL = ControlApi("import os; preload", "CONTROL_SOURCE", "source", "SCHEDULE
 
 async def _nothing(what: str, number: int, when: str) -> None:
     pass
+
+
+def living(pod: JSON) -> list[str]:
+    """Ids of the Dask workers in a pod, those before a restart of its containers not among them."""
+    restarts = sum(s["restartCount"] for s in pod["status"].get("containerStatuses") or [])
+    return worker_ids(f"{pod['metadata']['uid']}/{restarts}", pod)
 
 
 class FakeSchedulers:
@@ -97,9 +104,8 @@ class FakeSchedulers:
             if self.kubelet is not None and pod["metadata"]["uid"] in self.kubelet.lost:
                 continue
             statuses = pod["status"].get("containerStatuses") or []
-            worker = f"{pod['metadata']['uid']}/{sum(s['restartCount'] for s in statuses)}"
-            if any("running" in s["state"] for s in statuses) and worker not in self.retired:
-                found[worker] = pod
+            if any("running" in s["state"] for s in statuses):
+                found.update({w: pod for w in living(pod) if w not in self.retired})
         for worker in list(self.keys):
             if worker not in found and worker not in self.retired:
                 self.lost |= self.keys.pop(worker)
@@ -138,7 +144,7 @@ class FakeSchedulers:
                 id=worker,
                 address=f"tcp://{pod['status']['podIP']}:4000",
                 host=pod["status"]["podIP"],
-                name=pod["metadata"]["name"],
+                name=worker_name(worker, pod),
                 status="closing_gracefully" if worker in self.leaving else "running",
                 processing=int(worker in self.running),
                 running=int(worker in self.running),
@@ -193,7 +199,7 @@ class FakeSchedulers:
         rows = tuple(
             Process(
                 host=pod["status"]["podIP"],
-                name=pod["metadata"]["name"],
+                name=worker_name(worker, pod),
                 nthreads=1,
                 memory_limit=1000,
                 bytes=8 * len(self.keys.get(worker, ())),
@@ -404,11 +410,12 @@ class Harness:
         assert quiet_s is None, "the world never comes to rest"
 
     def _retired_ones_end(self) -> None:
-        """A worker that was retired exits with 0; the kubelet of these nodes restarts it only if its pod says Always."""
-        for pod in self.api.items(PODS, None, f"{labels.COMPONENT}={labels.WORKER}"):
-            name, restarts = pod["metadata"]["name"], pod["status"].get("containerStatuses") or []
-            worker = f"{pod['metadata']['uid']}/{sum(s['restartCount'] for s in restarts)}"
-            if worker in self.schedulers.retired and pod["status"]["phase"] == "Running":
+        """A pod whose workers were all retired exits with 0; the kubelet of these nodes restarts it only if it says Always."""
+        for pod in list(self.api._objects(PODS, None)):
+            if (pod["metadata"].get("labels") or {}).get(labels.COMPONENT) != labels.WORKER:
+                continue
+            name, running = pod["metadata"]["name"], pod["status"]["phase"] == "Running"
+            if running and self.schedulers.retired.issuperset(living(pod)):
                 if pod["spec"].get("restartPolicy", "Always") == "Always":
                     self.kubelet.restart(NS, name, 0)
                     self.kubelet.set_ready(NS, name, True)

@@ -501,7 +501,8 @@ class MemoryApi(MemoryClient):
     def names(
         self, res: Resource, namespace: str | None = None, label_selector: str | None = None
     ) -> list[str]:
-        return [obj["metadata"]["name"] for obj in self.items(res, namespace, label_selector)]
+        selects = parse_selector(label_selector)
+        return [obj["metadata"]["name"] for obj in self._objects(res, namespace) if selects(obj)]
 
     def requests(
         self, verb: str | None = None, resource: Resource | None = None, **wanted: Any
@@ -928,16 +929,17 @@ class MemoryApi(MemoryClient):
         self._history.setdefault(res, []).append(_Change(self.version, key, old, new))
         if self.on_change is not None:
             self.on_change(res, old, new)
-        self._wake()
+        self._wake(res)
         return obj
 
     def _changes_after(self, res: Resource, version: int) -> list[_Change]:
         history = self._history.get(res, [])
         return history[bisect.bisect_right(history, version, key=lambda change: change.version) :]
 
-    def _wake(self) -> None:
+    def _wake(self, res: Resource | None = None) -> None:
         for watcher in self._watchers:
-            watcher.wake.set()
+            if res is None or watcher.resource == res:
+                watcher.wake.set()
 
 
 class Kubelet:
@@ -959,8 +961,8 @@ class Kubelet:
 
     def schedule(self, namespace: str, name: str) -> None:
         now = _time(self.api.now())
-        self.api.edit(PODS, namespace, name, {"spec": {"nodeName": self.node}})
-        self._conditions(namespace, name, {"PodScheduled": ("True", "", now)})
+        placed = {"spec": {"nodeName": self.node}}
+        self._conditions(namespace, name, {"PodScheduled": ("True", "", now)}, patch=placed)
 
     def run(self, namespace: str, name: str, *, ready: bool = True) -> None:
         """Containers run; the pod has an IP; with ``ready`` its readiness probe succeeds."""
@@ -987,20 +989,20 @@ class Kubelet:
             "startTime": now,
             "containerStatuses": statuses,
         }
-        self.api.edit(PODS, namespace, name, {"status": status})
-        self.set_ready(namespace, name, ready)
+        self._set_ready(namespace, name, ready, {"status": status})
 
     def set_ready(self, namespace: str, name: str, ready: bool) -> None:
         pod = self._pod(namespace, name)
         statuses = pod["status"].get("containerStatuses", [])
         for status in statuses:
             status["ready"] = ready
-        self.api.edit(PODS, namespace, name, {"status": {"containerStatuses": statuses}})
+        self._set_ready(namespace, name, ready, {"status": {"containerStatuses": statuses}})
+
+    def _set_ready(self, namespace: str, name: str, ready: bool, patch: JSON) -> None:
         word, why = ("True", "") if ready else ("False", "ContainersNotReady")
         now = _time(self.api.now())
-        self._conditions(
-            namespace, name, {"Ready": (word, why, now), "ContainersReady": (word, why, now)}
-        )
+        entry = (word, why, now)
+        self._conditions(namespace, name, {"Ready": entry, "ContainersReady": entry}, patch=patch)
 
     def wait(self, namespace: str, name: str, reason: str, message: str = "") -> None:
         """All containers wait: ErrImagePull, ImagePullBackOff, CrashLoopBackOff, ..."""
@@ -1060,8 +1062,8 @@ class Kubelet:
         if all("terminated" in status["state"] for status in statuses):
             codes = [status["state"]["terminated"]["exitCode"] for status in statuses]
             patch["phase"] = "Failed" if any(codes) else "Succeeded"
-        self.api.edit(PODS, namespace, name, {"status": patch})
-        self._conditions(namespace, name, {"Ready": ("False", "PodCompleted", now)})
+        ended = {"Ready": ("False", "PodCompleted", now)}
+        self._conditions(namespace, name, ended, patch={"status": patch})
 
     def time_out(self, namespace: str, name: str) -> None:
         """The kubelet ends the pod for its own activeDeadlineSeconds: what runs in it is killed."""
@@ -1072,9 +1074,9 @@ class Kubelet:
 
     def evict(self, namespace: str, name: str, reason: str = "Evicted") -> None:
         """The kubelet ends the pod for lack of resources: phase Failed with this reason."""
-        self.api.edit(PODS, namespace, name, {"status": {"phase": "Failed", "reason": reason}})
         now = _time(self.api.now())
-        self._conditions(namespace, name, {"Ready": ("False", "", now)})
+        failed = {"status": {"phase": "Failed", "reason": reason}}
+        self._conditions(namespace, name, {"Ready": ("False", "", now)}, patch=failed)
 
     def lose_node(self, namespace: str, *names: str) -> None:
         """The node of these pods is gone: they are given up, and nobody confirms their end."""
@@ -1097,10 +1099,10 @@ class Kubelet:
         moved = 0
         placed = sum(
             1
-            for pod in self.api.items(PODS)
+            for pod in self.api._objects(PODS, None)
             if pod["spec"].get("nodeName") and pod["status"]["phase"] not in ("Succeeded", "Failed")
         )
-        for pod in self.api.items(PODS):
+        for pod in list(self.api._objects(PODS, None)):  # read only, so no copies
             meta, spec = pod["metadata"], pod.get("spec", {})
             key = (meta["namespace"], meta["name"])
             if meta["uid"] in self.lost:
@@ -1149,7 +1151,9 @@ class Kubelet:
         name: str,
         changes: dict[str, tuple[str, str, str]],
         message: str = "",
+        patch: JSON | None = None,
     ) -> None:
+        """Change conditions, and what else the patch says, in one write, as kubelets do."""
         pod = self._pod(namespace, name)
         by_type = {entry["type"]: entry for entry in pod["status"].get("conditions", [])}
         for kind, (word, reason, when) in changes.items():
@@ -1161,7 +1165,8 @@ class Kubelet:
             if message:
                 entry["message"] = message
             by_type[kind] = entry
-        self.api.edit(PODS, namespace, name, {"status": {"conditions": list(by_type.values())}})
+        conditions = {"status": {"conditions": list(by_type.values())}}
+        self.api.edit(PODS, namespace, name, merge(patch or {}, conditions))
 
 
 # Words of the API

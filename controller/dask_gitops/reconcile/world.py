@@ -346,6 +346,12 @@ class World:
         self._highest[namespace, group] = (cluster_uid, highest)
         return highest
 
+    def _has_group(self, namespace: str, name: str) -> bool:
+        """Is there a group of this name, or a pod that one has left?"""
+        stores = self.stores
+        there = stores.groups.get(namespace, name) is not None
+        return there or bool(stores.pods.by_index("group-name", namespace, name))
+
     def _forget_the_gone(self) -> None:
         if len(self._refused) + len(self._highest) + len(self._tried) <= self._room:
             return
@@ -357,7 +363,10 @@ class World:
             for resource in informer.all()
         }
         self._refused = {k: since for k, since in self._refused.items() if k[0] in alive}
-        self._highest = {k: seen for k, seen in self._highest.items() if seen[0] in alive}
+        # A cluster may live for months while groups come and go in it.
+        self._highest = {
+            k: seen for k, seen in self._highest.items() if seen[0] in alive and self._has_group(*k)
+        }
         self._tried = {k: tried for k, tried in self._tried.items() if tried[0] in alive}
         self._room = 20 + 2 * (len(self._refused) + len(self._highest) + len(self._tried))
 

@@ -6,13 +6,23 @@ import asyncio
 import gc
 import sys
 import types
+from collections import Counter
 from collections.abc import Iterable
+from dataclasses import fields
 from typing import Any
 
 import pytest
 from dask_gitops.kube.errors import ApiError
-from dask_gitops.kube.resource import DASKCLUSTERS, DASKWORKERGROUPS, EVENTS, PODS
+from dask_gitops.kube.resource import (
+    DASKAUTOSCALERS,
+    DASKCLUSTERS,
+    DASKJOBS,
+    DASKWORKERGROUPS,
+    EVENTS,
+    PODS,
+)
 from dask_gitops.kube.tombstones import TOMBSTONE_S
+from dask_gitops.reconcile.world import World
 
 from tests.support import virtual_time
 from tests.support.harness import NS, Harness
@@ -54,7 +64,22 @@ def held(roots: Iterable[Any]) -> tuple[dict[str, int], int]:
     return found, size
 
 
-class Months(Harness):
+class Past(Harness):
+    """A world that lasts long."""
+
+    def forget_the_past(self) -> None:
+        """What the pretended world and the test remember is not the controller's."""
+        for event in self.api.items(EVENTS):
+            self.api.remove(EVENTS, NS, event["metadata"]["name"])
+        self.api.compact()
+        self.api.log.clear()
+        self.turns.clear()
+        self.errors.clear()
+        self.schedulers.calls.clear()
+        self.schedulers.retired.clear()
+
+
+class Months(Past):
     """Clusters come and go: good ones, ones that the API server refuses, ones beyond a quota."""
 
     def __init__(self) -> None:
@@ -102,17 +127,55 @@ class Months(Harness):
         await self.pass_time(20)
         self.forget_the_past()
 
-    def forget_the_past(self) -> None:
-        """What the pretended world and the test remember is not the controller's."""
-        for event in self.api.items(EVENTS):
-            self.api.remove(EVENTS, NS, event["metadata"]["name"])
-        self.api.compact()
-        self.api.log.clear()
-        self.turns.clear()
-        self.errors.clear()
-        self.schedulers.calls.clear()
-        self.schedulers.retired.clear()
 
+class Going(Past):
+    """Objects of every kind come and go while one cluster stays."""
+
+    async def rounds(self, number: int, at_once: int) -> None:
+        """So many of each kind."""
+        for first in range(0, number, at_once):
+            some = range(first, first + at_once)
+            for i in some:
+                self.come(i)
+            await self.pass_time(12)
+            for i in some:
+                self.kubelet.finish(NS, f"job-{i}-runner")
+                spec = {"containers": [{"name": "scheduler", "image": "y"}]}
+                self.edit(DASKCLUSTERS, f"c-{i}", {"scheduler": {"spec": spec}})
+            await self.pass_time(8)
+            for i in some:
+                self.go(i)
+            await self.pass_time(8)
+            assert set(self.api.names(DASKCLUSTERS)) == {"stays"}
+        await self.pass_time(2 * TOMBSTONE_S + 100)
+        self.come(number)  # what is dropped when the next ones come and go is dropped now
+        await self.pass_time(12)
+        self.go(number)
+        self.api.remove(DASKCLUSTERS, NS, "stays")
+        await self.pass_time(20)
+
+    def come(self, i: int) -> None:
+        refused = {"containers": [{"name": "worker", "image": "refused"}]} if i % 3 == 0 else {}
+        idle = {"idleTimeout": 3, "idleAction": "Scale"}
+        self.cluster(f"c-{i}", worker={"replicas": 1, "spec": refused}, **idle)
+        self.autoscaler(1, 2, f"a-{i}", cluster=f"c-{i}", interval=1)
+        self.group(f"g-{i}", "stays", worker={"replicas": 1})
+        self.group(f"lonely-{i}", f"nowhere-{i}", worker={"replicas": 1})
+        self.job(f"job-{i}")
+
+    def go(self, i: int) -> None:
+        for res, name in OF_ROUND:
+            self.api.remove(res, NS, f"{name}-{i}")
+
+
+OF_ROUND = (
+    (DASKAUTOSCALERS, "a"),
+    (DASKCLUSTERS, "c"),
+    (DASKWORKERGROUPS, "g"),
+    (DASKWORKERGROUPS, "lonely"),
+    (DASKJOBS, "job"),
+)
+FEW = 150  # of objects that are gone so many may be remembered, however many there were
 
 Taken = tuple[dict[str, int], int]
 
@@ -139,6 +202,15 @@ def run(few: int, many: int) -> tuple[Taken, Taken]:
     return virtual_time.run(main(), limit_s=1e8)
 
 
+#: All that a World remembers; a new field is to be asked for here, too.
+REMEMBERED = [
+    f.name
+    for f in fields(World)
+    if isinstance(f.default_factory, type) and f.default_factory is dict
+]
+OURS = ("World", "WorkQueue", "Informer", "Tombstones")
+
+
 def grown(first: dict[str, int], last: dict[str, int]) -> dict[str, int]:
     return {
         path: n - first.get(path, 0) for path, n in last.items() if n > first.get(path, 0) + 100
@@ -149,6 +221,46 @@ def test_nothing_grows_with_the_pods_that_were() -> None:
     (first, _), (last, _) = run(200, 1200)
     assert "World._highest" in last  # it looks where it should
     assert grown(first, last) == {}
+
+
+def test_nothing_is_remembered_of_objects_that_are_gone() -> None:
+    """Clusters, groups, autoscalers and jobs, a thousand in all: good, refused, looked at, tried out and never served."""
+    most: Counter[str] = Counter()
+    number = 200
+
+    def refuses(request: Request) -> None:
+        is_pod = (request.verb, request.resource) == ("create", PODS)
+        if is_pod and request.body["spec"]["containers"][0]["image"] == "refused":
+            raise ApiError(403, "Forbidden", "not allowed")
+
+    async def main() -> dict[str, int]:
+        h = Going()
+        h.api.admission.append(refuses)
+        h.start()
+        h.cluster("stays", worker={"replicas": 1})
+        turned = h.queue._on_turn
+
+        def watch(*args: Any) -> None:
+            for name in REMEMBERED:
+                most[name] = max(most[name], len(getattr(h.world, name)))
+            assert turned is not None
+            turned(*args)
+
+        h.queue._on_turn = watch
+        await h.rounds(number, 10)
+        assert not h.bugs, h.bugs
+        assert h.queue.failing == 0
+        h.forget_the_past()
+        found, _ = held([h.world, h.queue, *h.informers])
+        h.kill()
+        await asyncio.sleep(0)
+        return found
+
+    found = virtual_time.run(main(), limit_s=1e8)
+    assert all(most[name] for name in REMEMBERED), most  # each was put to use,
+    assert all(most[name] <= FEW for name in REMEMBERED), most  # held what was there then,
+    kept = {path: n for path, n in found.items() if n > FEW and path.partition(".")[0] in OURS}
+    assert kept == {}  # and nothing is left
 
 
 @pytest.mark.soak

@@ -103,6 +103,31 @@ async def test_scale_up(h: Harness) -> None:
 
 
 @scenario
+async def test_a_pod_with_several_workers_goes_when_all_of_them_are_retired(h: Harness) -> None:
+    args = {"containers": [{"name": "worker", "args": ["dask", "worker", "--nworkers", "3"]}]}
+    h.cluster(worker={"replicas": 2, "spec": args})
+    h.start()
+    await h.settle()
+    keys = h.schedulers.scatter()
+    assert len(h.schedulers.workers()) == 6
+    slow = {w for w in h.schedulers.workers() if w.endswith("#1")}
+    h.schedulers.running = set(slow)  # of each pod, one has a task that does not end soon
+    h.edit(DASKCLUSTERS, "demo", {"worker": {"replicas": 1}})
+    await h.pass_time(60)
+    (leaving,) = {p["metadata"]["uid"] for w, p in h.schedulers.workers().items() if w in slow} - {
+        p["metadata"]["uid"] for w, p in h.schedulers.workers().items() if w not in slow
+    }
+    assert len(h.schedulers.retired) == 2  # the other two of its pod
+    assert len(h.workers()) == 2
+    assert h.api.count("delete", PODS) == 0
+    h.schedulers.running.clear()
+    await h.settle()
+    assert {w.partition("/")[0] for w in h.schedulers.retired} == {leaving}
+    assert (len(h.schedulers.retired), len(h.workers())) == (3, 1)
+    assert h.schedulers.all_keys() == keys
+
+
+@scenario
 async def test_scale_down_moves_all_keys(h: Harness) -> None:
     await up(h, 6)
     keys = h.schedulers.scatter()

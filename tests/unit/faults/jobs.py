@@ -1,8 +1,4 @@
-"""Every request in the life of a job goes wrong once in every way: it ends as if nothing had happened, and runs once.
-
-A normal run tries an even part of all combinations, ``pytest -m soak`` all of them. A failure names its combination;
-``DASK_GITOPS_FAULT="exit 0 / request 17 / timeout after" pytest tests/unit/reconcile/test_job_faults.py`` tries only it.
-"""
+"""What happens to a job, and how it must have ended after each fault: as if nothing had happened, and run once."""
 
 from __future__ import annotations
 
@@ -10,31 +6,22 @@ import asyncio
 import copy
 import functools
 import json
-import marshal
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
-import pytest
 from dask_gitops.kube.resource import DASKCLUSTERS, DASKJOBS, PODS
 from dask_gitops.resources import labels
 
-from tests.support import memory_api, virtual_time
+from tests.support import virtual_time
 from tests.support.harness import NS, Harness, play
 from tests.support.memory_api import MemoryApi
-from tests.unit.reconcile.test_faults import (
-    ONE,
-    REQUEST_FAULTS,
-    SEED,
-    Combination,
-    took_effect,
-)
+from tests.unit.faults.clusters import took_effect
+from tests.unit.faults.trial import SEED, Combination, faults_of, never_struck, trials
 
 JSON = dict[str, Any]
 NAME, RUNNER = "nightly", "nightly-runner"
-PART = 16  # a normal run tries every so-manieth combination, and all kills at the end of a job
 
 # ---- what happens
 
@@ -267,54 +254,20 @@ def difference(h: Harness, quiet: Harness) -> Iterator[str]:
 
 def wrong(one: Combination) -> str:
     """What is wrong after this fault; nothing, hopefully."""
-    # A process of its own, so this stays here. That all is JSON, other tests prove; here it would be half the time.
-    memory_api._clone = lambda obj: marshal.loads(marshal.dumps(obj))
     quiet = calm(one.scenario)
     try:
         h = run(one.scenario, lambda h: one.arm(h, one.number))
     except AssertionError as error:
         return f"{one}: {error}"
     found = list(difference(h, quiet))
-    if not h.struck and not any(fault.hits for fault in h.api.faults):
+    if never_struck(h):
         found.append("the fault never struck")
     return f"{one}: {'; '.join(found)}" if found else ""
 
 
-def combinations() -> list[Combination]:
-    """All of them, in a fixed order."""
-    return [
-        Combination(story, "request", request.index + 1, fault)
-        for story in STORIES
-        for request in calm(story).api.log
-        for fault in REQUEST_FAULTS
-        if request.is_write or fault != "conflict"
-    ]
+def combinations(story: str) -> list[Combination]:
+    """All of them, in a fixed order; faults of calls are tried with clusters."""
+    return [one for one in faults_of(calm(story), story) if one.what == "request"]
 
 
-def try_all(some: list[Combination], of: int, record: Callable[[str, object], None]) -> None:
-    with ProcessPoolExecutor(2) as pool:
-        bad = [text for text in pool.map(wrong, some, chunksize=16) if text]
-    counted = Counter(one.scenario for one in some)
-    words = ", ".join(f"{story} {count}" for story, count in counted.items())
-    record("closing", f"faults in memory, jobs: {len(some)} of {of} combinations tried: {words}")
-    assert not bad, f"{len(bad)} of {len(some)}:\n" + "\n".join(bad)
-
-
-def test_a_fault_changes_no_end_of_a_job(record_property: Callable[[str, object], None]) -> None:
-    everything = combinations()
-    assert len(everything) > 2000
-    if ONE is not None:
-        some = [one for one in everything if str(one) == ONE]
-        assert some, f"there is no combination {ONE!r}, but {everything[0]} and so on"
-    else:
-        always = [o for o in everything if o.scenario == "exit 0, running" and "killed" in o.fault]
-        rest = [o for o in everything if o not in always]
-        # Drawn, as faults repeat in a rhythm that any step could fall in with.
-        some = always + random.Random(SEED).sample(rest, len(rest) // PART)
-    try_all(some, len(everything), record_property)
-
-
-@pytest.mark.soak
-def test_no_fault_changes_any_end_of_a_job(record_property: Callable[[str, object], None]) -> None:
-    everything = combinations()
-    try_all(everything, len(everything), record_property)
+job_trials = functools.partial(trials, combinations, wrong)

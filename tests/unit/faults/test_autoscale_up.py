@@ -1,0 +1,9 @@
+"""Every fault while an autoscaler adds workers."""
+
+from __future__ import annotations
+
+from tests.unit.faults.autoscalers import autoscaler_trials
+
+test_a_fault_changes_nothing_in_the_end = autoscaler_trials(
+    "autoscale 3 to 5", "declare an autoscaler"
+)
