@@ -16,7 +16,7 @@ PORTS = (("tcp-comm", 8786), ("http-dashboard", 8787))
 
 
 def scheduler_spec(image: str) -> JSON:
-    health = {"httpGet": {"path": "/health", "port": 8787}, "periodSeconds": 1, "timeoutSeconds": 5}
+    health = {"httpGet": {"path": "/health", "port": "http-dashboard"}, "periodSeconds": 1, "timeoutSeconds": 5}
     return {
         "containers": [
             {
