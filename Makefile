@@ -21,7 +21,7 @@ test: ## all tests: unit, chart, cluster (real API server), gitops (real Argo CD
 soak: ## the long cases and full sizes that `make test` leaves out
 	@python=$$($(PYTHON) ci/venv.py) && $(PYTHON) ci/kubernetes build --for "$(TIERS)" && $$python -m pytest -m soak $(TIERS:%=tests/%)
 
-bench: ## this controller beside a raw create loop, on 1,000 pretended pods
+bench: ## this controller beside the existing operator, below 5 minutes. BENCH="full" or "idle-long": long ones; BENCH=--help lists all
 	@python=$$($(PYTHON) ci/venv.py) && $$python -m bench $(BENCH)
 
 kubernetes: ## a real local Kubernetes with one node, for developers

@@ -1,148 +1,180 @@
-"""Measure the controller on fake nodes: python -m bench --help."""
+"""Measure the controller beside the existing operator, and beside the plainest way to do the same.
+
+`make bench BENCH="full --turns 5"` gives these words to the command.
+"""
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import os
-import platform
 import signal
+import subprocess
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
-from bench.lab import Failure, Lab, control_plane, controller, say
-from bench.measures import Bench, Result, Sizes
-from bench.raw import connect
-from bench.report import aligned, medians, table
+from bench import ROOT, machine
+from bench.contest import BESIDE, Contest
+from bench.lab import Failure, alone, say
+from bench.report import BESIDE as BESIDE_ROWS
+from bench.report import IDLE, Row, aligned, cost, markdown, medians, shortcomings, shown, table
+from bench.turns import Sizes
 
 RESULTS = Path(__file__).parent / "results"
+SHOW_IT = (ROOT / "README.md", ROOT / "bench" / "README.md")
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What can be asked for by name.
+
+    :ivar takes: on two quiet cores.
+    """
+
+    about: str
+    takes: str
+    run: Callable[[Contest], None]
+    sizes: Sizes
+    rows: tuple[Row, ...] = BESIDE_ROWS
+
+
+MEASURES = {
+    "beside": Measure(
+        "scaling, many clusters, deletion on pretended pods, and the first result on the real "
+        "node, beside the existing operator; writes bench/results/latest.md",
+        "5 min",
+        Contest.beside,
+        Sizes(),
+    ),
+    "full": Measure(
+        "the same with 1,000 workers and 100 clusters",
+        "25 min",
+        Contest.beside,
+        Sizes(workers=1000, clusters=100, patience_s=600),
+    ),
+    "idle-long": Measure(
+        "100 clusters left alone for 2 minutes, and autoscaled ones for 5",
+        "8 min",
+        Contest.idle,
+        Sizes(clusters=100, patience_s=600),
+        IDLE,
+    ),
+}
+HANDOVER = "handover"
 
 
 def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    top.add_argument("--quick", action="store_true", help="one repetition, smaller sizes")
-    top.add_argument("--only", metavar="A,B", help="of a, b, c, d, e, f; what they need runs too")
-    top.add_argument("--repetitions", type=int, metavar="N", help="default: 3")
-    top.add_argument("--keep", action="store_true", help="reuse the control plane and leave it up")
+    lines = [f"  {name:<10} {one.takes:>7}  {one.about}" for name, one in MEASURES.items()]
+    lines.append(f"  {HANDOVER:<10} {'10 min':>7}  workers that end hand over; needs no Kubernetes")
+    top = argparse.ArgumentParser(
+        prog="python -m bench",
+        description=__doc__,
+        epilog="\n".join(["measures, and how long they take on two quiet cores:", *lines]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    names = [*MEASURES, HANDOVER]
+    top.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"{', '.join(names)} (default: beside)"
+    )
+    top.add_argument("--turns", type=int, default=3, metavar="N", help="default: %(default)s")
+    top.add_argument("--only", default=BESIDE, metavar="LETTERS", help="of beside and full: bcdg")
     return top
 
 
-def chosen(text: str | None) -> set[str]:
-    """The letters, and what they are compared with or build on."""
-    letters = set(text.replace(" ", "").split(",")) if text else set("abcdef")
-    if not letters <= set("abcdef"):
-        raise Failure(f"--only {text}: choose from a, b, c, d, e, f")
-    needs = {"b": "ab", "d": "abd", "e": "ce", "f": "cf"}
-    return {need for letter in letters for need in needs.get(letter, letter)}
+def asked() -> argparse.Namespace:
+    """The options, checked."""
+    top = parser()
+    options = top.parse_args()
+    options.names = options.names or ["beside"]
+    if unknown := set(options.names) - {*MEASURES, HANDOVER}:
+        top.error(f"no such measure: {', '.join(sorted(unknown))}; --help lists them")
+    if not options.only or not set(options.only) <= set(BESIDE):
+        top.error(f"--only {options.only}: choose letters from {BESIDE}")
+    if options.turns < 1:
+        top.error(f"--turns {options.turns}: at least one is needed")
+    return options
 
 
-async def repetition(lab: Lab, sizes: Sizes, letters: set[str]) -> tuple[Result, dict[str, Any]]:
-    """All measurements once, what is compared side by side."""
-    async with connect(lab) as raw, raw.eye() as eye:
-        bench = Bench(lab, raw, eye, sizes, {}, {})
-        await bench.clear()
-        if "a" in letters:
-            say("  a, d: raw loop, then deletecollection")
-            await bench.raw_create_and_delete()
-            await bench.clear()
-        if "c" in letters:
-            say("  c: kubectl apply without the controller")
-            await bench.apply_alone()
-            await bench.clear()
-        if letters <= {"a"}:
-            return bench.result, bench.notes
-        async with controller(lab) as process:
-            if "b" in letters:
-                say(f"  b: scale to {sizes.workers}")
-                await bench.scale_up(process)
-            if "d" in letters:
-                say("  d: delete the cluster")
-                await bench.delete_cluster(process)
-            await bench.clear()
-            if "c" in letters:
-                say(f"  c: {sizes.clusters} clusters")
-                await bench.many_clusters(process)
-            if "e" in letters:
-                say(f"  e: idle for {sizes.idle_s:.0f} s")
-                await bench.idle(process)
-            if "f" in letters:
-                say(
-                    f"  f: {sizes.clusters} of them autoscaled, idle for {sizes.scaled_idle_s:.0f} s"
-                )
-                await bench.autoscaled(process)
-            await bench.clear()
-        return bench.result, bench.notes
-
-
-async def warm_up(lab: Lab) -> None:
-    """The first pods of a new control plane are slow, whoever makes them."""
-    async with connect(lab) as raw, raw.eye() as eye:
-        bench = Bench(lab, raw, eye, Sizes(workers=100), {}, {})
-        await bench.clear()
-        await bench.raw_create_and_delete()
-        await bench.clear()
-
-
-async def measure(
-    lab: Lab, sizes: Sizes, letters: set[str], repetitions: int, done: list[Any]
-) -> None:
-    """:param done: gets what each repetition found, so that a failure later on does not lose it."""
-    say("warming up")
-    await warm_up(lab)
-    for number in range(1, repetitions + 1):
-        say(f"repetition {number} of {repetitions}")
-        done.append(await repetition(lab, sizes, letters))
-
-
-def write(done: list[Any], sizes: Sizes) -> Path:
-    results = [result for result, _ in done]
-    RESULTS.mkdir(exist_ok=True)
-    file = RESULTS / f"{datetime.now():%Y-%m-%d-%H%M%S}.json"
-    content = {
-        "date": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "machine": {
-            "cores": os.cpu_count(),
-            "load": os.getloadavg(),
-            "python": platform.python_version(),
-        },
-        "sizes": vars(sizes),
-        "medians": medians(results),
-        "repetitions": results,
-        "notes": [notes for _, notes in done],
-    }
-    file.write_text(json.dumps(content, indent=2) + "\n")
-    return file
-
-
-def main() -> int:
-    options = parser().parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: everything is cleaned up
-    sizes = (
-        Sizes(workers=200, clusters=20, idle_s=20, scaled_idle_s=20) if options.quick else Sizes()
-    )
-    started = time.monotonic()
-    done: list[Any] = []
-    code = 0
+def measure(name: str, options: argparse.Namespace) -> int:
+    """Run one, print its table and write it down; also what was found before a failure."""
+    what, code, started = MEASURES[name], 0, time.monotonic()
+    contest = Contest(what.sizes, options.only, options.turns)
+    before, date = machine.load(), machine.now()
     try:
-        letters = chosen(options.only)
-        repetitions = options.repetitions or (1 if options.quick else 3)
-        with control_plane(keep=options.keep) as lab:
-            asyncio.run(measure(lab, sizes, letters, repetitions, done))
+        with alone():
+            what.run(contest)
     except Failure as failure:
         say(f"failed: {failure}")
         code = 1
     except KeyboardInterrupt:
         say("interrupted")
         code = 130
-    if done:
-        file = write(done, sizes)
-        print(aligned(table([result for result, _ in done], sizes)))
-        passed = time.monotonic() - started
-        print(f"\n{len(done)} repetition(s), {passed:.0f} s; written to {file}")
+    if any(turn.values for turn in contest.found):
+        loads = machine.load_words(before, machine.load(), os.cpu_count() or 1)
+        print(aligned(table(contest.found, what.sizes, what.rows)))
+        print("\n".join(["", *shortcomings(contest.found), f"{machine.described()}; {loads}"]))
+        print(aligned(cost(contest.clock.parts)))
+        print(f"{name}: {time.monotonic() - started:.0f} s; written to {write(name, contest)}")
+        if name == "beside" and not code and set(options.only) == set(BESIDE):
+            publish(contest, what, date, loads)
+    return code
+
+
+def write(name: str, contest: Contest) -> Path:
+    """Everything that was found, as JSON."""
+    RESULTS.mkdir(exist_ok=True)
+    file = RESULTS / f"{datetime.now():%Y-%m-%d-%H%M%S}-{name}.json"
+    content = {
+        "machine": machine.described(),
+        "versions": machine.versions(contest.kubernetes, contest.peer_versions),
+        "load": os.getloadavg(),
+        "sizes": vars(contest.sizes),
+        "medians": medians(contest.found),
+        "turns": [vars(turn) for turn in contest.found],
+        "parts": contest.clock.parts,
+    }
+    file.write_text(json.dumps(content, indent=2) + "\n")
+    return file
+
+
+def publish(contest: Contest, what: Measure, date: str, loads: str) -> None:
+    """The table as bench/results/latest.md, and its headlines where the READMEs show them."""
+    missing = shortcomings(contest.found) or ["Nothing."]
+    text = [
+        "# The last full run of `make bench`",
+        f"{date}; {machine.described()}; {loads}.",
+        f"{machine.versions(contest.kubernetes, contest.peer_versions)}.",
+        f"Median (least - most) of {contest.turns} turns; of the plain way, which everybody's turn begins with, of more.",
+        markdown(table(contest.found, what.sizes, what.rows)),
+        "What could not be done:",
+        "\n".join(f"- {line}" for line in missing),
+        "What the run itself took (CPU without that of the Pods on the real node):",
+        markdown(cost(contest.clock.parts)),
+    ]
+    (RESULTS / "latest.md").write_text("\n\n".join(text) + "\n")
+    few = markdown(table(contest.found, what.sizes, what.rows, headlines=True))
+    block = f"{few}\n\n{date}; {machine.described()}; {loads}."
+    for file in SHOW_IT:
+        file.write_text(shown(file.read_text(), block))
+    say(f"written to {RESULTS / 'latest.md'}")
+
+
+def main() -> int:
+    options = asked()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: everything is cleaned up
+    code = 0
+    for name in options.names:
+        if name == HANDOVER:
+            words = [sys.executable, "-m", "bench.handover", "--repetitions", str(options.turns)]
+            code = subprocess.call(words) or code
+        else:
+            code = measure(name, options) or code
+        if code == 130:
+            break
     return code
 
 

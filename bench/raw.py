@@ -6,17 +6,16 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import aiohttp
 from dask_gitops.kube import load
 
 from bench.lab import Failure, Lab
+from bench.manifests import CLUSTER, JSON
 
-JSON = dict[str, Any]
 PODS = "/api/v1/namespaces/default/pods"
-SELECTOR = "dask.org/cluster-name"  # on every pod that any of this makes
+SELECTOR = CLUSTER  # on every pod that any of this makes
 IN_FLIGHT = 64
 
 
@@ -115,9 +114,12 @@ class Eye:
             self.ready.discard(pod["metadata"]["name"])
         self._changed.set()
 
-    async def until(self, count: int, within: float) -> float:
+    async def until(
+        self, count: int, within: float, check: Callable[[], None] = lambda: None
+    ) -> float:
         """Wait until exactly so many pods are ready.
 
+        :param check: raises when there is nothing to wait for any more.
         :return: ``time.monotonic()`` of that moment.
         """
         deadline = time.monotonic() + within
@@ -126,6 +128,7 @@ class Eye:
                 self.task.result()
             if time.monotonic() > deadline:
                 raise Failure(f"{len(self.ready)} pods are ready after {within:.0f} s, not {count}")
+            check()
             self._changed.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), 1)

@@ -1,119 +1,175 @@
-"""The table of results."""
+"""Pure: the tables of results, as text and as Markdown."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.measures import Result, Sizes
+from bench.turns import OURS, PEER, PLAIN, Sizes, Turn
 
-Medians = dict[str, float]
+TITLES = {PLAIN: "loop, bare Pods", OURS: "dask-gitops", PEER: "existing operator"}
+#: Where the five lines of the last full run stand, in files that show them.
+BEGIN, END = "<!-- last run: begin -->", "<!-- last run: end -->"
 
 
 @dataclass(frozen=True)
 class Row:
     """One line of the table.
 
-    :ivar target: from the medians of one run, and its words; None: for information only.
-    :ivar before: measured with the existing operator, at full size.
+    :ivar key: of the turns' values, the same for everybody.
+    :ivar factor: the target for ours, times the plainest way's median.
+    :ivar limit: the target for ours, from the sizes.
+    :ivar headline: one of the lines that the READMEs show.
     """
 
     key: str
     words: str
-    unit: str
-    target: Callable[[Medians, Sizes], float | None] | None = None
-    target_words: str = ""
-    before: str = ""
+    unit: str = "s"
+    factor: float | None = None
+    limit: Callable[[Sizes], float] | None = None
+    headline: bool = False
+
+    def target(self, turns: Sequence[Turn], sizes: Sizes) -> float | None:
+        if self.limit:
+            return self.limit(sizes)
+        plain = values(turns, PLAIN, self.key)
+        return self.factor * statistics.median(plain) if self.factor and plain else None
 
 
-def times(factor: float, key: str) -> Callable[[Medians, Sizes], float | None]:
-    return lambda medians, sizes: factor * medians[key] if key in medians else None
-
-
-def below(limit: float) -> Callable[[Medians, Sizes], float | None]:
-    return lambda medians, sizes: limit
-
-
-def leases(medians: Medians, sizes: Sizes) -> float:
-    return sizes.idle_s / 2
-
-
-def autoscaled_cpu(medians: Medians, sizes: Sizes) -> float:
-    return 0.1 * sizes.scaled_idle_s
-
-
-ROWS = (
-    Row("a", "a  {workers} pods, raw loop", "s", before="5.2 - 6.0"),
-    Row("b", "b  scale 3 -> {workers}", "s", times(1.25, "a"), "1.25 x a", "45.7"),
-    Row("b_cpu", "b  its CPU", "s", before="15"),
-    Row("b_memory", "b  memory, {workers} workers", "MiB", below(120), "120"),
-    Row("c_alone", "c  kubectl apply, nobody answers", "s"),
-    Row("c", "c  {clusters} clusters of 3", "s", below(15), "15", "198"),
-    Row("c_apply", "c  of it kubectl apply", "s"),
-    Row("c_cpu", "c  its CPU", "s"),
-    Row("d_raw", "d  {workers} pods, deletecollection", "s"),
-    Row("d", "d  cluster of {workers} deleted", "s", times(1.25, "d_raw"), "1.25 x raw", "19.5"),
-    Row("d_cpu", "d  its CPU", "s"),
-    Row("e_cpu", "e  {clusters} idle for {idle_s:.0f} s: CPU", "s", below(0.5), "0.5"),
-    Row("e_memory", "e  memory, {clusters} clusters", "MiB", before="330"),
-    Row("e_requests", "e  requests", "", below(0), "0"),
-    Row("e_leases", "e  Lease writes", "", leases, "1 per 2 s"),
-    Row("e_watches", "e  watches begun", ""),
+BESIDE = (
+    Row("b", "b: 3 scaled to {workers} workers, until Ready", factor=1.25, headline=True),
+    Row("b_cpu", "b: the controller's CPU", headline=True),
+    Row("b_memory", "b: its memory then", "MiB", limit=lambda sizes: 120),
+    Row("b_requests", "b: its requests", ""),
+    Row(
+        "c",
+        "c: {clusters} clusters of 3 applied, until Ready",
+        limit=lambda sizes: 0.15 * sizes.clusters,
+        headline=True,
+    ),
+    Row("c_apply", "c: of it `kubectl apply`"),
+    Row("c_cpu", "c: the controller's CPU"),
+    Row("c_requests", "c: its requests", ""),
+    Row("d", "d: a cluster of {workers} deleted, until gone", factor=1.25, headline=True),
+    Row("d_cpu", "d: the controller's CPU"),
+    Row("g", "g: apply to first result on 3 real workers", headline=True),
+    Row("fixed", "a fixed piece of work on one core"),
+)
+IDLE = (
+    Row("e_cpu", "e: {clusters} idle for {idle_s:.0f} s: CPU", limit=lambda sizes: 0.5),
+    Row("e_memory", "e: memory", "MiB"),
+    Row("e_requests", "e: requests", "", limit=lambda sizes: 0),
+    Row("e_leases", "e: Lease writes", "", limit=lambda sizes: sizes.idle_s / 2),
+    Row("e_watches", "e: watches begun", ""),
     Row(
         "f_cpu",
-        "f  {clusters} autoscaled, idle for {scaled_idle_s:.0f} s: CPU",
-        "s",
-        autoscaled_cpu,
-        "10 % of a core",
+        "f: {clusters} autoscaled, idle for {scaled_idle_s:.0f} s: CPU",
+        limit=lambda sizes: 0.1 * sizes.scaled_idle_s,
     ),
-    Row("f_memory", "f  memory", "MiB"),
-    Row("f_requests", "f  requests", "", below(0), "0", "18000"),
-    Row("f_calls", "f  calls of schedulers", "", before="6000"),
+    Row("f_memory", "f: memory", "MiB"),
+    Row("f_requests", "f: requests", "", limit=lambda sizes: 0),
+    Row("f_calls", "f: calls of schedulers", ""),
 )
-HEAD = ("", "median", "min", "max", "unit", "target", "ok?", "existing operator")
 
 
-def medians(results: Sequence[Result]) -> Medians:
-    keys = {key for result in results for key in result}
-    return {key: statistics.median(r[key] for r in results if key in r) for key in keys}
+def values(turns: Sequence[Turn], contestant: str, key: str) -> list[float]:
+    return [t.values[key] for t in turns if t.contestant == contestant and key in t.values]
 
 
-def table(results: Sequence[Result], sizes: Sizes) -> list[tuple[str, ...]]:
-    middle = medians(results)
-    lines: list[tuple[str, ...]] = [HEAD]
-    for row in ROWS:
-        values = [r[row.key] for r in results if row.key in r]
-        if not values:
+def medians(turns: Sequence[Turn]) -> dict[str, dict[str, float]]:
+    """By contestant and key."""
+    return {
+        who: {
+            key: statistics.median(values(turns, who, key))
+            for key in sorted({key for t in turns if t.contestant == who for key in t.values})
+        }
+        for who in dict.fromkeys(turn.contestant for turn in turns)
+    }
+
+
+def table(
+    turns: Sequence[Turn], sizes: Sizes, rows: Sequence[Row], *, headlines: bool = False
+) -> list[tuple[str, ...]]:
+    """A column for everybody who had a turn: median (least - most).
+
+    :param headlines: only those lines.
+    """
+    who = [one for one in TITLES if any(turn.contestant == one for turn in turns)]
+    lines = [("", "unit", *(TITLES[one] for one in who), "target")]
+    for row in rows:
+        cells = [cell(turns, one, row.key) for one in who]
+        if not any(cells) or (headlines and not row.headline):
             continue
-        target = row.target(middle, sizes) if row.target else None
-        verdict = "" if target is None else "ok" if middle[row.key] <= target else "missed"
-        words = row.target_words
-        if target is not None and " x " in words:
-            words += f" = {number(target)}"
-        lines.append(
-            (
-                row.words.format(**vars(sizes)),
-                *(number(v) for v in (middle[row.key], min(values), max(values))),
-                row.unit,
-                words,
-                verdict,
-                row.before,
-            )
-        )
+        words = row.words.format(**vars(sizes))
+        lines.append((words, row.unit, *(c or "-" for c in cells), verdict(row, turns, sizes)))
     return lines
 
 
+def cell(turns: Sequence[Turn], contestant: str, key: str) -> str:
+    """Empty: it had nothing to do with that."""
+    found = values(turns, contestant, key)
+    failed = sum(t.contestant == contestant and key in t.words for t in turns)
+    if not found:
+        return "not done" if failed else ""
+    text = number(statistics.median(found))
+    if len(found) > 1:
+        text += f" ({number(min(found))} - {number(max(found))})"
+    return text + (f", {len(found)} of {len(found) + failed}" if failed else "")
+
+
+def verdict(row: Row, turns: Sequence[Turn], sizes: Sizes) -> str:
+    """The target for ours, and whether it was met."""
+    target, found = row.target(turns, sizes), values(turns, OURS, row.key)
+    if target is None or not found:
+        return ""
+    met = "met" if statistics.median(found) <= target else "missed"
+    times = f"{row.factor} x plain = " if row.factor else ""
+    return f"{times}{number(target)}: {met}"
+
+
+def shortcomings(turns: Sequence[Turn]) -> list[str]:
+    """What could not be done, in words; the same in several turns once."""
+    found: dict[tuple[str, str, str], list[int]] = {}
+    for turn in turns:
+        for key, words in turn.words.items():
+            found.setdefault((turn.contestant, key, words), []).append(turn.number)
+    return [
+        f"{TITLES[who]}, {key} ({'turn' if len(numbers) == 1 else 'turns'} "
+        f"{', '.join(map(str, numbers))}): {words}"
+        for (who, key, words), numbers in found.items()
+    ]
+
+
 def number(value: float) -> str:
-    return f"{value:.0f}" if value == int(value) or value >= 100 else f"{value:.2f}"
+    """Three digits that mean something."""
+    digits = 0 if value == int(value) or abs(value) >= 100 else 1 if abs(value) >= 10 else 2
+    return f"{value:.{digits}f}"
 
 
 def aligned(lines: Sequence[Sequence[str]]) -> str:
+    """For the terminal."""
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     return "\n".join(
-        "  ".join(
-            cell.rjust(width) if 1 <= column <= 3 else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
     )
+
+
+def markdown(lines: Sequence[Sequence[str]]) -> str:
+    head, *rest = lines
+    return "\n".join(f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *rest))
+
+
+def cost(parts: Mapping[str, tuple[float, float]]) -> list[tuple[str, ...]]:
+    """What the benchmark itself took."""
+    found = [(name, *(f"{seconds:.0f}" for seconds in spent)) for name, spent in parts.items()]
+    every = [f"{sum(spent[i] for spent in parts.values()):.0f}" for i in (0, 1)]
+    return [("part", "wall s", "CPU s"), *found, ("all", *every)]
+
+
+def shown(document: str, block: str) -> str:
+    """The document with this block between its marks; unchanged where it has none."""
+    before, begin, rest = document.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    return f"{before}{begin}\n{block}\n{end}{after}" if begin and end else document
