@@ -45,7 +45,7 @@ def instance() -> str:
 def kubeconfig(instance: str) -> Iterator[str]:
     """A fresh control plane with pretended nodes, gone at the end; it and all that tests start have a network of their own."""
     local_kubernetes("down", "--name", instance)
-    local_kubernetes("build")  # here, where there is something to fetch from
+    local_kubernetes("build", "--for", "cluster")  # here, where there is something to fetch from
     with own_network():
         # Pretended pods get loopback addresses, so that one local process can answer as all schedulers.
         yield local_kubernetes(

@@ -45,7 +45,7 @@ def fresh_lab(name: str) -> Iterator[Lab]:
 @pytest.fixture(scope="package")
 def network() -> Iterator[None]:
     """Of the tier's own; what has to be fetched is fetched before."""
-    tool("build", program="ci/kubernetes")
+    tool("build", "--for", "gitops", program="ci/kubernetes")
     with own_network():
         yield
 
