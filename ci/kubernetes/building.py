@@ -40,17 +40,18 @@ def build(names: Sequence[str], packages: dict[str, str], tell_cached: bool = Tr
     started = time.monotonic()
     say(f"programs in {cache()}")
     with lock(cache(), "another build"):
-        begin()
+        clear()
         for name in names:
             if PROGRAMS[name].path().exists():
                 report(f"{name} {PROGRAMS[name].version}".strip(), "cached")
         Parts(plan(names, packages)).run()
         programs.links()
+        clear()
     report("all there", seconds(started))
 
 
-def begin() -> None:
-    """Throw away what a killed build has left; call it with the cache's lock held."""
+def clear() -> None:
+    """Throw away what is unfinished, or a killed build has left; call it with the cache's lock held."""
     shutil.rmtree(cache() / "tmp", ignore_errors=True)
 
 
