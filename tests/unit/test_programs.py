@@ -141,6 +141,7 @@ def test_all_programs_of_a_module_are_one_command(building: ModuleType) -> None:
     servers = [building.PROGRAMS[name] for name in ("kube-apiserver", "kubelet", "etcd", "coredns")]
     wanted = ["./coredns", "./kubernetes", "go.etcd.io/etcd/server/v3"]
     assert building.targets(servers) == wanted
+    assert {p.name for p in building.with_their_like(servers[:1])} > {"kubelet", "kube-proxy"}
     assert [server.built() for server in servers] == [
         "kubernetes",
         "kubernetes",
