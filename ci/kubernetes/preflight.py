@@ -11,6 +11,7 @@ import os
 import re
 import shlex
 import shutil
+import socket
 import tempfile
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -66,6 +67,7 @@ def tiers(names: Collection[str]) -> None:
 
     :raises Problem: no; with a remedy.
     """
+    names = {name.partition("/")[0] for name in names}  # tests/unit/plan is of the tier unit
     demand(root(os.geteuid(), names))
     if set(names) & set(NEED_ROOT):
         instance(node="dask" in names)
@@ -208,9 +210,7 @@ def _address(backwards: str) -> IPv4Address:
     return IPv4Address(bytes.fromhex(backwards)[::-1])
 
 
-def addresses(
-    trie: Path = Path("/proc/net/fib_trie"), links: Path = Path("/sys/class/net")
-) -> set[IPv4Address]:
+def addresses(trie: Path = Path("/proc/net/fib_trie")) -> set[IPv4Address]:
     """This machine's addresses, but for those of our own links."""
     found, last = set(), ""
     for line in trie.read_text().splitlines():
@@ -218,8 +218,10 @@ def addresses(
             last = line.split()[-1]
         elif line.split()[-2:] == ["host", "LOCAL"]:
             found.add(IPv4Address(last))
+    # Not from /sys/class/net, which may show another network than this process's.
+    links = {name for _, name in socket.if_nameindex()}
     for network, link in OURS.values():
-        if link and (links / link).exists():
+        if link in links:
             found = {address for address in found if address not in network}
     return found
 

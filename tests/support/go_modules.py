@@ -6,11 +6,14 @@ import functools
 import json
 import os
 import subprocess
+import sys
 import tempfile
 import zipfile
+from pathlib import Path
 
 from tests.support.network import first_network
 
+KUBERNETES = Path(__file__).parents[2] / "ci/kubernetes"
 ARGO_CD = "github.com/argoproj/argo-cd/v3@v3.6.1"
 FLUX = (
     "github.com/fluxcd/source-controller@v1.9.4",
@@ -19,12 +22,22 @@ FLUX = (
 )
 
 
+def _go() -> list[str]:
+    """The Go that builds the programs: the machine's own, or one out of a Python wheel."""
+    ask = "import json, programs; print(json.dumps(programs.go()))"
+    done = subprocess.run(
+        [sys.executable, "-c", ask], cwd=KUBERNETES, stdout=subprocess.PIPE, text=True, check=True
+    )
+    found: list[str] = json.loads(done.stdout)
+    return found
+
+
 @functools.cache
 def files(module: str, folder: str) -> dict[str, str]:
     """Names and texts of the files directly in a folder of a module, `path@version`."""
     env = {**os.environ, "GOTOOLCHAIN": "local", "GOFLAGS": "", "GOWORK": "off"}
-    command = ["go", "mod", "download", "-json", module]
     with first_network():
+        command = [*_go(), "mod", "download", "-json", module]
         done = subprocess.run(
             command, cwd=tempfile.gettempdir(), env=env, capture_output=True, text=True
         )

@@ -15,6 +15,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 KUBERNETES = ROOT / "ci/kubernetes"
+UNSHARE = ["unshare", *([] if os.geteuid() == 0 else ["--map-root-user"])]
 ENTRIES = ("ci/kubernetes", "ci/gitops", "ci/demo")
 
 
@@ -217,7 +218,7 @@ def test_what_the_kernel_tells() -> None:
         ("172.30.0.1/32", "the node's address, 172.30.0.1, is in use by something else"),
     ):
         script = f'{links}; {addresses.format(address)}; exec "$@"'
-        command = ["unshare", "--net", "sh", "-ec", script, "sh", sys.executable, "-c", program]
+        command = [*UNSHARE, "--net", "sh", "-ec", script, "sh", sys.executable, "-c", program]
         done = subprocess.run(command, cwd=KUBERNETES, capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stderr
         assert done.stdout.startswith(told)
@@ -238,6 +239,6 @@ cd {KUBERNETES}; "$@"; test "$(ls {tmp_path / on} | grep -c overlay-)" = 0
 """
     ask = [sys.executable, "-c", program, tmp_path / on]
     done = subprocess.run(
-        ["unshare", "--mount", "sh", "-ec", script, "sh", *ask], capture_output=True, text=True
+        [*UNSHARE, "--mount", "sh", "-ec", script, "sh", *ask], capture_output=True, text=True
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{told}\n", "")
