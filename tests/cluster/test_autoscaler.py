@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.cluster.manifests import cluster, group, resource
+from tests.cluster.test_main_job import turn
 from tests.support.fake_scheduler import FakeSchedulers
 from tests.support.kubernetes import JSON, Audit, Kubectl, condition, eventually, run
 
@@ -51,11 +52,23 @@ class Scaled:
 
         eventually(f"{count} workers of {name}", so)
 
+    @property
+    def looks(self) -> int:
+        """How often the autoscaler has asked what there is to do."""
+        return self.schedulers.asked[self.kubectl.namespace]["call demand"]
+
+    def looked(self, times: int) -> None:
+        """Until the autoscaler has looked so many times more."""
+        before = self.looks
+        eventually("it looks", lambda: self.looks >= before + times)
+
     def stays(self, count: int, name: str = "demo-default") -> None:
-        """For some looks of the autoscaler."""
-        for _ in range(8):
+        """For some looks of the autoscaler, if there is one, and some turns of the controller."""
+        for _ in range(3):
+            if self.kubectl.exists("daskautoscaler", "demo"):
+                self.looked(2)
+            turn(self.kubectl)
             assert self.number(name) == count
-            time.sleep(0.5)
 
     def says(self, name: str = "demo", kind: str = "Ready") -> JSON:
         return condition(self.kubectl.get("daskautoscaler", name), kind)
@@ -107,9 +120,9 @@ def test_up_and_down_with_one_write_each(it: Scaled, kubectl: Kubectl, audit_pat
     about = [e for e in events if e["involvedObject"]["kind"] == "DaskAutoscaler"]
     assert sorted(e["reason"] for e in about) == ["ScaledDown", "ScaledUp"]
     # And at rest: nothing is asked of the API server.
-    time.sleep(3)
+    it.looked(2)
     audit = Audit.now(audit_path)
-    time.sleep(5)
+    it.looked(5)
     assert audit.requests(**where) == []
 
 
@@ -166,7 +179,8 @@ def test_git_applied_again_and_again(it: Scaled, kubectl: Kubectl) -> None:
     it.stays(3)
     generation = kubectl.get("daskworkergroup", "demo-default")["metadata"]["generation"]
     sync()
-    time.sleep(2)
+    it.looked(2)
+    turn(kubectl)
     again = kubectl.get("daskworkergroup", "demo-default")["metadata"]["generation"]
     assert generation == again
 

@@ -7,21 +7,25 @@ import contextlib
 import itertools
 import json
 import os
+import re
 import signal
+import ssl
 import subprocess
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 import yaml
-from dask_gitops.kube import DASKCLUSTERS, DASKJOBS, PODS, KubeClient, Resource
+from dask_gitops.kube import DASKCLUSTERS, PODS, KubeClient, Resource
 from dask_gitops.kube.credentials import from_kubeconfig
 
 from tests.cluster.conftest import ACCOUNT, SYSTEM, local_kubernetes
 from tests.cluster.manifests import cluster
-from tests.cluster.test_main_job import live_workers, ready, workers_become
+from tests.cluster.test_main_job import USER, live_workers, ready, workers_become
 from tests.support.controller_process import ControllerProcess, free_port, get
 from tests.support.fake_scheduler import FakeSchedulers
 from tests.support.kubernetes import Audit, Kubectl, eventually
@@ -34,7 +38,7 @@ MINUTE = 60  # within which it acts on a new cluster after recovery
 @pytest.fixture(autouse=True)
 def _alone(controller: ControllerProcess, request: pytest.FixtureRequest) -> Iterator[None]:
     """The other tests' controller makes room for those of these tests."""
-    eventually("it has begun", lambda: "is the leader" in controller.text(), timeout=120)
+    eventually("it has begun", lambda: controller.leads, timeout=120)
     controller.stop(timeout=60)
     yield
     controller.start()
@@ -80,24 +84,31 @@ def pid(process: ControllerProcess) -> int:
     return process.process.pid
 
 
-async def seconds_to_bookmarks(kubeconfig: str) -> dict[str, float]:
-    """Seconds from the opening of a watch to its first bookmark; infinite if there was none in 100 s."""
+async def seconds_to_bookmarks(kubeconfig: str, namespace: str) -> dict[str, float]:
+    """Seconds from the opening of a watch to its first bookmark, while an object of its kind changes now and then."""
 
-    async def first(client: KubeClient, resource: Resource) -> float:
+    async def first(client: KubeClient, resource: Resource, name: str) -> float:
         page = await client.list(resource, limit=1)
-        started = time.monotonic()
+        started = touched = time.monotonic()
         watch = client.watch(resource, resource_version=page.resource_version, timeout_s=300)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(100), contextlib.aclosing(watch) as events:
-                async for kind, _ in events:
-                    if kind == "BOOKMARK":
-                        return time.monotonic() - started
-        return float("inf")
+        async with asyncio.timeout(250), contextlib.aclosing(watch) as events:
+            await touch(client, resource, name)
+            async for kind, _ in events:
+                if kind == "BOOKMARK":
+                    return time.monotonic() - started
+                if time.monotonic() > touched + 1:
+                    touched = time.monotonic()
+                    await touch(client, resource, name)
+        raise AssertionError(f"no bookmark of {resource}")
 
-    resources = (PODS, DASKCLUSTERS, DASKJOBS)
+    async def touch(client: KubeClient, resource: Resource, name: str) -> None:
+        note = {"metadata": {"annotations": {"example.com/touched": str(time.monotonic())}}}
+        await client.patch(resource, namespace, name, note)
+
+    objects = {PODS: "before-scheduler", DASKCLUSTERS: "before"}
     async with KubeClient(from_kubeconfig(kubeconfig)) as client:
-        found = await asyncio.gather(*(first(client, r) for r in resources))
-    return {r.plural: seconds for r, seconds in zip(resources, found, strict=True)}
+        found = await asyncio.gather(*(first(client, r, name) for r, name in objects.items()))
+    return {r.plural: seconds for r, seconds in zip(objects, found, strict=True)}
 
 
 def test_connections_that_die_without_a_word(
@@ -114,7 +125,8 @@ def test_connections_that_die_without_a_word(
         assert proxy.kill_silently() >= 6  # the watches, and what is kept alive
         started = time.monotonic()
         kubectl.apply(cluster("after", replicas=2))
-        bookmarks = asyncio.run(seconds_to_bookmarks(kubectl.kubeconfig))
+        # What the informer waits for; without them a watch is opened anew, which costs a request.
+        bookmarks = asyncio.run(seconds_to_bookmarks(kubectl.kubeconfig, kubectl.namespace))
 
         def is_there() -> bool:
             assert get(f"http://127.0.0.1:{port}/healthz")[0] == 200
@@ -125,9 +137,6 @@ def test_connections_that_die_without_a_word(
         print(f"noticed within {time.monotonic() - started:.0f} s; bookmarks after {bookmarks}")
         ready(kubectl, "after")
         assert pid(process) == number
-        # What the informer waits for. Of a kind of which nothing was written since the list none may come; then the watch is
-        # opened anew, which costs a request.
-        assert min(bookmarks.values()) < 100
 
 
 def test_a_leader_stopped_in_the_middle_of_two_hundred_creates(
@@ -139,7 +148,7 @@ def test_a_leader_stopped_in_the_middle_of_two_hundred_creates(
     standby = ControllerProcess(account_kubeconfig, tmp_path / "standby", LEASE)
     leader.start()
     try:
-        eventually("it leads", lambda: "is the leader" in leader.text(), timeout=60)
+        eventually("it leads", lambda: leader.leads)
         kubectl.apply(cluster(replicas=1))
         ready(kubectl)
         standby.start()
@@ -152,13 +161,13 @@ def test_a_leader_stopped_in_the_middle_of_two_hundred_creates(
         leader.send(signal.SIGSTOP)
         at = created()
         assert at < 190, "stopped too late to show anything"
-        eventually("the standby leads", lambda: "is the leader" in standby.text(), timeout=60)
+        eventually("the standby leads", lambda: standby.leads)
         workers_become(kubectl, 201, timeout=90)
         leader.send(signal.SIGCONT)
         assert leader.process is not None
         leader.process.wait(60)
         ready(kubectl)
-        time.sleep(5)  # whatever it had in mind would have been sent by now
+        eventually("all that it had sent has arrived", lambda: proxy.open == 0)
         names = audit.touched("create", "pods", namespace=kubectl.namespace)
         print(f"stopped after {at} creates; in all {len(names)}")
         assert len(names) == 1 + 1 + 200
@@ -174,15 +183,16 @@ def test_a_leader_stopped_in_the_middle_of_two_hundred_creates(
 
 def test_a_leader_that_is_asked_to_stop_hands_over_at_once(
     kubectl: Kubectl,
+    proxy: TcpProxy,
     account_kubeconfig: str,
     schedulers: FakeSchedulers,
     tmp_path: Path,
     audit: Audit,
 ) -> None:
     """As in a rolling update: again and again in the middle of scaling."""
-    processes = [
-        ControllerProcess(account_kubeconfig, tmp_path / f"log-{n}", LEASE) for n in range(3)
-    ]
+    proxy.delay_s = 0.15  # so that there is a middle
+    slow = through(proxy, account_kubeconfig, tmp_path / "kubeconfig")
+    processes = [ControllerProcess(slow, tmp_path / f"log-{n}", LEASE) for n in range(3)]
 
     def holder() -> str:
         lease = Kubectl(kubectl.kubeconfig, SYSTEM).get("lease", ACCOUNT)
@@ -193,27 +203,35 @@ def test_a_leader_that_is_asked_to_stop_hands_over_at_once(
         kubectl.apply(cluster(replicas=1))
         ready(kubectl)
         longest = 0.0
-        for n, (old, new) in enumerate(itertools.pairwise(processes)):
+        # Each is stopped when some are made of those that come, when some are marked of those that go.
+        steps = [(121, "create", "pods", 2 + 120), (5, "patch", "pods", 116)]
+        for (old, new), (count, verb, kind, all_) in zip(
+            itertools.pairwise(processes), steps, strict=True
+        ):
             new.start()
-            count = 41 if n % 2 == 0 else 5
+            begun = Audit.now(audit.path) if verb == "patch" else audit
+
+            def acted(begun: Audit = begun, verb: str = verb, kind: str = kind) -> int:
+                return len(begun.touched(verb, kind, namespace=kubectl.namespace))
+
             kubectl("scale", "daskworkergroup", "demo-default", f"--replicas={count}")
-            time.sleep(0.4)
+            eventually("it is in the middle", lambda acted=acted: acted() >= 8, every=0.02)
             stopped, ended, lease = time.monotonic(), old.process, holder()
+            at = acted()
             old.stop()
+            assert at < all_, "stopped too late to show anything"
             assert ended is not None
             assert ended.returncode == 0  # else `kubectl get pods` would show an error
             assert holder() != lease  # nobody waits for the end of its term
-            eventually(
-                "it leads", lambda new=new: "is the leader" in new.text(), timeout=60, every=0.05
-            )
+            eventually("it leads", lambda new=new: new.leads, every=0.05)
             longest = max(longest, time.monotonic() - stopped)
             workers_become(kubectl, count, timeout=90)
         ready(kubectl)
         print(f"taken over within {longest:.1f} s after SIGTERM")
         made = audit.touched("create", "pods", namespace=kubectl.namespace)
         gone = audit.touched("delete", "pods", namespace=kubectl.namespace)
-        assert len(made) == 1 + 1 + 40
-        assert len(gone) == 36
+        assert len(made) == 1 + 1 + 120
+        assert len(gone) == 116
         assert len(audit.done("create", "pods", namespace=kubectl.namespace)) == len(made)
     finally:
         for process in processes:
@@ -251,6 +269,24 @@ class InCluster:
         (self.folder / "new").write_text(token.strip())
         (self.folder / "new").replace(self.folder / "token")
 
+    @property
+    def token(self) -> str:
+        return (self.folder / "token").read_text()
+
+    def is_refused(self, token: str) -> bool:
+        """Does the API server know by now that it has ended?"""
+        host, port = server_of(self.admin.kubeconfig)
+        ask = urllib.request.Request(f"https://{host}:{port}/api")
+        ask.add_header("Authorization", f"Bearer {token.strip()}")
+        trusted = ssl.create_default_context(cafile=str(self.folder / "ca.crt"))
+        try:
+            urllib.request.urlopen(ask, timeout=10, context=trusted).close()
+        except urllib.error.HTTPError as error:
+            if error.code != 401:
+                raise
+            return True
+        return False
+
     def expire(self, name: str) -> None:
         """The token is refused from now on (servers remember their judgement for ten seconds)."""
         self.admin("delete", "secret", name)
@@ -274,44 +310,63 @@ def account(system: Kubectl, tmp_path: Path) -> Iterator[InCluster]:
 
 
 def test_a_token_that_is_rotated_in_time(
-    kubectl: Kubectl, account: InCluster, tmp_path: Path
+    kubectl: Kubectl, account: InCluster, tmp_path: Path, audit: Audit
 ) -> None:
     """The old one ends at once, while requests with it are under way: nobody notices, the Lease is kept."""
+
+    def renewals() -> int:
+        return len(audit.requests("patch", "leases", namespace=SYSTEM, user=USER))
+
     with running(account.process(tmp_path / "log", **LEASE)) as process:
         kubectl.apply(cluster("before", replicas=1))
         ready(kubectl, "before")
-        number = pid(process)
+        number, old = pid(process), account.token
         account.rotate("second")
         account.expire("first")
-        time.sleep(25)
+        eventually("the old one is refused", lambda: account.is_refused(old))
+        before = renewals()
+        eventually("the Lease is renewed with the new one", lambda: renewals() >= before + 2)
         kubectl.apply(cluster("after", replicas=2))
         kubectl("wait", "daskcluster/after", "--for=condition=Ready", f"--timeout={MINUTE}s")
         assert pid(process) == number
-        assert "not renewed in time" not in process.text()
+        assert "no longer ours" not in process.text()
+
+
+def refusals(audit: Audit) -> int:
+    """How many requests of controllers the API server has refused for who sent them."""
+    lines = audit.path.read_bytes()[audit.start :].split(b"\n")[:-1]
+    return sum(
+        (entry.get("responseStatus") or {}).get("code") == 401
+        and entry.get("userAgent", "").startswith("dask-gitops/")
+        for entry in map(json.loads, lines)
+    )
 
 
 def test_a_token_that_ends_before_there_is_a_new_one(
-    kubectl: Kubectl, account: InCluster, tmp_path: Path
+    kubectl: Kubectl, account: InCluster, tmp_path: Path, audit: Audit
 ) -> None:
     """It may end for the Lease's sake, as often as it must; the kubelet starts it again."""
     process = account.process(tmp_path / "log", **LEASE)
     process.start()
 
-    def kubelet() -> None:
-        if process.process is None or process.process.poll() is not None:
-            process.start(wait=False)
+    def refused(more: int) -> None:
+        """Until so many more of its requests were refused."""
+        before = refusals(audit)
+
+        def look() -> bool:
+            process.restart_if_ended()
+            return refusals(audit) >= before + more
+
+        eventually("requests are refused", look, timeout=120)
 
     try:
         kubectl.apply(cluster("before", replicas=1))
         ready(kubectl, "before")
         account.expire("first")
         kubectl.apply(cluster("after", replicas=2))
-        for _ in range(40):
-            time.sleep(1)
-            kubelet()
-        assert "Unauthorized" in process.text()
+        refused(3)
         kubectl("scale", "daskworkergroup", "before-default", "--replicas=3")
-        time.sleep(5)
+        refused(3)
         assert (
             len(live_workers(kubectl, "dask.org/cluster-name=before,dask.org/component=worker"))
             == 1
@@ -319,12 +374,12 @@ def test_a_token_that_ends_before_there_is_a_new_one(
         account.rotate("second")
 
         def acts() -> bool:
-            kubelet()
+            process.restart_if_ended()
             selector = "dask.org/component=worker"
             assert len(live_workers(kubectl, selector)) == 5
             return True
 
-        eventually("it acts again", acts, timeout=MINUTE)
+        eventually("it acts again", acts, timeout=2 * MINUTE)
     finally:
         process.stop(timeout=60)
 
@@ -347,8 +402,15 @@ def test_an_api_server_that_is_killed_and_started_again(tmp_path: Path, root: Pa
         old = next(c["pid"] for c in state["components"] if c["component"] == "apiserver")
         command = Path(f"/proc/{old}/cmdline").read_bytes().split(b"\0")[:-1]
         folder = os.readlink(f"/proc/{old}/cwd")
+        said = len(process.text())
         os.kill(old, signal.SIGKILL)
-        time.sleep(20)
+
+        def noticed() -> bool:
+            found = set(re.findall(r"WARNING +(\S+?): ", process.text()[said:]))
+            assert len(found) >= 6, found
+            return True
+
+        eventually("each of its watches has found nobody", noticed)
         server = subprocess.Popen(
             command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
@@ -378,12 +440,17 @@ def test_memory_after_ten_thousand_pods(
     """Clusters of 99 workers come and go: resident memory after 10,000 pods is that after 1,000."""
 
     def resident(process: ControllerProcess) -> int:
-        """KiB, at rest."""
-        time.sleep(20)
-        status = Path(f"/proc/{pid(process)}/status").read_text()
-        return int(
-            next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS"))
-        )
+        """KiB, at rest: for five looks the same."""
+        looks: list[int] = []
+
+        def rests() -> bool:
+            status = Path(f"/proc/{pid(process)}/status").read_text()
+            (size,) = re.findall(r"(?m)^VmRSS:\s+(\d+) kB", status)
+            looks.append(int(size))
+            return len(set(looks[-5:])) == 1 and len(looks) >= 5
+
+        eventually("its memory rests", rests, timeout=120, every=1)
+        return looks[-1]
 
     with running(ControllerProcess(account_kubeconfig, tmp_path / "log")) as process:
         sizes = {}

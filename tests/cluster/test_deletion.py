@@ -293,7 +293,11 @@ def test_a_removed_group_is_drained(kubectl: Kubectl, schedulers: FakeSchedulers
                 if "dask.org/retiring" in p["metadata"]["annotations"]
             ],
         )
-        time.sleep(3)
+        asked = schedulers.asked[kubectl.namespace].total()
+        eventually(
+            "it is asked once more, in vain",
+            lambda: schedulers.asked[kubectl.namespace].total() > asked,
+        )
         assert {p["metadata"]["uid"] for p in live_workers(kubectl, EXTRA)} == uids
         assert len(marked) == 2
     finally:

@@ -13,9 +13,10 @@ import pytest
 from tests.gitops.test_argocd import MODES
 from tests.gitops.tools import Argo, Lab, Repo, Tell, pods, workers_become
 from tests.support.fake_scheduler import FakeSchedulers
-from tests.support.kubernetes import Kubectl
+from tests.support.kubernetes import Audit, Kubectl
 
 WORKERS = 330  # in each of the three modes
+AT_ONCE = 35  # so many of them end together
 LIMITS = {"minimum": 1, "maximum": 6, "interval": 1, "scaleDown": {"stabilizationSeconds": 4}}
 #: Of one Application, per second. A look only brings the tree of its page up to date; that is what a changed pod may cause.
 LOOKS, COMPARISONS = 5.0, 0.2
@@ -43,15 +44,23 @@ def apps(argo: Argo, repo: Repo, kubectl: Kubectl, lab: Lab) -> Iterator[list[st
             kubectl("delete", "namespace", name, "--wait=false")
 
 
-@pytest.mark.parametrize("seconds", [180, pytest.param(600, marks=pytest.mark.soak, id="soak")])
+@pytest.mark.parametrize(
+    ("gone", "moves"),
+    [
+        pytest.param(1_000, 10, id="thousand"),
+        pytest.param(5_000, 50, marks=pytest.mark.soak, id="soak"),
+    ],
+)
 def test_what_comes_and_goes_is_no_drift(
     apps: list[str],
     argo: Argo,
     lab: Lab,
     kubectl: Kubectl,
     schedulers: FakeSchedulers,
+    audit: Audit,
     tell: Tell,
-    seconds: int,
+    gone: int,
+    moves: int,
 ) -> None:
     for tracking in ("annotation", "label"):
         argo.set("application.resourceTrackingMethod", tracking)
@@ -59,33 +68,38 @@ def test_what_comes_and_goes_is_no_drift(
             for name in apps:
                 argo.refresh(name, "hard")
                 argo.wait(name)
-            phase(tracking, seconds, apps, argo, lab, kubectl, schedulers, tell)
+            phase(tracking, gone, moves, apps, argo, lab, kubectl, schedulers, audit, tell)
         finally:
             argo.set("application.resourceTrackingMethod", None)
 
 
 def phase(
     tracking: str,
-    seconds: int,
+    gone: int,
+    moves: int,
     apps: list[str],
     argo: Argo,
     lab: Lab,
     kubectl: Kubectl,
     schedulers: FakeSchedulers,
+    audit: Audit,
     tell: Tell,
 ) -> None:
-    """Some time of it, under one way to track."""
+    """Under one way to track: until so many pods in all have gone, and each autoscaler has moved so often."""
     here = [Kubectl(kubectl.kubeconfig, name) for name in apps]
-    start, before, deleted, moves = time.monotonic(), (looks(lab), comparisons(lab)), 0, 0
+    start, before, audit = time.monotonic(), (looks(lab), comparisons(lab)), Audit.now(audit.path)
     synced = {name: len(argo.status(name)["history"]) for name in apps}
-    while time.monotonic() < start + seconds:
+    turns = deleted = 0
+    while deleted < gone or turns < moves:
+        turns += 1
+        wanted = turns % LIMITS["maximum"] + 1
         for one in here:
-            chosen = random.sample([pod["metadata"]["name"] for pod in pods(one)], 10)
+            chosen = random.sample([pod["metadata"]["name"] for pod in pods(one)], AT_ONCE)
             one("delete", "pods", *chosen, "--wait=false", "--ignore-not-found")
-            deleted += len(chosen)
-            schedulers.work[one.namespace][()] = moves % 6 + 1
-        moves += 1
-        time.sleep(2)
+            schedulers.work[one.namespace][()] = wanted
+        for one in here:
+            workers_become(one, wanted, "auto")
+        deleted = sum(len(audit.touched("delete", "pods", namespace=name)) for name in apps)
     passed = time.monotonic() - start
     looked, compared = (
         (now - then) / passed / len(apps)
@@ -97,14 +111,23 @@ def phase(
         f"{tracking}: {deleted} pods gone, {looked:.1f} looks and {compared:.2f} comparisons/s",
         passed,
     )
+    assert all(moved(audit, name) >= moves for name in apps)
     wrong = [status["sync"] for status in seen if status["sync"]["status"] != "Synced"]
     assert wrong == []
     assert {name: len(argo.status(name)["history"]) for name in apps} == synced
-    assert deleted > seconds / 2
     assert looked < LOOKS
     assert compared < COMPARISONS
     for one in here:
         workers_become(one, WORKERS)
+
+
+def moved(audit: Audit, namespace: str) -> int:
+    """How often the autoscaler of a namespace has written a number."""
+    writes = audit.requests("patch", "daskworkergroups", namespace=namespace)
+    return sum(
+        r["objectRef"].get("subresource") == "scale" and r["responseStatus"]["code"] == 200
+        for r in writes
+    )
 
 
 def looks(lab: Lab) -> int:

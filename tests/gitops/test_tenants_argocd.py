@@ -105,12 +105,17 @@ def test_a_person_can_stop_the_automation_of_one_environment(team: Copy, argo: A
     """The ApplicationSet does not switch it on again."""
     switch = '{"spec": {"syncPolicy": {"automated": {"enabled": %s}}}}'
     argo.admin("patch", "application", "team-a.dev", "--type=merge", "--patch", switch % "false")
+    synced = argo.status("team-a.dev")["history"]
     text = (team.repo.clone / BASE).read_text()
     team.repo.push_files({BASE: text.replace("replicas: 1", "replicas: 3")})
     look_at_git(argo, "dev")
     argo.wait("team-a.dev", sync="OutOfSync")
-    time.sleep(5)  # for longer than a sync takes to begin
-    assert argo.status("team-a.dev")["sync"]["status"] == "OutOfSync"
+    for _ in range(3):
+        argo.refresh("team-a.dev")  # a sync would begin with it
+    status = argo.status("team-a.dev")
+    assert status["sync"]["status"] == "OutOfSync"
+    assert status["operationState"]["phase"] == "Succeeded", "a sync has begun"
+    assert status["history"] == synced, "it was synced"
     argo.admin("patch", "application", "team-a.dev", "--type=merge", "--patch", switch % "true")
     argo.wait("team-a.dev", message="3 of 3 workers ready")
 
