@@ -176,9 +176,10 @@ def _unchanged(
             return passes(package, [path])
 
     paths = sorted({path for file in files for path in tests[file]})
-    failed = [
-        path for path, code in zip(paths, pool.map(run, paths), strict=True) if code != PASSED
-    ]
+    failed = []
+    for path, code in zip(paths, pool.map(run, paths), strict=True):
+        print(f"without a change: {path} {'passes' if code == PASSED else 'FAILS'}", flush=True)
+        failed += [] if code == PASSED else [path]
     for path in failed:
         print(f"{path} fails without any change; mend that first")
     return not failed
