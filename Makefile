@@ -7,7 +7,7 @@ export PYTHONPATH := controller:.
 export PYTHONUNBUFFERED := 1
 venv = $(shell $(PYTHON) ci/venv.py)
 
-.PHONY: help demo test soak bench kubernetes kubernetes-down kubernetes-status gitops-lab gitops-lab-down images packages run schema format
+.PHONY: help demo test soak mutants bench kubernetes kubernetes-down kubernetes-status gitops-lab gitops-lab-down images packages run schema format
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,6 +20,9 @@ test: ## all tests: unit, chart, cluster (real API server), gitops (real Argo CD
 
 soak: ## the long cases and full sizes that `make test` leaves out
 	@python=$$($(PYTHON) ci/venv.py) && $(PYTHON) ci/kubernetes build --for "$(TIERS)" && $$python -m pytest -m soak $(TIERS:%=tests/%)
+
+mutants: ## changes lines where meaning is dense, one after the other: a unit test must see each. ONLY="plan/drain.py" changes some
+	@python=$$($(PYTHON) ci/venv.py) && $(PYTHON) ci/kubernetes build --no-packages --only kubectl,helm,helm3 > /dev/null && $$python ci/mutants.py "$(ONLY)"
 
 bench: ## this controller beside the existing operator, below 5 minutes. BENCH="full" or "idle-long": long ones; BENCH=--help lists all
 	@python=$$($(PYTHON) ci/venv.py) && $$python -m bench $(BENCH)
