@@ -119,7 +119,7 @@ def test_the_table_has_a_column_for_each_and_a_verdict_for_ours() -> None:
         "b: 3 scaled to 200 workers, until Ready", "s",
         "1.20 (1 - 9)", "1.50 (1.30 - 1.70)", "10 (9 - 11), 2 of 3", "1.25 x plain = 1.50: met",
     )  # fmt: skip
-    assert found["c"][2:] == ("-", "3 (2 - 4)", "-", "3: met")
+    assert found["c"][2:] == ("-", "3 (2 - 4)", "-", "5.40: met")
     assert found["d"][-1] == "1.25 x plain = 2.50: met"
     assert "g" not in found  # nobody was asked
 
