@@ -189,9 +189,10 @@ def test_a_block_is_shown_between_its_marks_and_nowhere_else() -> None:
     assert shown("no marks\n", "new") == "no marks\n"
 
 
-def test_the_committed_headlines_are_those_of_the_last_full_run() -> None:
+@pytest.mark.parametrize("file", command.SHOW_IT, ids=lambda file: str(file.relative_to(ROOT)))
+def test_the_committed_headlines_are_those_of_the_last_full_run(file: Path) -> None:
     latest = (ROOT / "bench/results/latest.md").read_text()
-    block = (ROOT / "bench/README.md").read_text().partition(BEGIN)[2].partition(END)[0]
+    block = file.read_text().partition(BEGIN)[2].partition(END)[0]
     rows = [line for line in block.splitlines() if line.startswith("| ")]
     assert len(rows) == 2 + 5
     for row in (rows[0], *rows[2:]):
