@@ -122,7 +122,7 @@ class Contest:
                     try:
                         turn.values["g"] = await node.first_result(key, controller.check)
                     except Failure as failure:
-                        if key != PEER:
+                        if key == OURS:
                             raise
                         turn.words["g"] = str(failure)
                         return  # what it left behind would be in the way of the next

@@ -13,11 +13,13 @@ CLUSTER = "dask.org/cluster-name"
 COMPONENT = "dask.org/component"
 START = 3  # workers before the scale-up, in each of the many clusters, and on the real node
 PORTS = (("tcp-comm", 8786), ("http-dashboard", 8787))
+GRACE = {"terminationGracePeriodSeconds": 2}  # nobody waits for the end of what was measured
 
 
 def scheduler_spec(image: str) -> JSON:
     health = {"httpGet": {"path": "/health", "port": "http-dashboard"}, "periodSeconds": 1, "timeoutSeconds": 5}
     return {
+        **GRACE,
         "containers": [
             {
                 "name": "scheduler",
@@ -32,7 +34,8 @@ def scheduler_spec(image: str) -> JSON:
 
 def worker_spec(image: str) -> JSON:
     words = ["--name", "$(DASK_WORKER_NAME)", "--no-nanny", "--nthreads", "1"]
-    return {"containers": [{"name": "worker", "image": image, "args": ["dask", "worker", *words]}]}
+    container = {"name": "worker", "image": image, "args": ["dask", "worker", *words]}
+    return {**GRACE, "containers": [container]}
 
 
 def service_spec(selector: JSON) -> JSON:

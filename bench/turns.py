@@ -17,8 +17,8 @@ PLAIN, OURS, PEER = (
 class Sizes:
     """:ivar patience_s: nobody gets more time for one thing; what is slower is told in words."""
 
-    workers: int = 200
-    clusters: int = 20
+    workers: int = 100
+    clusters: int = 10
     idle_s: float = 120.0
     scaled_idle_s: float = 300.0
     patience_s: float = 90.0

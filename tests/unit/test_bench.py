@@ -119,7 +119,7 @@ def test_the_table_has_a_column_for_each_and_a_verdict_for_ours() -> None:
         "b: 3 scaled to 200 workers, until Ready", "s",
         "1.20 (1 - 9)", "1.50 (1.30 - 1.70)", "10 (9 - 11), 2 of 3", "1.25 x plain = 1.50: met",
     )  # fmt: skip
-    assert found["c"][2:] == ("-", "3 (2 - 4)", "-", "3: met")
+    assert found["c"][2:] == ("-", "3 (2 - 4)", "-", "5.40: met")
     assert found["d"][-1] == "1.25 x plain = 2.50: met"
     assert "g" not in found  # nobody was asked
 
@@ -189,9 +189,10 @@ def test_a_block_is_shown_between_its_marks_and_nowhere_else() -> None:
     assert shown("no marks\n", "new") == "no marks\n"
 
 
-def test_the_committed_headlines_are_those_of_the_last_full_run() -> None:
+@pytest.mark.parametrize("file", command.SHOW_IT, ids=lambda file: str(file.relative_to(ROOT)))
+def test_the_committed_headlines_are_those_of_the_last_full_run(file: Path) -> None:
     latest = (ROOT / "bench/results/latest.md").read_text()
-    block = (ROOT / "bench/README.md").read_text().partition(BEGIN)[2].partition(END)[0]
+    block = file.read_text().partition(BEGIN)[2].partition(END)[0]
     rows = [line for line in block.splitlines() if line.startswith("| ")]
     assert len(rows) == 2 + 5
     for row in (rows[0], *rows[2:]):
