@@ -74,7 +74,7 @@ def folder() -> Path:
 
 def base() -> str:
     """The base's name holds a hash of what it is made of."""
-    key = programs.digest(f"3 {debian_suite()} {BASE_PACKAGES} {WASTE} {COMPILE}")
+    key = programs.digest(f"4 {debian_suite()} {BASE_PACKAGES} {WASTE} {COMPILE}")
     return f"localhost/dask-gitops-base:{key}"
 
 
@@ -252,7 +252,8 @@ def write_scripts(packages: Path, target: Path) -> None:
             first = entry.attr.partition(".")[0]
             script.write_text(
                 f"#!/venv/bin/python\nimport sys\nfrom {entry.module} import {first}\n"
-                f"sys.exit({entry.attr}())\n"
+                # Dask's nanny imports the program that it is in once more.
+                f"if __name__ == '__main__':\n    sys.exit({entry.attr}())\n"
             )
             script.chmod(0o755)
 

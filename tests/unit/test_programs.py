@@ -448,6 +448,7 @@ def test_commands_of_packages_run_the_images_python(layers: ModuleType, tmp_path
         "#!/venv/bin/python",
         "import sys",
         "from it.cli import main",
-        "sys.exit(main.run())",
+        "if __name__ == '__main__':",
+        "    sys.exit(main.run())",
     ]
     assert script.stat().st_mode & 0o111
