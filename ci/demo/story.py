@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -111,8 +112,9 @@ class Story:
         kube, command = self.kube, helm_command(self.images)
         field = ("--field-selector", f"metadata.name={kube.namespace}")
         if not kube.names("namespace", *field):
-            kube.kubectl("create", "namespace", kube.namespace)
-            kube.kubectl("label", "namespace", kube.namespace, OURS)
+            label, _, value = OURS.partition("=")
+            about = {"name": kube.namespace, "labels": {label: value}}
+            kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": about})
         elif not kube.names("namespace", *field, "--selector", OURS):
             hint = "the demo deletes its namespace at the end, so it uses none that it did not make"
             raise Problem(f"there is a namespace {kube.namespace} already", hint)
@@ -120,7 +122,10 @@ class Story:
         kube.apply(client_pod(self.images[DASK]))
         shown = ("upgrade", "--install", RELEASE, ".", "-f", "values/demo.yaml", "--wait")
         step.command(f"helm {' '.join(shown)} ...")
-        kube.helm(*command)
+        with ThreadPoolExecutor(1) as beside:
+            helm = beside.submit(kube.helm, *command)
+            self.begin_client()  # its imports take seconds
+            helm.result()
         # A release that was kept by an earlier demo may have been scaled since.
         self.scale_to(DECLARED)
         step.command(f"kubectl get {DASK_KINDS}")
@@ -128,7 +133,12 @@ class Story:
         step.shown = f"DaskCluster {CLUSTER} is Ready: a scheduler and {DECLARED} workers"
 
     def connect(self, step: Step) -> None:
-        """One Python process in the client's pod, for all that follows."""
+        """The Python process in the client's pod meets the cluster; all that follows runs in it."""
+        workers = self.ask(f"connect({self.address!r}, {DECLARED})")
+        step.shown = f"connected to {self.address}, {len(workers)} workers"
+
+    def begin_client(self) -> None:
+        """One Python process in the client's pod."""
         kube = self.kube
         kube.kubectl(
             "wait", f"pod/{CLIENT}", "--for=condition=Ready", "--timeout=120s", timeout=150
@@ -136,8 +146,6 @@ class Story:
         words = kube.kubectl_words("exec", "-i", CLIENT, "--")
         self.python = RemotePython(words, {**os.environ, **kube.env})
         self.python((Path(__file__).parent / "inside.py").read_text())
-        workers = self.ask(f"connect({self.address!r}, {DECLARED})")
-        step.shown = f"connected to {self.address}, {len(workers)} workers"
 
     @property
     def address(self) -> str:

@@ -41,17 +41,18 @@ def build(names: Sequence[str], packages: dict[str, str], tell_cached: bool = Tr
     started = time.monotonic()
     say(f"programs in {cache()}")
     with lock(cache(), "another build"):
-        begin()
+        clear()
         for name in names:
             if PROGRAMS[name].path().exists():
                 report(f"{name} {PROGRAMS[name].version}".strip(), "cached")
         Parts(plan(names, packages)).run()
         programs.links()
+        clear()
     report("all there", seconds(started))
 
 
-def begin() -> None:
-    """Throw away what a killed build has left; call it with the cache's lock held."""
+def clear() -> None:
+    """Throw away what is unfinished, or a killed build has left; call it with the cache's lock held."""
     shutil.rmtree(cache() / "tmp", ignore_errors=True)
 
 
@@ -85,7 +86,7 @@ def go_parts(lacking: Sequence[GoProgram]) -> list[Part]:
     found = [Part("Go itself", COST_STANDARD, standard)]
     before = found[0].name
     for module in dict.fromkeys(program.within for program in lacking):
-        ours = [program for program in lacking if program.within == module]
+        ours = with_their_like([program for program in lacking if program.within == module])
         sources = Part(f"{module.name}: sources", COST_SOURCES, functools.partial(fetch, ours))
         compiled = Part(
             made_by(ours[0].name),
@@ -96,6 +97,13 @@ def go_parts(lacking: Sequence[GoProgram]) -> list[Part]:
         found += [sources, compiled]
         before = compiled.name
     return found
+
+
+def with_their_like(ours: Sequence[GoProgram]) -> list[GoProgram]:
+    """And those that are in the same file: who needs them later finds them."""
+    mains = {program.main for program in ours if program.main}
+    every = [program for program in PROGRAMS.values() if isinstance(program, GoProgram)]
+    return [p for p in every if p in ours or (p.within == ours[0].within and p.main in mains)]
 
 
 def made_by(name: str) -> str:

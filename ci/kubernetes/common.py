@@ -7,7 +7,6 @@ import fcntl
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -175,9 +174,7 @@ def run_long(
                 report(what, f"... {told - started:.0f} s")
     finally:
         if process.returncode is None:
-            end = os.killpg if meanwhile else os.kill
-            with contextlib.suppress(ProcessLookupError):
-                end(process.pid, signal.SIGTERM)
+            process.terminate()
             process.wait()
     if process.returncode != 0:
         output_end = last_lines(log.read_text(errors="replace"), 15)

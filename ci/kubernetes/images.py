@@ -165,6 +165,7 @@ class Layers:
         names, packages = self.needs() if making else ([], {})
         with lock(cache(), "another build"):
             Parts([*building.plan(names, packages), *making]).run()
+            building.clear()
 
     def plan(self, images: Sequence[str]) -> list[Part]:
         """The parts of the work that is left."""

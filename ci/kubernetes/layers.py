@@ -33,7 +33,7 @@ WASTE = ("usr/share/doc", "usr/share/info", "usr/share/locale", "usr/share/man",
 KEEP = 2  # layers per image
 COST_BASE, COST_PACKAGES, COST_LAYER = 30, 8, 15  # CPU seconds: only the bar rests on them
 # A file that no Python reads is no failure, but none compiled is one.
-COMPILE = "python3 -m compileall -q -j {jobs} -x '/tests?/' {where}; find {where} -name '*.pyc' | grep -q ."
+COMPILE = "python3 -m compileall -q -x '/tests?/' {where}; find {where} -name '*.pyc' | grep -q ."
 
 # What pip is told on this machine, and how uv wants to hear it.
 UV_NAMES = {
@@ -135,6 +135,7 @@ def make_base(part: Part) -> str:
             (root / of_this_machine).unlink(missing_ok=True)
         compile_in(part, root, "/usr/lib/python3*")
         pack(part, root, base_layer())
+    throw_away("base")
     return f"{base_layer().stat().st_size / 2**20:.0f} MiB"
 
 
@@ -239,7 +240,7 @@ def make_layer(recipe: Recipe, part: Part) -> str:
             (own / home.lstrip("/")).mkdir(parents=True)
             (own / home.lstrip("/")).chmod(0o1777)
         pack(part, own, recipe.layer())
-    throw_away(recipe)
+    throw_away(recipe.name)
     return f"{recipe.layer().stat().st_size / 2**20:.0f} MiB"
 
 
@@ -258,7 +259,7 @@ def write_scripts(packages: Path, target: Path) -> None:
 
 def compile_in(part: Part, root: Path, where: str) -> None:
     """Make .pyc files, by the Python that will read them; of tests nobody will."""
-    words = COMPILE.format(jobs=os.cpu_count() or 1, where=where)
+    words = COMPILE.format(where=where)
     command = ["chroot", root, "/bin/sh", "-c", words]
     part.run(command, building.log_of("image-base"), env={"PATH": PATH})
 
@@ -272,9 +273,9 @@ def pack(part: Part, root: Path, file: Path) -> None:
     unfinished.rename(file)
 
 
-def throw_away(recipe: Recipe) -> None:
+def throw_away(name: str) -> None:
     """Keep the last layers only."""
-    layers = folder().glob(f"{recipe.name}-*.tar")
+    layers = folder().glob(f"{name}-*.tar")
     for old in sorted(layers, key=lambda file: -file.stat().st_mtime)[KEEP:]:
         old.unlink()
 

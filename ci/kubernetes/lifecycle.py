@@ -73,7 +73,7 @@ def up_with_images(wanted: Instance, names: Sequence[str], more: Sequence[str]) 
         if making:
             also, others = builder.needs()
             needed, packages = [*needed, *also], packages | others
-        building.begin()
+        building.clear()
         work = Parts([*building.plan(dict.fromkeys([*needed, *more]), packages), *making])
         instance = _plan(work, wanted)
         bring = functools.partial(_bring, images.Node(instance), builder, full)
@@ -81,6 +81,7 @@ def up_with_images(wanted: Instance, names: Sequence[str], more: Sequence[str]) 
         work.add(Part("images to the node", COST_IMPORT, bring, ("container runtime", *made)))
         work.run()
         programs.links()
+        building.clear()
     return Delivered(instance, dict(zip(names, full, strict=True)), work.rows())
 
 

@@ -34,6 +34,7 @@ class Part:
     cost: float
     call: Callable[[Part], str]
     after: tuple[str, ...] = ()
+    began: bool = False
     fraction: float = 0.0
     wall: float = 0.0
     cpu: float = 0.0
@@ -108,6 +109,7 @@ class Parts:
     def one(self, part: Part) -> None:
         """Do one part, in a thread of its own."""
         part.wait_for(*part.after)
+        part.began = True
         started, used = time.monotonic(), time.thread_time()
         words = part.call(part)
         part.wall = time.monotonic() - started
@@ -128,8 +130,8 @@ class Parts:
         done, passed = self.fraction(), now - self.started
         full = round(done * WIDE)
         left = f"about {passed / done - passed:.0f} s left" if done >= 0.05 else ""
-        running = [p for p in self.parts.values() if 0 < p.fraction < 1]
-        words = ", ".join(f"{p.name} {p.fraction:.0%}" for p in running)
+        running = [p for p in self.parts.values() if p.began and p.fraction < 1]
+        words = ", ".join(f"{p.name} {p.fraction:.0%}" if p.fraction else p.name for p in running)
         bar = f"[{'#' * full}{'.' * (WIDE - full)}] {done:4.0%}  {passed:.0f} s"
         return "  ".join(word for word in (bar, left, words) if word)
 
