@@ -257,8 +257,12 @@ def test_the_unmodified_client(kubectl: Kubectl, scheduler: None, tmp_path: Path
         assert seen["address"] == f"tcp://{LOAD_BALANCER}:8786"
         assert seen["scheduler"] == "Scheduler"
         assert seen["link"] == f"http://{LOAD_BALANCER}:8787/status"
-        # The client asks now and then; at first it knows nothing.
-        assert seen["status"].get("cluster") in (None, "Created", "Pending", "Running")
+        assert seen["status"] == {
+            "cluster": "Running",
+            "schedulerpod": "Running",
+            "schedulerservice": "Created",
+            "workergroup": "Created",
+        }
         pods("default", 2)
         client.go_on()
         seen = client.reaches("attached")

@@ -5,6 +5,7 @@ Says after each step what it sees, as JSON in a line, and goes on when a line co
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 from typing import Any
@@ -12,10 +13,24 @@ from typing import Any
 from dask_kubernetes.operator import KubeCluster
 from distributed import Client
 
+PARTS = {"cluster", "schedulerpod", "schedulerservice", "workergroup"}
+
 
 def step(name: str, **seen: Any) -> None:
     print(json.dumps({"step": name, **seen}), flush=True)
     sys.stdin.readline()
+
+
+async def components(cluster: KubeCluster) -> dict[str, str]:
+    """What the client shows of a cluster's parts while it starts: its own look at them, until it has seen all."""
+    looking = asyncio.create_task(cluster._watch_component_status())
+    try:
+        async with asyncio.timeout(60):
+            while not cluster._startup_component_status.keys() >= PARTS:
+                await asyncio.sleep(0.1)
+    finally:
+        looking.cancel()
+    return dict(cluster._startup_component_status)
 
 
 def main(namespace: str) -> None:
@@ -31,7 +46,7 @@ def main(namespace: str) -> None:
     ) as cluster:
         with Client(cluster) as client:
             scheduler = client.scheduler_info()["type"]
-        status = dict(cluster._startup_component_status)
+        status = cluster.sync(components, cluster)
         step(
             "created",
             address=cluster.scheduler_address,
