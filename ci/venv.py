@@ -6,6 +6,7 @@ the argument, has one of its own.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -27,41 +28,33 @@ def main(requirements: Path = REQUIREMENTS) -> None:
     version = "{}.{}.{}".format(*sys.version_info[:3])
     content = hashlib.sha256(requirements.read_bytes() + version.encode()).hexdigest()[:12]
     home = cache() / f"venv-{content}"
-    python = home / "bin" / "python"
     if not (home / "complete").exists():
         if sys.version_info < (3, 11):  # noqa: UP036 (that is what is asked here)
             sys.exit(
                 f"error: Python 3.11 or newer is needed, this is {version}; use make PYTHON=python3.12"
             )
-        started = time.monotonic()
-        print(
-            f"virtual environment of the tests: installing tests/{requirements.name}",
-            file=sys.stderr,
-            flush=True,
-        )
-        shutil.rmtree(home, ignore_errors=True)
-        for command in (
-            [sys.executable, "-m", "venv", home],
-            [
-                python,
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                "--disable-pip-version-check",
-                "-r",
-                requirements,
-            ],
-        ):
-            if subprocess.run(command, stdout=sys.stderr).returncode:
-                sys.exit(
-                    f"error: {' '.join(map(str, command))} failed; is the package index reachable?"
-                )
-        (home / "complete").touch()
-        print(
-            f"virtual environment of the tests: {time.monotonic() - started:.0f} s", file=sys.stderr
-        )
-    print(python)
+        cache().mkdir(parents=True, exist_ok=True)
+        with (cache() / f"{home.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # whoever waited finds it complete
+            if not (home / "complete").exists():
+                make(home, requirements)
+    print(home / "bin" / "python")
+
+
+def make(home: Path, requirements: Path) -> None:
+    """Make it; `complete` says that nothing of it is missing."""
+    what = "virtual environment of the tests"
+    started = time.monotonic()
+    print(f"{what}: installing tests/{requirements.name}", file=sys.stderr, flush=True)
+    shutil.rmtree(home, ignore_errors=True)
+    pip = [home / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]  # fmt: skip
+    for command in ([sys.executable, "-m", "venv", home], [*pip, "-r", requirements]):
+        if subprocess.run(command, stdout=sys.stderr).returncode:
+            sys.exit(
+                f"error: {' '.join(map(str, command))} failed; is the package index reachable?"
+            )
+    (home / "complete").touch()
+    print(f"{what}: {time.monotonic() - started:.0f} s", file=sys.stderr)
 
 
 if __name__ == "__main__":
