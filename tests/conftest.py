@@ -32,6 +32,9 @@ _result = Result()
 
 def pytest_configure(config: pytest.Config) -> None:
     """kubectl, helm and helm3 of the project's own cache come first on PATH."""
+    accounts.count_waits()
+    if hasattr(config, "workerinput"):
+        return  # PATH comes from the process that started this one
     command = [
         sys.executable,
         "ci/kubernetes",
@@ -44,7 +47,6 @@ def pytest_configure(config: pytest.Config) -> None:
     if found.returncode:
         raise pytest.UsageError(f"{' '.join(command)} failed, see above")
     os.environ["PATH"] = found.stdout.strip() + os.pathsep + os.environ["PATH"]
-    accounts.count_waits()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
