@@ -27,7 +27,8 @@ import programs
 from common import Problem, cache, need_root, run
 from parts import Part
 
-BASE_PACKAGES = ("python3", "python-is-python3", "ca-certificates", "tini")
+# libstdc++6: compiled wheels, such as numpy's, rely on it.
+BASE_PACKAGES = ("python3", "python-is-python3", "ca-certificates", "libstdc++6", "tini")
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 WASTE = ("usr/share/doc", "usr/share/info", "usr/share/locale", "usr/share/man", "var/cache/apt")
 KEEP = 2  # layers per image
