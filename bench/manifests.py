@@ -17,7 +17,11 @@ GRACE = {"terminationGracePeriodSeconds": 2}  # nobody waits for the end of what
 
 
 def scheduler_spec(image: str) -> JSON:
-    health = {"httpGet": {"path": "/health", "port": "http-dashboard"}, "periodSeconds": 1, "timeoutSeconds": 5}
+    health = {
+        "httpGet": {"path": "/health", "port": "http-dashboard"},
+        "periodSeconds": 1,
+        "timeoutSeconds": 5,
+    }
     return {
         **GRACE,
         "containers": [
@@ -28,7 +32,7 @@ def scheduler_spec(image: str) -> JSON:
                 "ports": [{"name": name, "containerPort": port} for name, port in PORTS],
                 "readinessProbe": health,
             }
-        ]
+        ],
     }
 
 
