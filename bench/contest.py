@@ -16,7 +16,7 @@ from bench.measures import Bench
 from bench.process import Controller, running
 from bench.raw import connect
 from bench.report import TITLES
-from bench.turns import OURS, PEER, PLAIN, Sizes, Turn, order
+from bench.turns import OURS, PEER, PLAIN, Sizes, Turn, compare, order
 
 BESIDE = "bcdg"  # the letters of the run beside the peer
 Step = Callable[[Controller], Awaitable[None]]
@@ -84,6 +84,7 @@ class Contest:
         with control_plane(self.clock, who.crds) as lab:
             self.kubernetes = lab.version()
             asyncio.run(self._pretended_turn(lab, who, plain, own))
+        compare(own, plain)
 
     async def _pretended_turn(self, lab: Lab, who: Contestant, plain: Turn, own: Turn) -> None:
         async with connect(lab) as raw, raw.eye() as eye:
@@ -116,8 +117,10 @@ class Contest:
             say("  warming up")
             await node.first_result(PLAIN)
             async with running(who, lab) as controller:
+                pairs: dict[int, dict[str, Turn]] = {}
                 for number, key in order((PLAIN, who.key), self.turns):
                     turn = Turn(key, number)
+                    pairs.setdefault(number, {})[key] = turn
                     self.found.append(turn)
                     try:
                         turn.values["g"] = await node.first_result(key, controller.check)
@@ -126,6 +129,8 @@ class Contest:
                             raise
                         turn.words["g"] = str(failure)
                         return  # what it left behind would be in the way of the next
+                    if len(pairs[number]) == 2:
+                        compare(pairs[number][who.key], pairs[number][PLAIN])
 
     # ---- ours alone
 

@@ -37,7 +37,7 @@ def load_words(before: float, after: float, cores: int) -> str:
     """Whether the seconds mean something."""
     words = f"load {before:.1f} before, {after:.1f} after"
     if before > cores / 2:
-        words += f": **the machine was busy** ({cores} cores); read the columns beside each other, not the seconds"
+        words += f": **the machine was busy** ({cores} cores); read times, CPU and requests, not the seconds"
     return words
 
 

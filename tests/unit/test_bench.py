@@ -30,7 +30,6 @@ from bench.report import (
     BESIDE,
     END,
     IDLE,
-    Row,
     aligned,
     cell,
     cost,
@@ -41,7 +40,7 @@ from bench.report import (
     shown,
     table,
 )
-from bench.turns import OURS, PEER, PLAIN, Sizes, Turn, order
+from bench.turns import OURS, PEER, PLAIN, Sizes, Turn, compare, order
 
 # ---- turns
 
@@ -117,21 +116,26 @@ def test_the_table_has_a_column_for_each_and_a_verdict_for_ours() -> None:
     found = {line[0][:1]: line for line in reversed(lines)}
     assert found["b"] == (
         "b: 3 scaled to 200 workers, until Ready", "s",
-        "1.20 (1 - 9)", "1.50 (1.30 - 1.70)", "10 (9 - 11), 2 of 3", "1.25 x plain = 1.50: met",
+        "1.20 (1 - 9)", "1.50 (1.30 - 1.70)", "10 (9 - 11), 2 of 3", "",
     )  # fmt: skip
     assert found["c"][2:] == ("-", "3 (2 - 4)", "-", "5.40: met")
-    assert found["d"][-1] == "1.25 x plain = 2.50: met"
     assert "g" not in found  # nobody was asked
 
 
-def test_a_missed_target_is_said() -> None:
-    turns = [Turn(PLAIN, 1, {"b": 1.0}), Turn(OURS, 1, {"b": 1.26, "b_memory": 121.0})]
+def test_a_target_is_met_at_its_limit_and_missed_above() -> None:
+    turns = [Turn(OURS, 1, {"b_x": 1.25, "b_memory": 121.0}), Turn(PEER, 1, {"b_x": 9.0})]
     verdicts = [line[-1] for line in table(turns, Sizes(), BESIDE)[1:]]
-    assert verdicts == ["1.25 x plain = 1.25: missed", "120: missed"]
+    assert verdicts == ["1.25: met", "120: missed"]
 
 
-def test_no_verdict_without_what_it_is_compared_with() -> None:
-    assert table([Turn(OURS, 1, {"b": 1.0})], Sizes(), BESIDE)[1][-1] == ""
+def test_no_verdict_where_ours_was_not_measured() -> None:
+    assert table([Turn(PEER, 1, {"b_x": 1.0})], Sizes(), BESIDE)[1][-1] == ""
+
+
+def test_a_turn_is_compared_with_the_plain_way_beside_it() -> None:
+    own = Turn(OURS, 1, {"b": 3.0, "b_cpu": 1.0, "c": 2.0})
+    compare(own, Turn(PLAIN, 1, {"b": 2.0, "d": 4.0, "fixed": 1.0}))
+    assert own.values == {"b": 3.0, "b_cpu": 1.0, "c": 2.0, "b_x": 1.5}
 
 
 def test_the_idle_table_shows_ours_alone() -> None:
@@ -353,9 +357,3 @@ def test_help_lists_every_measure_with_its_time(capsys: pytest.CaptureFixture[st
         assert name in text
         assert one.takes in text
     assert command.HANDOVER in text
-
-
-def test_a_row_compares_with_the_plain_way_or_with_a_limit_never_both() -> None:
-    both = [row for row in (*BESIDE, *IDLE) if row.factor and row.limit]
-    assert both == []
-    assert Row("x", "x").target(TURNS, Sizes()) is None
