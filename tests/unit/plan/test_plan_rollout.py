@@ -274,6 +274,7 @@ def test_a_later_restart_only() -> None:
     of = declared(1)
     for asked, noted, renewed in (
         ("2030-01-02T00:00:00Z", None, True),  # later than the pod
+        ("2030-01-01T00:00:00Z", None, True),  # in its second: it was made before
         ("2029-01-02T00:00:00Z", None, False),
         ("2029-01-02T00:00:00Z", "2029-01-01T00:00:00Z", True),  # later than the last
         ("2029-01-01T00:00:00Z", "2029-01-01T00:00:00Z", False),
@@ -342,6 +343,10 @@ def test_workers_do_not_wait_when_only_one_image_or_no_image_changes() -> None:
     # A group with an image of its own, as for GPUs, that stays what it is.
     own = group({"worker": {"spec": {"containers": [{"name": "worker", "image": "dask:1"}]}}})
     assert state(*old(0), of=own, in_=IMAGE_2, scheduler_pod=old_scheduler).held_image is None
+    # The scheduler's spec changes, but not its image: those of the workers need not wait for that.
+    newer = group({"worker": {"spec": {"containers": [{"name": "worker", "image": "dask:2"}]}}})
+    kept = cluster({"image": "dask:1", "scheduler": {"spec": {"nodeName": "x"}}})
+    assert state(*old(0), of=newer, in_=kept, scheduler_pod=old_scheduler).held_image is None
     empty = state(of=declared(1), in_=IMAGE_2, scheduler_pod=old_scheduler)
     assert empty.held_image == "dask:1"
     gpu = group({"worker": {"spec": {"containers": [{"name": "worker", "image": "gpu:1"}]}}})
