@@ -10,10 +10,11 @@ from dask_gitops.plan import cluster as cluster_plan
 from dask_gitops.plan.actions import Create, Delete, Patch, Plan, TryOut, Undrain
 from dask_gitops.plan.cluster import ClusterState, Load, cluster_status, plan_cluster
 from dask_gitops.plan.groupstate import GroupState, Worker
-from dask_gitops.plan.groupstatus import group_status, is_up, latch
+from dask_gitops.plan.groupstatus import group_status, is_up, latch, ready_revision
 from dask_gitops.plan.rollout import Budget
 from dask_gitops.plan.turnover import turnover
 from dask_gitops.plan.workergroup import needs_scheduler, plan_group
+from dask_gitops.resources import labels
 from dask_gitops.resources.groups import declared_groups
 from dask_gitops.resources.observed import CustomResource, Pod, Problem
 from dask_gitops.resources.pods import scheduler_revision, worker_revision
@@ -299,6 +300,18 @@ def test_workers_without_an_image_of_their_own_follow_the_schedulers() -> None:
     own = cluster({"image": "dask:1"})
     named = worker(0, annotations=current(of, cluster=own))
     assert not state(named, of=of, in_=own, scheduler_pod=newer).old
+
+
+def test_back_to_a_spec_that_was_up_once_is_not_ready_while_others_run() -> None:
+    of = declared(2)
+    noted = ready_revision(state(of=of))
+    assert noted is not None
+    remembers = scheduler(annotations={labels.GROUP_WAS_READY + "demo-default": noted})
+    mine = [worker(n, annotations=current(of)) for n in (0, 1)]
+    for pods, ready in ((mine[:1], "True"), ([*old(5), *mine], "False")):
+        status, _ = group_status(state(*pods, of=of, scheduler_pod=remembers), NOW)
+        found = {c["type"]: c["status"] for c in status["conditions"]}
+        assert found["Ready"] == ready
 
 
 def test_a_pod_without_a_note_of_its_spec_is_left_alone() -> None:
