@@ -129,6 +129,11 @@ def test_a_group_without_its_cluster_has_no_pods() -> None:
 def test_a_number_that_nobody_gives_is_held() -> None:
     assert words(plan(state(replicas=None))) == ["scale 1", "create Pod 0", "ScaledUp"]
     assert words(plan(state(worker(0), worker(1), replicas=None))) == ["scale 2"]
+    # At rest there are none for now: who wrote that down would have none for ever.
+    asleep = state(replicas=None, of=cluster({"suspend": True}))
+    assert words(plan(asleep)) == []
+    parked = scheduler(annotations={"dask.org/parked": LONG_AGO})
+    assert words(plan(state(replicas=None, scheduler=parked))) == []
 
 
 def test_a_warning_is_handed_on_while_the_spec_is_the_same() -> None:

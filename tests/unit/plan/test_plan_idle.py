@@ -46,6 +46,11 @@ def test_never_where_nothing_is_asked_for(spec: JSON) -> None:
     assert idle.look_in(cluster(spec), scheduler(annotations=PARKED), None, NOW) is None
 
 
+@pytest.mark.parametrize("spec", [{}, {"idleTimeout": 0}, {"idleAction": "Scale"}])
+def test_nothing_follows_where_no_timeout_is_given(spec: JSON) -> None:
+    assert plan(spec, scheduler(), look()).actions == []
+
+
 @pytest.mark.parametrize(
     ("spec", "pod"),
     [

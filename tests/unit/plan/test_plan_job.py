@@ -92,6 +92,26 @@ def test_the_runner_is_the_first_thing() -> None:
     assert event.reason == "RunnerCreated"
 
 
+def test_what_a_status_tells_of_another_job_counts_for_nothing() -> None:
+    """As a backup that is restored brings it along: the job of that uid has ended, this one has not begun."""
+    ended = {"jobStatus": "Successful", "endTime": TIME, "attempts": 3}
+    pod, _, of_cluster = actions(JobState(job(status={**ended, "uid": "an-earlier-uid"})))
+    assert (pod.kind, of_cluster.kind) == ("Pod", "DaskCluster")
+    assert pod.manifests[0]["metadata"]["name"] == "nightly-runner"
+    assert actions(JobState(job(status=ended))) == []
+
+
+def test_a_suspended_runner_stays_until_the_status_says_why_it_goes() -> None:
+    told = {"startTime": TIME, "attempts": 1, "jobStatus": "Running"}
+    untold = job({"suspend": True}, told)
+    pod = runner(untold, status=running(name="job"))
+    assert actions(JobState(untold, (pod,), cluster(untold), scheduler())) == []
+    suspended = {"type": "Suspended", "status": "True", "reason": "Suspended", "message": ""}
+    of = job({"suspend": True}, {**told, "conditions": [suspended]})
+    delete, event = actions(JobState(of, (pod,), cluster(of), scheduler()))
+    assert (type(delete), delete.kind, event.reason) == (Delete, "Pod", "Suspended")
+
+
 def test_what_is_missing_is_looked_for_before_it_is_believed() -> None:
     of = job(status={"attempts": 2, "jobRunnerPodName": "nightly-runner-2", "jobStatus": "Running"})
     one = failed(of)

@@ -10,10 +10,11 @@ from dask_gitops.plan import cluster as cluster_plan
 from dask_gitops.plan.actions import Create, Delete, Patch, Plan, TryOut, Undrain
 from dask_gitops.plan.cluster import ClusterState, Load, cluster_status, plan_cluster
 from dask_gitops.plan.groupstate import GroupState, Worker
-from dask_gitops.plan.groupstatus import group_status, is_up, latch
+from dask_gitops.plan.groupstatus import group_status, is_up, latch, ready_revision
 from dask_gitops.plan.rollout import Budget
 from dask_gitops.plan.turnover import turnover
 from dask_gitops.plan.workergroup import needs_scheduler, plan_group
+from dask_gitops.resources import labels
 from dask_gitops.resources.groups import declared_groups
 from dask_gitops.resources.observed import CustomResource, Pod, Problem
 from dask_gitops.resources.pods import scheduler_revision, worker_revision
@@ -274,6 +275,7 @@ def test_a_later_restart_only() -> None:
     of = declared(1)
     for asked, noted, renewed in (
         ("2030-01-02T00:00:00Z", None, True),  # later than the pod
+        ("2030-01-01T00:00:00Z", None, True),  # in its second: it was made before
         ("2029-01-02T00:00:00Z", None, False),
         ("2029-01-02T00:00:00Z", "2029-01-01T00:00:00Z", True),  # later than the last
         ("2029-01-01T00:00:00Z", "2029-01-01T00:00:00Z", False),
@@ -298,6 +300,18 @@ def test_workers_without_an_image_of_their_own_follow_the_schedulers() -> None:
     own = cluster({"image": "dask:1"})
     named = worker(0, annotations=current(of, cluster=own))
     assert not state(named, of=of, in_=own, scheduler_pod=newer).old
+
+
+def test_back_to_a_spec_that_was_up_once_is_not_ready_while_others_run() -> None:
+    of = declared(2)
+    noted = ready_revision(state(of=of))
+    assert noted is not None
+    remembers = scheduler(annotations={labels.GROUP_WAS_READY + "demo-default": noted})
+    mine = [worker(n, annotations=current(of)) for n in (0, 1)]
+    for pods, ready in ((mine[:1], "True"), ([*old(5), *mine], "False")):
+        status, _ = group_status(state(*pods, of=of, scheduler_pod=remembers), NOW)
+        found = {c["type"]: c["status"] for c in status["conditions"]}
+        assert found["Ready"] == ready
 
 
 def test_a_pod_without_a_note_of_its_spec_is_left_alone() -> None:
@@ -342,6 +356,10 @@ def test_workers_do_not_wait_when_only_one_image_or_no_image_changes() -> None:
     # A group with an image of its own, as for GPUs, that stays what it is.
     own = group({"worker": {"spec": {"containers": [{"name": "worker", "image": "dask:1"}]}}})
     assert state(*old(0), of=own, in_=IMAGE_2, scheduler_pod=old_scheduler).held_image is None
+    # The scheduler's spec changes, but not its image: those of the workers need not wait for that.
+    newer = group({"worker": {"spec": {"containers": [{"name": "worker", "image": "dask:2"}]}}})
+    kept = cluster({"image": "dask:1", "scheduler": {"spec": {"nodeName": "x"}}})
+    assert state(*old(0), of=newer, in_=kept, scheduler_pod=old_scheduler).held_image is None
     empty = state(of=declared(1), in_=IMAGE_2, scheduler_pod=old_scheduler)
     assert empty.held_image == "dask:1"
     gpu = group({"worker": {"spec": {"containers": [{"name": "worker", "image": "gpu:1"}]}}})

@@ -313,6 +313,27 @@ async def test_a_refused_scheduler_spec_is_found_before_the_old_pod_goes(h: Harn
 
 
 @scenario
+async def test_a_spec_that_is_refused_only_when_its_turn_comes(h: Harness) -> None:
+    """It was accepted while it waited: it is asked for once more right before the old pod goes."""
+    await up(h, 1)
+    before = uid(h)
+    h.judge.allow("failed", "a spec that is refused")
+    h.schedulers.scatter()
+    h.edit(DASKCLUSTERS, "demo", SCHEDULER)
+    await h.pass_time(60)
+    assert h.condition(DASKCLUSTERS, "demo", "UpdatePending")[0] == "True"
+    check = refuse(h, ApiError(422, "Invalid", "spec.priority: not allowed"), PODS)
+    for held in h.schedulers.keys.values():
+        held.clear()  # the client lets its results go
+    await h.pass_time(60)
+    assert uid(h) == before
+    assert h.condition(DASKCLUSTERS, "demo", "Stalled")[:2] == ("True", "Invalid")
+    h.api.admission.remove(check)
+    await h.settle()
+    assert uid(h) != before
+
+
+@scenario
 async def test_a_quota_is_no_refusal_of_a_replacement(h: Harness) -> None:
     h.api.quota(NS, PODS, 2)
     await up(h, 1)

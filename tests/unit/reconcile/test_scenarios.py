@@ -702,6 +702,19 @@ def test_a_refused_pod_is_stalled_with_the_servers_words(error: ApiError, reason
 
 
 @scenario
+async def test_missing_rights_may_be_on_their_way_for_a_minute(h: Harness) -> None:
+    h.judge.allow("failed", "rights that never come")
+    refuse(h, ApiError(403, "Forbidden", "cannot create pods"), PODS)
+    h.cluster(worker={"replicas": 1})
+    h.start()
+    await h.pass_time(45)
+    assert h.condition(DASKCLUSTERS, "demo", "Ready")[:2] == ("False", "Forbidden")
+    assert h.condition(DASKCLUSTERS, "demo", "Stalled") == ("", "", "")
+    await h.pass_time(90)
+    assert h.condition(DASKCLUSTERS, "demo", "Stalled")[:2] == ("True", "Forbidden")
+
+
+@scenario
 async def test_a_refused_scheduler_is_an_error(h: Harness) -> None:
     h.judge.allow("failed", "a spec that is refused")
     refuse(h, ApiError(422, "Invalid", "bad spec"), PODS)
