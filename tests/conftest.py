@@ -23,7 +23,7 @@ from tests.support.accounts import accounts
 from tests.support.endings import endings
 from tests.support.kubernetes import Kubectl
 from tests.support.lanes import REAL, account, lane, place, tier
-from tests.support.result import Result
+from tests.support.result import TOLD_LINES, Result
 from tests.support.witness import Witness
 
 ROOT = Path(__file__).parent.parent
@@ -35,6 +35,7 @@ def pytest_configure(config: pytest.Config) -> None:
     accounts.count_waits()
     if hasattr(config, "workerinput"):
         return  # PATH comes from the process that started this one
+    config.pluginmanager.register(Tells(config))
     command = [
         sys.executable,
         "ci/kubernetes",
@@ -101,8 +102,18 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
 # ---- in the process that tells the end
 
 
-def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    _result.add(report)
+class Tells:
+    """A failure is told when it happens, not only at the end of a long run."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._terminal = config.pluginmanager.get_plugin("terminalreporter")
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        _result.add(report)
+        if report.failed and self._terminal is not None:
+            end = "\n    ".join(report.longreprtext.strip().splitlines()[-TOLD_LINES:])
+            self._terminal.ensure_newline()
+            self._terminal.write_line(f"FAILED {report.nodeid} ({report.when})\n    {end}")
 
 
 @pytest.hookimpl(optionalhook=True)

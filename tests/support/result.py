@@ -17,7 +17,7 @@ from tests.support.accounts import Spent
 from tests.support.lanes import TIERS, tier
 from tests.support.second_try import MOST
 
-TOLD_LINES = 30  # of what went wrong before a second try
+TOLD_LINES = 30  # of a failure, when it happens, or before a second try
 SLOWEST = 15
 _WORDS = ("passed", "failed", "skipped")
 
