@@ -10,6 +10,7 @@ from dask_gitops.plan.actions import Create, Delete, Emit, Patch, Plan
 from dask_gitops.plan.cluster import (
     ClusterState,
     cluster_status,
+    is_complete,
     latch,
     plan_cluster,
     ready_revision,
@@ -398,6 +399,14 @@ def test_the_latch() -> None:
     assert again is not None
     assert list(again.body["metadata"]["annotations"]) == ["ready.dask.org/demo-default"]
     assert latch(state(of, schedulers=())) is None
+
+
+def test_rest_proves_nothing_of_what_is_declared() -> None:
+    """All is there that should be now, and that is no worker; after the wake they would count as up."""
+    parked = scheduler(annotations={"dask.org/parked": "2030-01-01T00:00:00Z"})
+    resting = state(cluster(SPEC), schedulers=(parked,))
+    assert is_complete(resting)
+    assert latch(resting) is None
 
 
 def test_the_latch_of_a_group_that_is_gone_is_forgotten() -> None:
