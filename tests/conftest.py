@@ -106,14 +106,15 @@ class Tells:
     """A failure is told when it happens, not only at the end of a long run."""
 
     def __init__(self, config: pytest.Config) -> None:
-        self._terminal = config.pluginmanager.get_plugin("terminalreporter")
+        self._plugins = config.pluginmanager
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         _result.add(report)
-        if report.failed and self._terminal is not None:
+        terminal = self._plugins.get_plugin("terminalreporter")
+        if report.failed and terminal is not None:
             end = "\n    ".join(report.longreprtext.strip().splitlines()[-TOLD_LINES:])
-            self._terminal.ensure_newline()
-            self._terminal.write_line(f"FAILED {report.nodeid} ({report.when})\n    {end}")
+            terminal.ensure_newline()
+            terminal.write_line(f"FAILED {report.nodeid} ({report.when})\n    {end}")
 
 
 @pytest.hookimpl(optionalhook=True)

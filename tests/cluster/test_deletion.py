@@ -169,7 +169,7 @@ def endings(
         if ending.propagation == "orphan":
             for rule in ("shape", "current", "counts", "in-progress"):
                 why = "pods lose their owner before the controller hears that the cluster goes"
-                witness.judge.allow(rule, why, ending.kubectl.namespace)
+                witness.allow(why, ending.kubectl.namespace, rule)
     try:
         for ending in (*there, *away):
             ending.kubectl("create", "namespace", ending.kubectl.namespace)

@@ -184,7 +184,7 @@ def test_a_fault_at_any_point_of_a_jobs_life(
     lived, asked = asyncio.run(story(kubeconfig, proxy, names))
     tried = [point for life in lived for point in life.tried]
     for life in lived:
-        witness.judge.allow("counts", "watches and lists are held back", life.namespace)
+        witness.allow("watches and lists are held back", life.namespace, "counts")
     requests = sum(sum(counts.values()) for counts in asked.values())
     record_property(
         "closing",

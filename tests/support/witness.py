@@ -91,9 +91,9 @@ class Witness:
         judge.violations.clear()  # told once
         return found
 
-    def allow(self, why: str, namespace: str) -> None:
+    def allow(self, why: str, namespace: str, rule: str = "failed") -> None:
         """In this namespace somebody acts wrongly on purpose."""
-        self._judge_of(namespace).allow("failed", why, namespace)
+        self._judge_of(namespace).allow(rule, why, namespace)
 
     def verdict(self) -> str | None:
         """Stop; then judge what is left. A list, None if there is nothing to blame."""
