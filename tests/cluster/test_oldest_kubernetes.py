@@ -53,7 +53,7 @@ def oldest() -> Iterator[str]:
 @pytest.fixture(scope="module", autouse=True)
 def witness(oldest: str) -> Iterator[Witness]:
     """In place of the tier's: sees every status on this API server."""
-    yield from watched(Witness(oldest))
+    yield from watched(oldest, NAME)
 
 
 @pytest.fixture(scope="module")
