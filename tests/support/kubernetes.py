@@ -20,7 +20,7 @@ from tests.support.machine import Ticks, news
 T = TypeVar("T")
 JSON = dict[str, Any]
 
-LOOKS_SHARE = 3  # between two looks lies so many times what a look takes
+LOOKS_SHARE = 10  # between two looks lies so many times what a look takes, however much happens
 
 
 class CommandError(AssertionError):
@@ -85,7 +85,7 @@ def eventually(what: str, look: Callable[[], T], *, timeout: float = 60, every: 
         if time.monotonic() > end:
             raise ticks.failure(f"{what}: not within {timeout:.0f} s; last: {missing}")
         took = time.monotonic() - began
-        ticks.wait(every, seen, at_least=min(every, max(0.01, LOOKS_SHARE * took)))
+        ticks.wait(every, seen, at_least=min(every, max(0.02, LOOKS_SHARE * took)))
 
 
 @dataclass(frozen=True)
