@@ -103,11 +103,16 @@ class Tenant:
     def well(self, workers: int, commit: str) -> set[str]:
         """Until all is as it was pushed; the pods."""
         self.argo.wait(self.app, commit=commit, timeout=LONG_S)
-        found = self.kubectl.list("daskclusters")
-        assert [is_ready(cluster) for cluster in found] == [True] * CLUSTERS
-        uids = self.pods()
-        assert len(uids) == CLUSTERS * (workers + 1)
-        return uids
+
+        def look() -> set[str]:
+            found = self.kubectl.list("daskclusters")
+            assert [is_ready(cluster) for cluster in found] == [True] * CLUSTERS
+            uids = self.pods()
+            assert len(uids) == CLUSTERS * (workers + 1)
+            return uids
+
+        # The earlier state may say Ready for a moment before it has heard of the new number.
+        return eventually(f"{self.app} has all its pods", look, timeout=LONG_S)
 
 
 @pytest.fixture

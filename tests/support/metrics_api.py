@@ -87,9 +87,9 @@ class MetricsApi:
     def answer(self, path: str) -> JSON | None:
         """What a GET of this path is answered with; None: not found."""
         url = urlsplit(path)
-        _, apis, group, version, *rest = url.path.split("/")
+        apis, group, version, rest = path_parts(url.path)
         if apis != "apis" or group not in GROUPS or version != "v1beta1":
-            return None
+            return None  # also /openapi and the like, which the API server asks for
         about = {"apiVersion": f"{group}/v1beta1"}
         if not rest:
             resource = {
@@ -142,3 +142,10 @@ class MetricsApi:
                 pass
 
         return Handler
+
+
+def path_parts(path: str) -> tuple[str, str, str, list[str]]:
+    """The first three parts of a path, "" where it has fewer, and the rest."""
+    _, *parts = path.split("/")
+    first, second, third = [*parts, "", "", ""][:3]
+    return first, second, third, parts[3:]
