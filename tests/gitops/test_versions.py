@@ -15,7 +15,7 @@ from tests.gitops.tools import PATIENCE_S, Argo, Lab, Repo, Tell
 from tests.support import earlier
 from tests.support.controller_process import ROOT, ControllerProcess
 from tests.support.fake_scheduler import FakeSchedulers
-from tests.support.kubernetes import JSON, Audit, Kubectl, is_ready, run
+from tests.support.kubernetes import JSON, Audit, Kubectl, eventually, is_ready, run
 
 EARLIER = earlier.VERSION
 NOW = str(yaml.safe_load((ROOT / "Chart.yaml").read_text())["version"])
