@@ -10,7 +10,7 @@ import pytest
 from dask_gitops.kube.resource import PODS
 
 from tests.unit.faults import autoscalers, clusters, jobs
-from tests.unit.faults.trial import CALL_FAULTS, REQUEST_FAULTS, Combination
+from tests.unit.faults.trial import CALL_FAULTS, REQUEST_FAULTS, SILENT, Combination
 
 Of = Callable[[str], list[Combination]]
 
@@ -36,6 +36,8 @@ def test_every_combination_is_tried(
     assert sorted(tried) == sorted(scenarios)
     numbers = {scenario: len(of(scenario)) for scenario in scenarios}
     assert sum(numbers.values()) > least, numbers
+    silent = {s for s in scenarios if all(one.fault != "conflict" for one in of(s))}
+    assert silent == SILENT & scenarios.keys()
     record_property("closing", f"faults in memory, {kind}: {sum(numbers.values())} combinations")
 
 
