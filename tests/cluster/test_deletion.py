@@ -155,6 +155,26 @@ def finalizers(kubeconfig: str) -> Iterator[dict[str, Recorder]]:
         }
 
 
+def the_collector_knows_our_kinds(admin: Kubectl) -> None:
+    """Kubernetes' garbage collector hears of new definitions within half a minute; until then it would take orphans for garbage.
+
+    Objects of an owner that never was are collected as soon as it knows their kinds.
+    """
+    here = Kubectl(admin.kubeconfig, f"t-known-{uuid.uuid4().hex[:6]}")
+    here("create", "namespace", here.namespace)
+    nobody = {"apiVersion": "v1", "kind": "ConfigMap", "name": "never", "uid": str(uuid.uuid4())}
+    probes = [cluster("probe", 0, suspend=True), group("probe-group", 0, cluster="nobody")]
+    for probe in probes:
+        probe["metadata"]["ownerReferences"] = [nobody]
+    here.apply(*probes)
+    eventually(
+        "the garbage collector knows our kinds",
+        lambda: not here.list("daskclusters,daskworkergroups"),
+        timeout=180,
+    )
+    here.delete("namespace", here.namespace, "--wait=false")
+
+
 @pytest.fixture(scope="module")
 def endings(
     kubeconfig: str,
@@ -170,6 +190,7 @@ def endings(
             for rule in ("shape", "current", "counts", "in-progress"):
                 why = "pods lose their owner before the controller hears that the cluster goes"
                 witness.allow(why, ending.kubectl.namespace, rule)
+    the_collector_knows_our_kinds(Kubectl(kubeconfig))
     try:
         for ending in (*there, *away):
             ending.kubectl("create", "namespace", ending.kubectl.namespace)
