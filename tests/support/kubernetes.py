@@ -155,9 +155,14 @@ def is_ready(resource: JSON) -> bool:
 
 
 def may_have_taken_effect(entry: JSON) -> bool:
-    """Of a finished request in the audit log: it has, or its client was killed before the answer (504)."""
+    """Of a finished request in the audit log: it has, or its client was killed before the answer (504); no dry run does."""
     code = entry["responseStatus"]["code"]
-    return bool(code < 300 or code == 504)
+    return bool(code < 300 or code == 504) and not is_dry_run(entry)
+
+
+def is_dry_run(entry: JSON) -> bool:
+    """Of a request in the audit log: it was only tried."""
+    return "dryRun=" in entry["requestURI"]
 
 
 @dataclass
@@ -202,7 +207,9 @@ class Audit:
         return [
             r
             for r in self.requests(verb, resource, **where)
-            if r["responseStatus"]["code"] < 300 and "subresource" not in r["objectRef"]
+            if r["responseStatus"]["code"] < 300
+            and "subresource" not in r["objectRef"]
+            and not is_dry_run(r)
         ]
 
     def touched(self, verb: str, resource: str, **where: str) -> set[str]:
