@@ -24,7 +24,7 @@ NANNY_STAYS = (
     "a nanny that was told together with its worker misses the end of that worker, and stays"
 )
 #: What Dask itself does wrong, by version. What is seen then: the nanny lives without a worker, as long as it is let.
-FLAWS = {"2023.3.2": (NANNY_STAYS,)}
+FLAWS = {"2023.3.2": (NANNY_STAYS,), "2024.8.2": (NANNY_STAYS,)}
 SEEN = "FLAW SEEN"  # begins a line of the output
 
 
