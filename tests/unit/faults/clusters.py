@@ -16,7 +16,7 @@ from dask_gitops.resources import labels
 from tests.support import virtual_time
 from tests.support.harness import NS, Harness, play
 from tests.support.memory_api import MemoryApi, Request
-from tests.unit.faults.trial import SEED, Combination, faults_of, later, never_struck, trials
+from tests.unit.faults.trial import SEED, Combination, compared, faults_of, later, trials
 
 JSON = dict[str, Any]
 
@@ -215,15 +215,7 @@ def difference(h: Harness, quiet: Harness) -> Iterator[str]:
 
 def wrong(one: Combination) -> str:
     """What is wrong after this fault; nothing, hopefully."""
-    quiet = calm(one.scenario)
-    try:
-        h = run(one.scenario, lambda h: one.arm(h, one.number))
-    except AssertionError as error:
-        return f"{one}: {error}"
-    found = list(difference(h, quiet))
-    if never_struck(h):
-        found.append("the fault never struck")
-    return f"{one}: {'; '.join(found)}" if found else ""
+    return compared(one, run, calm(one.scenario), difference)
 
 
 def combinations(scenario: str) -> list[Combination]:

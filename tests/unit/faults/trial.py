@@ -179,6 +179,26 @@ def never_struck(h: Harness) -> bool:
     return not h.struck and not any(fault.hits for fault in h.api.faults)
 
 
+def compared(
+    one: Combination,
+    run: Callable[[str, Callable[[Harness], None]], Harness],
+    quiet: Harness,
+    difference: Callable[[Harness, Harness], Iterable[str]],
+) -> str:
+    """What is wrong after this fault, compared with a calm run; nothing, hopefully.
+
+    :param run: plays a scenario; what it is given arms the fault.
+    """
+    try:
+        h = run(one.scenario, lambda h: one.arm(h, one.number))
+    except AssertionError as error:
+        return f"{one}: {error}"
+    found = list(difference(h, quiet))
+    if never_struck(h):
+        found.append("the fault never struck")
+    return f"{one}: {'; '.join(found)}" if found else ""
+
+
 # ---- tests
 
 
