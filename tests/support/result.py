@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import functools
 import json
 import time
 from collections import Counter
@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from bench.clock import fixed_piece
 from tests.support.accounts import Spent
 from tests.support.lanes import TIERS, tier
 from tests.support.second_try import MOST
@@ -37,7 +38,6 @@ class Result:
     lanes: dict[str, Spent] = field(default_factory=dict)
     told: list[str] = field(default_factory=list)  # what tests recorded as "closing"
     started: float = field(default_factory=time.monotonic)
-    reference: float = field(default_factory=lambda: fixed_work())
 
     def add(self, report: pytest.TestReport) -> None:
         """A phase of a test."""
@@ -60,6 +60,16 @@ class Result:
         self.endings += told.get("endings", ())
         for lane, spent in told.get("lanes", {}).items():
             self.lanes[lane] = self.lanes.get(lane, Spent()) + Spent(**spent)
+
+    @functools.cached_property
+    def reference(self) -> float:
+        """CPU seconds of a fixed piece of work, so that times of different machines can be compared."""
+        return fixed_piece(time.process_time)
+
+    @property
+    def slowest(self) -> list[tuple[str, float]]:
+        """Tests and their seconds, the slowest first."""
+        return sorted(self.seconds.items(), key=lambda item: -item[1])[:SLOWEST]
 
     @property
     def faults(self) -> list[str]:
@@ -108,20 +118,19 @@ class Result:
     def _slowest(self) -> list[str]:
         if not self.seconds:
             return []
-        slow = sorted(self.seconds.items(), key=lambda item: -item[1])[:SLOWEST]
-        return ["Slowest tests", *(f"  {seconds:6.1f} s  {test}" for test, seconds in slow)]
+        told = (f"  {seconds:6.1f} s  {test}" for test, seconds in self.slowest)
+        return ["Slowest tests", *told]
 
     def write(self, file: Path) -> None:
         """The same for programs."""
         if not self.outcomes:
             return
-        slow = sorted(self.seconds.items(), key=lambda item: -item[1])[:SLOWEST]
         content = {
             "seconds": round(time.monotonic() - self.started, 1),
             "fixed_work_cpu_seconds": round(self.reference, 3),
             "tiers": self.counts(),
             "lanes": {n: {k: round(v, 1) for k, v in vars(s).items()} for n, s in self.lanes.items()},
-            "slowest": {test: round(seconds, 1) for test, seconds in slow},
+            "slowest": {test: round(seconds, 1) for test, seconds in self.slowest},
             "second_tries": self.second_tries,
             "faults": self.faults,
         }  # fmt: skip
@@ -132,11 +141,3 @@ class Result:
 def _words(counts: Counter[str]) -> str:
     bad = [f"{counts[w]} {w.upper()}" for w in _WORDS if counts[w] and w != "passed"]
     return " ".join([str(counts["passed"]), *bad])
-
-
-def fixed_work() -> float:
-    """CPU seconds of a fixed piece of work, so that times of different machines can be compared."""
-    began, content = time.process_time(), b""
-    for number in range(400_000):
-        content = hashlib.sha256(content + str(number).encode()).digest()
-    return time.process_time() - began
