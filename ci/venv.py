@@ -25,6 +25,8 @@ def cache() -> Path:
 
 
 def main(requirements: Path = REQUIREMENTS) -> None:
+    if not requirements.is_file():
+        sys.exit(f"error: {requirements}: no such file; name one of the requirements in tests/")
     version = "{}.{}.{}".format(*sys.version_info[:3])
     content = hashlib.sha256(requirements.read_bytes() + version.encode()).hexdigest()[:12]
     home = cache() / f"venv-{content}"
