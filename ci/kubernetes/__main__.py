@@ -23,7 +23,7 @@ import images
 import lifecycle
 import preflight
 import programs
-from common import Problem, check_name, told
+from common import Problem, check_name, say, told
 from instance import Instance, existing, load, need
 
 
@@ -67,7 +67,11 @@ def up(options: argparse.Namespace) -> None:
 
 
 def down(options: argparse.Namespace) -> None:
-    """Take an instance, or all of them, down."""
+    """Take an instance, all of them, or the dead ones down."""
+    if options.dead:
+        if not lifecycle.end_dead():
+            say("nothing is dead")
+        return
     lifecycle.down(existing() if options.all else [check_name(options.name)])
 
 
@@ -177,7 +181,10 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--audit-log", metavar="FILE", help="default: audit.log in its folder")
     about = "with these images on the node, and kubectl and Helm; prints JSON"
     one.add_argument("--images", metavar="A,B", help=about)
-    command("down", down).add_argument("--all", action="store_true", help="all instances")
+    one = command("down", down)
+    which = one.add_mutually_exclusive_group()
+    which.add_argument("--all", action="store_true", help="all instances")
+    which.add_argument("--dead", action="store_true", help="those whose processes have all ended")
     command("status", status, None).add_argument("--json", action="store_true")
     command("kubeconfig", kubeconfig)
     command("env", env)

@@ -103,7 +103,8 @@ def plan(recipes: Sequence[Recipe]) -> list[Part]:
             f"{recipe.name}: packages",
             COST_PACKAGES,
             functools.partial(fetch_packages, recipe),
-            after=("wheels",),
+            # apt's lists, which a new machine may not have yet, tell the base's Python.
+            after=("wheels", "apt packages"),
         )
         layer = Part(
             recipe.name,

@@ -18,7 +18,7 @@ import node
 import preflight
 import processes
 import programs
-from common import Problem, cache, lock, need_root, report, say, seconds, state
+from common import Problem, cache, is_locked, lock, need_root, report, say, seconds, state
 from instance import Instance, existing, free_slot, load
 from parts import Part, Parts
 
@@ -29,6 +29,7 @@ def up(wanted: Instance) -> Instance:
     """Bring an instance up: nothing to do, or a fresh start after cleaning what a crash left."""
     if wanted.node:
         need_root("a real node")
+        end_dead(only_node=True)
     preflight.instance(wanted.node)
     building.build(*needs(wanted), tell_cached=False)
     with lock(wanted.folder, f"another up or down of {wanted.name}"):
@@ -60,6 +61,7 @@ def up_with_images(wanted: Instance, names: Sequence[str], more: Sequence[str]) 
     """The same for a real node, together with images and further programs: everything that is
     missing is made side by side, and what can start does not wait for the rest."""
     need_root("a real node")
+    end_dead(only_node=True)
     preflight.instance(node=True)
     builder = images.choose_builder()
     needed, packages = needs(wanted)
@@ -181,13 +183,13 @@ def _stay(running: Instance, wanted: Instance) -> Instance:
 
 def _only_one_node() -> None:
     """Two kubelets and two kube-proxies would fight over one machine's network."""
-    for name in existing():
-        other = load(name)
-        if other and other.node:
-            raise Problem(
-                f"instance {name!r} has this machine's real node already, and there can be one "
-                f"only. Use it, take it down (down --name {name}), or start with --no-node"
-            )
+    for folder in _folders(only_node=True):
+        elsewhere = "" if folder.parent == state() else f"with DASK_GITOPS_STATE={folder.parent}, "
+        raise Problem(
+            f"instance {folder.name!r} has this machine's real node already, and there can be one "
+            f"only. Use it, take it down ({elsewhere}down --name {folder.name}), or start with "
+            "--no-node"
+        )
 
 
 def healthy(instance: Instance) -> bool:
@@ -208,17 +210,49 @@ def down(names: list[str]) -> None:
         if not folder.is_dir():
             say(f"{name}: not up")
             continue
-        with lock(folder, f"another up or down of {name}"):
-            started = time.monotonic()
-            if any(folder.iterdir()):
-                _clean(folder)
-                report(f"{name} down", seconds(started))
-            else:  # of one that was killed before it began, or at its end
-                say(f"{name}: not up")
-            folder.rmdir()
+        _take_down(folder)
+
+
+def end_dead(only_node: bool = False) -> int:
+    """Take down what nobody can use any more: instances whose processes have all ended, as after
+    a kill or a new start of the machine. The node's too if it lies in another state folder.
+
+    :param only_node: instances without the machine's real node may stay.
+    :returns: how many there were.
+    """
+    dead = [folder for folder in _folders(only_node) if not _lives(folder)]
+    for folder in dead:
+        say(f"{folder.name}: its processes have all ended; taking away what is left of it")
+        _take_down(folder)
+    return len(dead)
+
+
+def _folders(only_node: bool) -> list[Path]:
+    """Those of all instances that are known."""
+    names = [name for name in existing() if not only_node or ((i := load(name)) and i.node)]
+    found = [state() / name for name in names]
+    last = node.owner()
+    return [*found, last] if last and last.is_dir() and last not in found else found
+
+
+def _lives(folder: Path) -> bool:
+    """Does any of its processes run, or does somebody bring it up or down at this moment?"""
+    return is_locked(folder) or any(record.alive() for record in processes.records(folder))
+
+
+def _take_down(folder: Path) -> None:
+    """End an instance, and remove its folder."""
+    with lock(folder, f"another up or down of {folder.name}"):
+        started = time.monotonic()
+        if any(folder.iterdir()):
+            _clean(folder)
+            report(f"{folder.name} down", seconds(started))
+        else:  # of one that was killed before it began, or at its end
+            say(f"{folder.name}: not up")
+        folder.rmdir()
     with contextlib.suppress(OSError):  # other instances live there still
-        state().rmdir()
-        state().parent.rmdir()
+        folder.parent.rmdir()
+        folder.parent.parent.rmdir()
 
 
 def _clean(folder: Path) -> None:

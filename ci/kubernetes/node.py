@@ -41,6 +41,7 @@ def prepare(instance: Instance) -> None:
             )
     cleanup.remember(instance.folder)
     run(["ip", "link", "add", ADDRESS_LINK, "type", "bridge"])
+    run(["ip", "link", "set", ADDRESS_LINK, "alias", instance.folder])
     run(["ip", "address", "add", f"{NODE_ADDRESS}/32", "dev", ADDRESS_LINK])
     run(["ip", "link", "set", ADDRESS_LINK, "up"])
     cleanup.set_kernel("net.ipv4.ip_forward", "1")
@@ -48,6 +49,15 @@ def prepare(instance: Instance) -> None:
     accept_pod_traffic()
     make_cgroups()
     report("node address, network", f"{NODE_ADDRESS} in {seconds(started)}")
+
+
+def owner() -> Path | None:
+    """The folder of the instance, alive or dead, whose network this machine has; None where nobody tells."""
+    try:
+        told = Path(f"/sys/class/net/{ADDRESS_LINK}/ifalias").read_text().strip()
+    except OSError:
+        return None
+    return Path(told) if told else None
 
 
 def accept_pod_traffic() -> None:

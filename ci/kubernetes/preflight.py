@@ -13,7 +13,7 @@ import shlex
 import shutil
 import socket
 import tempfile
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -101,9 +101,14 @@ def openssl(version: str) -> str:
     )
 
 
-def universe(release: Mapping[str, str], components: Iterable[str], missing: Sequence[str]) -> str:
-    """Ubuntu keeps most of the packages in a component of their own."""
-    if release.get("ID") != "ubuntu" or "universe" in components:
+def universe(
+    release: Mapping[str, str], components: Collection[str], missing: Sequence[str]
+) -> str:
+    """Ubuntu keeps most of the packages in a component of their own.
+
+    :param components: those of the package lists; none: there are no lists yet, which says nothing.
+    """
+    if release.get("ID") != "ubuntu" or not components or "universe" in components:
         return ""
     return (
         f"these packages lie in Ubuntu's component universe, which apt does not use here: "

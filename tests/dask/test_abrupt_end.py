@@ -52,8 +52,10 @@ def witness() -> None:
 
 @pytest.fixture(scope="module")
 def before() -> Iterator[dict[str, set[str]]]:
-    """The machine without a node. Two nodes would fight; a run of this file that was killed is taken away first."""
+    """The machine without a node. Two nodes would fight; what a run that was killed has left, here or in another
+    folder, is taken away first."""
     tool("down", "--name", NAME)
+    tool("down", "--dead")
     if taken := [link for link in LINKS if Path(f"/sys/class/net/{link}").exists()]:
         pytest.fail(
             f"this test needs the machine's only node, and another one is up ({taken[0]} exists): "

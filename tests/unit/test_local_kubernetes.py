@@ -18,7 +18,7 @@ def tool(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimpleNamespace:
     """Its rooms, with instances in a folder of the test's own."""
     monkeypatch.syspath_prepend(KUBERNETES)
     monkeypatch.setenv("DASK_GITOPS_STATE", str(tmp_path / "state"))
-    names = ("cleanup", "lifecycle", "processes")
+    names = ("cleanup", "common", "lifecycle", "node", "processes")
     return SimpleNamespace(**{name: importlib.import_module(name) for name in names})
 
 
@@ -70,3 +70,33 @@ def test_what_the_machine_was_like_is_written_whole(
     tool.cleanup.clean(tmp_path)
     tool.cleanup.remember(tmp_path)
     assert "kernel" in json.loads((tmp_path / "before.json").read_text())
+
+
+@pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning")
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["here", "in another state folder"])
+def test_a_node_whose_processes_have_all_ended_is_in_nobodys_way(
+    tool: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, elsewhere: bool
+) -> None:
+    """The machine was started anew, or all was killed: its network and folder are still there."""
+    state = tmp_path / ("other" if elsewhere else "state")
+    instance = {"slot": 0, "kwok_nodes": 0, "kwok_cidr": "", "audit_log": ""}
+    for name, node in (("node", True), ("fake", False)):
+        command = (sys.executable, "-c", "import time; time.sleep(600)")
+        tool.processes.start(state / name, tool.processes.Component("sleeper", command, 0))
+        told = json.dumps({"name": name, "node": node, **instance})
+        (state / name / "instance.json").write_text(told)
+    monkeypatch.setattr(tool.node, "owner", lambda: state / "node")
+    remedy = f"with DASK_GITOPS_STATE={state}, down" if elsewhere else "(down"
+    with pytest.raises(tool.common.Problem, match="has this machine's real node already") as said:
+        tool.lifecycle._only_one_node()
+    assert f"{remedy} --name node)" in str(said.value)
+    assert tool.lifecycle.end_dead() == 0
+
+    for name in ("node", "fake"):
+        tool.processes.stop(tool.processes.records(state / name), grace=0)
+    with tool.common.lock(state / "node", "nobody"):  # somebody is about to start it
+        assert tool.lifecycle.end_dead(only_node=True) == 0
+    assert tool.lifecycle.end_dead(only_node=True) == 1
+    tool.lifecycle._only_one_node()
+    assert [path.name for path in state.iterdir()] == ["fake"]
+    assert tool.lifecycle.end_dead() == (0 if elsewhere else 1)

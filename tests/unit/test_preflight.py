@@ -94,6 +94,7 @@ def test_ubuntus_universe(preflight: ModuleType) -> None:
     said = preflight.universe(ubuntu, ["main", "restricted"], missing)
     assert "socat buildah. Add it: add-apt-repository universe" in said
     assert not preflight.universe(ubuntu, ["main", "universe"], missing)
+    assert not preflight.universe(ubuntu, [], missing)  # apt-get update has never run
     assert not preflight.universe({"ID": "debian"}, ["main"], missing)
 
 
