@@ -1,9 +1,10 @@
 """The way to Kubernetes: credentials, client, informer, work queue, Lease. Knows no Dask."""
 
 from .client import JSON, Api, Created, KubeClient, Page
-from .credentials import Credentials, CredentialsError, from_kubeconfig, in_cluster, load
+from .credentials import Credentials, CredentialsError, in_cluster
 from .errors import ApiError, ApiUnreachable, KubeError, NotLeader
 from .informer import Informer, Key, key_of
+from .kubeconfig import from_kubeconfig, load
 from .lease import LeaseElector
 from .resource import (
     DASKAUTOSCALERS,

@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, Protocol
 
 import aiohttp
+from multidict import CIMultiDict
 from yarl import URL
 
 from .credentials import Credentials
@@ -190,9 +191,7 @@ class KubeClient:
             # No limit: writes have their own, and a queue of connections would delay the watches.
             # Connections are dropped by us before any server or load balancer does it on its own,
             # because a create that meets a dying connection ends ambiguously.
-            connector=aiohttp.TCPConnector(
-                limit=0, ssl=credentials.ssl, keepalive_timeout=30, socket_factory=_socket
-            ),
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30, socket_factory=_socket),
             request_class=_Request,
             # Uncompressed: a list of thousands of pods costs the server more CPU than network.
             headers={
@@ -325,6 +324,8 @@ class KubeClient:
                         headers=headers,
                         timeout=aiohttp.ClientTimeout(total=None),
                         allow_redirects=False,
+                        ssl=self.credentials.ssl,
+                        server_hostname=self.credentials.server_name,
                     )
             finally:
                 _attempt.reset(token)
@@ -502,7 +503,7 @@ class KubeClient:
         content_type: str,
         attempt: _Attempt,
     ) -> tuple[JSON, Warnings]:
-        headers = dict(await self.credentials.headers())
+        headers = CIMultiDict(await self.credentials.headers())
         if data is not None:
             headers["Content-Type"] = content_type
         if attempt.guard is not None and not attempt.guard():
@@ -519,6 +520,8 @@ class KubeClient:
                 headers=headers,
                 timeout=self._timeout,
                 allow_redirects=False,
+                ssl=self.credentials.ssl,
+                server_hostname=self.credentials.server_name,
             ) as response:
                 raw = await response.read()
                 status = response.status

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import math
 import os
 import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
-from urllib.parse import urlsplit
+from typing import Protocol
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 #: Bound tokens live an hour and are replaced in the file after 80 % of it.
 TOKEN_AGE_S = 60.0
+#: So long after a fetch that failed the next one begins, at the earliest.
+RETRY_S = 5.0
+
+log = logging.getLogger(__name__)
 
 
 class CredentialsError(Exception):
@@ -24,8 +29,9 @@ class CredentialsError(Exception):
 class Credentials(Protocol):
     """Address and identity.
 
-    ``ssl`` goes to aiohttp: a context, or True for its default (also right for plain http).
-    ``namespace`` is the default namespace of the identity.
+    ``ssl`` goes to aiohttp: a context, or True for its default (also right for plain http). It
+    changes when a client's certificate is renewed. ``server_name`` is sent and checked in TLS,
+    where it is not the server's. ``namespace`` is the default namespace of the identity.
     """
 
     @property
@@ -36,6 +42,8 @@ class Credentials(Protocol):
     def namespace(self) -> str: ...
     @property
     def proxy(self) -> str | None: ...
+    @property
+    def server_name(self) -> str | None: ...
 
     async def headers(self, *, refresh: bool = False) -> Mapping[str, str]:
         """Headers that authenticate a request; ``refresh`` after a 401 forgets what is cached."""
@@ -50,56 +58,88 @@ class StaticCredentials:
     ssl: ssl.SSLContext | bool = True
     namespace: str = "default"
     proxy: str | None = None
+    server_name: str | None = None
     fixed: Mapping[str, str] = field(default_factory=dict)
 
     async def headers(self, *, refresh: bool = False) -> Mapping[str, str]:
         return self.fixed
 
 
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """What a fetch brought.
+
+    :ivar valid_s: it is fetched anew after so many seconds; None: once the server refuses it.
+    :ivar ssl: a context with a new client's certificate; None: as before.
+    """
+
+    headers: Mapping[str, str]
+    valid_s: float | None
+    ssl: ssl.SSLContext | None = None
+
+
 @dataclass(slots=True)
 class RefreshedCredentials:
-    """Credentials whose headers are fetched anew when older than ``max_age_s`` seconds.
+    """Credentials that are fetched anew when they are too old, or refused.
 
     ``fetch`` may block (it runs exec plugins), so it gets a thread unless ``in_thread`` is False.
-    When it fails after a first success, the old headers go on: a token file that is being
-    replaced, or a plugin with a hiccup, must not stop the controller while the token is valid.
+    When it fails after a first success, the old ones go on: a token file that is being replaced,
+    or a plugin with a hiccup, must not stop the controller while the token is valid.
     """
 
     server: str
-    fetch: Callable[[], Mapping[str, str]]
+    fetch: Callable[[], Issued]
     ssl: ssl.SSLContext | bool = True
     namespace: str = "default"
     proxy: str | None = None
-    max_age_s: float = TOKEN_AGE_S
+    server_name: str | None = None
     in_thread: bool = True
     clock: Callable[[], float] = time.monotonic
-    _cached: Mapping[str, str] | None = None
+    _cached: Issued | None = None
     _fetched_at: float = 0.0
+    _tried_at: float = -math.inf
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def headers(self, *, refresh: bool = False) -> Mapping[str, str]:
         asked_at = self.clock()
         if self._cached is not None and not refresh and self._is_fresh(asked_at):
-            return self._cached
+            return self._cached.headers
         async with self._lock:
-            # Another task may have fetched while this one waited for the lock.
+            # Another task may have tried while this one waited for the lock.
             if self._cached is not None and (
-                self._fetched_at > asked_at or (not refresh and self._is_fresh(self.clock()))
+                self._tried_at > asked_at or (not refresh and self._is_fresh(self.clock()))
             ):
-                return self._cached
+                return self._cached.headers
             try:
-                if self.in_thread:
-                    self._cached = await asyncio.to_thread(self.fetch)
-                else:
-                    self._cached = self.fetch()
+                issued = await asyncio.to_thread(self.fetch) if self.in_thread else self.fetch()
             except Exception as error:
                 if self._cached is None:
                     raise CredentialsError(f"cannot obtain a token: {error}") from error
-            self._fetched_at = self.clock()
-            return self._cached
+                log.warning("credentials are not renewed, the old ones go on: %s", error)
+            else:
+                self._cached, self._fetched_at = issued, self.clock()
+                if issued.ssl is not None:
+                    self.ssl = issued.ssl
+            self._tried_at = self.clock()
+            return self._cached.headers
 
     def _is_fresh(self, now: float) -> bool:
-        return now - self._fetched_at < self.max_age_s
+        assert self._cached is not None
+        if self._cached.valid_s is None or now - self._fetched_at < self._cached.valid_s:
+            return True
+        return now - self._tried_at < RETRY_S  # and could not be renewed just now
+
+
+def trusting(*, file: str | None = None, pem: str | None = None) -> ssl.SSLContext:
+    """A context that trusts these signers; without any, those that the system trusts.
+
+    Python 3.13 demands of a certificate what many clusters' own do not have; kubectl does not.
+
+    :raises ssl.SSLError, OSError: there is no certificate in it.
+    """
+    context = ssl.create_default_context(cafile=file, cadata=pem)
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    return context
 
 
 def in_cluster(
@@ -114,15 +154,15 @@ def in_cluster(
         host = f"[{host}]"
     token_file, ca_file, namespace_file = folder / "token", folder / "ca.crt", folder / "namespace"
 
-    def fetch() -> Mapping[str, str]:
+    def fetch() -> Issued:
         token = token_file.read_text().strip()
         if not token:
             raise CredentialsError(f"{token_file} is empty")
-        return {"Authorization": f"Bearer {token}"}
+        return Issued({"Authorization": f"Bearer {token}"}, TOKEN_AGE_S)
 
     try:
         fetch()
-        context = ssl.create_default_context(cafile=str(ca_file))
+        context = trusting(file=str(ca_file))
     except (OSError, CredentialsError) as error:
         raise CredentialsError(f"in-cluster credentials in {folder}: {error}") from error
     try:
@@ -136,72 +176,3 @@ def in_cluster(
         namespace=namespace or "default",
         in_thread=False,  # one small read from tmpfs
     )
-
-
-def from_kubeconfig(path: str | None = None, context: str | None = None) -> Credentials:
-    """Credentials of a kubeconfig (default: ``KUBECONFIG``, else ``~/.kube/config``).
-
-    The official loader reads it: client certificates, tokens, exec plugins and their refresh.
-    """
-    from kubernetes import client, config
-
-    configuration = client.Configuration()
-    try:
-        config.load_kube_config(
-            config_file=path,
-            context=context,
-            client_configuration=configuration,
-            persist_config=False,
-        )
-        contexts, current = config.list_kube_config_contexts(config_file=path)
-    except Exception as error:  # the loader raises nearly anything on a broken file
-        where = path or os.environ.get("KUBECONFIG") or "~/.kube/config"
-        raise CredentialsError(f"kubeconfig {where}: {error}") from error
-    if context is not None:
-        current = next(entry for entry in contexts if entry["name"] == context)
-
-    def fetch() -> Mapping[str, str]:
-        # Runs the loader's refresh hook: an expired exec or OIDC token is fetched anew.
-        value = configuration.get_api_key_with_prefix("authorization", alias="BearerToken")
-        if not value and configuration.username:
-            value = configuration.get_basic_auth_token()
-        return {"Authorization": value} if value else {}
-
-    return RefreshedCredentials(
-        server=str(configuration.host),
-        fetch=fetch,
-        ssl=_ssl_context(configuration),
-        namespace=current["context"].get("namespace") or "default",
-        proxy=configuration.proxy,
-    )
-
-
-def _ssl_context(configuration: Any) -> ssl.SSLContext | bool:
-    if urlsplit(str(configuration.host)).scheme != "https":
-        return True
-    context = ssl.create_default_context(cafile=configuration.ssl_ca_cert)
-    if configuration.cert_file:
-        context.load_cert_chain(configuration.cert_file, configuration.key_file)
-    if not configuration.verify_ssl:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
-
-
-def load(path: str | None = None, context: str | None = None) -> Credentials:
-    """In-cluster credentials when there are any, else the kubeconfig.
-
-    A given ``path`` or ``context`` is a wish: then only the kubeconfig is tried. Raises
-    `CredentialsError` with everything that was tried.
-    """
-    if path is not None or context is not None:
-        return from_kubeconfig(path, context)
-    try:
-        return in_cluster()
-    except CredentialsError as inside:
-        try:
-            return from_kubeconfig()
-        except CredentialsError as outside:
-            raise CredentialsError(
-                f"no way to a Kubernetes API server. Tried: in-cluster ({inside}); {outside}"
-            ) from outside

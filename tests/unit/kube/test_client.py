@@ -24,7 +24,7 @@ from dask_gitops.kube import (
 )
 from dask_gitops.kube import client as client_module
 from dask_gitops.kube.client import _warnings
-from dask_gitops.kube.credentials import RefreshedCredentials, StaticCredentials
+from dask_gitops.kube.credentials import Issued, RefreshedCredentials, StaticCredentials
 
 POD = {"metadata": {"name": "a", "namespace": "ns", "uid": "u", "resourceVersion": "7"}}
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -422,7 +422,7 @@ def test_a_rotated_token_is_fetched_after_a_401() -> None:
         tokens = iter("1234")
         async with Server(check) as server:
             credentials = RefreshedCredentials(
-                server.url, lambda: {"Authorization": f"Bearer {next(tokens)}"}
+                server.url, lambda: Issued({"Authorization": f"Bearer {next(tokens)}"}, None)
             )
             async with KubeClient(credentials) as client:
                 assert (await client.create(PODS, "ns", POD)).object == POD

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-import yaml
-from dask_gitops.kube import Credentials, CredentialsError, from_kubeconfig, in_cluster, load
-from dask_gitops.kube.credentials import RefreshedCredentials
+from dask_gitops.kube import Credentials, CredentialsError, in_cluster
+from dask_gitops.kube.credentials import Issued, RefreshedCredentials
 
 HOST = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "KUBERNETES_SERVICE_PORT": "6443"}
 
@@ -24,7 +23,7 @@ def account(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def _any_ca(monkeypatch: pytest.MonkeyPatch) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    monkeypatch.setattr(ssl, "create_default_context", lambda cafile=None: context)
+    monkeypatch.setattr(ssl, "create_default_context", lambda cafile=None, cadata=None: context)
 
 
 def headers(credentials: Credentials, refresh: bool = False) -> Mapping[str, str]:
@@ -90,10 +89,10 @@ def test_tokens_rotate(account: Path) -> None:
 def test_many_askers_one_fetch() -> None:
     fetches = 0
 
-    def fetch() -> Mapping[str, str]:
+    def fetch() -> Issued:
         nonlocal fetches
         fetches += 1
-        return {"n": str(fetches)}
+        return Issued({"n": str(fetches)}, 60)
 
     async def main() -> None:
         credentials = RefreshedCredentials("https://x", fetch)
@@ -107,73 +106,42 @@ def test_many_askers_one_fetch() -> None:
 
 
 def test_first_fetch_fails() -> None:
-    def fetch() -> Mapping[str, str]:
+    def fetch() -> Issued:
         raise OSError("no plugin")
 
     with pytest.raises(CredentialsError, match="no plugin"):
         headers(RefreshedCredentials("https://x", fetch))
 
 
-def kubeconfig(folder: Path) -> str:
-    def context(name: str, **more: str) -> dict[str, object]:
-        return {"name": name, "context": {"cluster": "c", "user": name, **more}}
+def test_what_cannot_be_renewed_goes_on_and_is_tried_again() -> None:
+    """A plugin with a hiccup: no more than one run in five seconds, however many ask."""
+    now, fetches = 100.0, 0
 
-    content = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": "token",
-        "clusters": [{"name": "c", "cluster": {"server": "https://k8s:6443"}}],
-        "contexts": [context("token", namespace="team"), context("exec"), context("basic")],
-        "users": [
-            {"name": "token", "user": {"token": "abc"}},
-            {"name": "basic", "user": {"username": "u", "password": "p"}},
-            {
-                "name": "exec",
-                "user": {
-                    "exec": {
-                        "apiVersion": "client.authentication.k8s.io/v1",
-                        "command": "sh",
-                        "args": [
-                            "-c",
-                            'echo \'{"apiVersion": "client.authentication.k8s.io/v1", '
-                            '"kind": "ExecCredential", "status": {"token": "plugged"}}\'',
-                        ],
-                        "interactiveMode": "Never",
-                    }
-                },
-            },
-        ],
-    }
-    path = folder / "config"
-    path.write_text(yaml.safe_dump(content))
-    return str(path)
+    def fetch() -> Issued:
+        nonlocal fetches
+        fetches += 1
+        if fetches in (2, 3):
+            raise OSError("no network")
+        return Issued({"n": str(fetches)}, 60)
+
+    async def main() -> None:
+        nonlocal now
+        credentials = RefreshedCredentials("https://x", fetch, clock=lambda: now)
+        assert await credentials.headers() == {"n": "1"}
+        for after, expected, tries in ((61, "1", 2), (1, "1", 2), (5, "1", 3), (6, "4", 4)):
+            now += after
+            assert await credentials.headers() == {"n": expected}
+            assert fetches == tries
+
+    asyncio.run(main())
 
 
-def test_kubeconfig(tmp_path: Path) -> None:
-    path = kubeconfig(tmp_path)
-    credentials = from_kubeconfig(path)
-    assert (credentials.server, credentials.namespace) == ("https://k8s:6443", "team")
-    assert headers(credentials) == {"Authorization": "Bearer abc"}
-    plugged = from_kubeconfig(path, "exec")
-    assert plugged.namespace == "default"
-    assert headers(plugged) == {"Authorization": "Bearer plugged"}
-    assert headers(from_kubeconfig(path, "basic"))["Authorization"].startswith("Basic ")
-    with pytest.raises(CredentialsError, match="nonsense"):
-        from_kubeconfig(path, "nonsense")
-
-
-def test_load_says_what_was_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
-    path = kubeconfig(tmp_path)
-    assert load(path).server == "https://k8s:6443"
-    monkeypatch.setattr("dask_gitops.kube.credentials.in_cluster", _outside)
-    missing = str(tmp_path / "missing")
-    with pytest.raises(CredentialsError, match="missing"):
-        load(missing)
-    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", missing)
-    with pytest.raises(CredentialsError, match=r"in-cluster \(not in a pod\); kubeconfig"):
-        load()
-
-
-def _outside() -> Credentials:
-    raise CredentialsError("not in a pod")
+def test_a_certificate_that_was_renewed_counts() -> None:
+    first, second = (ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) for _ in range(2))
+    contexts = iter((first, second))
+    credentials = RefreshedCredentials("https://x", lambda: Issued({}, None, next(contexts)))
+    headers(credentials)
+    headers(credentials)
+    assert credentials.ssl is first
+    headers(credentials, refresh=True)
+    assert credentials.ssl is second
