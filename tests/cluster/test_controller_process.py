@@ -20,8 +20,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import yaml
-from dask_gitops.kube import DASKCLUSTERS, PODS, KubeClient, Resource
-from dask_gitops.kube.credentials import from_kubeconfig
+from dask_gitops.kube import DASKCLUSTERS, PODS, KubeClient, Resource, from_kubeconfig
 
 from tests.cluster.conftest import ACCOUNT, SYSTEM, local_kubernetes
 from tests.cluster.manifests import cluster

@@ -14,8 +14,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiohttp import web
-from dask_gitops.kube import PODS, Informer, KubeClient
-from dask_gitops.kube.credentials import from_kubeconfig
+from dask_gitops.kube import PODS, Informer, KubeClient, from_kubeconfig
 
 from tests.support.dask_workers import worker_ids, worker_name
 from tests.support.fault_proxy import GOODBYE_S, Strike, end_all_others, reset

@@ -18,7 +18,7 @@ from tests.support.kubernetes import eventually
 # Forks for every line, and says which process it is. Only the pipe belongs to the parent: the log is standard error.
 PARENT = """
 import os, signal, sys
-import dask_gitops.main, kubernetes.client, kubernetes.config
+import dask_gitops.main
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 for line in sys.stdin:
     pid = os.fork()
