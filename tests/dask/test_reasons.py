@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from pathlib import Path
 
-from tests.dask.support import Cluster, NewCluster, workers
+from tests.dask.support import Cluster, NewCluster, processes_with, workers
 from tests.dask.test_repair import scheduler_uid
 from tests.support.kubernetes import JSON, condition, eventually
 
@@ -60,7 +59,8 @@ def test_scheduler_process_is_killed(cluster: NewCluster) -> None:
     pod, uid = it.scheduler(), scheduler_uid(it)
     assert pod is not None
     env = {e["name"]: e.get("value", "") for e in pod["spec"]["containers"][0]["env"]}
-    os.kill(process_with(env["SCHEDULER_CONTROL_TOKEN"]), signal.SIGKILL)
+    first, _ = processes_with(env["SCHEDULER_CONTROL_TOKEN"])
+    os.kill(first, signal.SIGKILL)
 
     def counted() -> bool:
         said = it.get()["status"].get("scheduler")
@@ -73,14 +73,3 @@ def test_scheduler_process_is_killed(cluster: NewCluster) -> None:
     it.connect(2)
     it.wait_workers(2)
     assert it.computes()
-
-
-def process_with(secret: str) -> int:
-    """The first process on this machine (the node) that has this value in its environment."""
-    for folder in sorted(Path("/proc").glob("[0-9]*"), key=lambda path: int(path.name)):
-        try:
-            if secret.encode() in (folder / "environ").read_bytes():
-                return int(folder.name)
-        except OSError:  # it has just ended
-            continue
-    raise AssertionError("no process of this machine is the scheduler")
