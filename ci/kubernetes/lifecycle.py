@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import shutil
 import time
 from collections.abc import Sequence
@@ -184,7 +185,8 @@ def _stay(running: Instance, wanted: Instance) -> Instance:
 def _only_one_node() -> None:
     """Two kubelets and two kube-proxies would fight over one machine's network."""
     for folder in _folders(only_node=True):
-        elsewhere = "" if folder.parent == state() else f"with DASK_GITOPS_STATE={folder.parent}, "
+        is_here = folder.parent == state().resolve()
+        elsewhere = "" if is_here else f"with DASK_GITOPS_STATE={folder.parent}, "
         raise Problem(
             f"instance {folder.name!r} has this machine's real node already, and there can be one "
             f"only. Use it, take it down ({elsewhere}down --name {folder.name}), or start with "
@@ -228,11 +230,11 @@ def end_dead(only_node: bool = False) -> int:
 
 
 def _folders(only_node: bool) -> list[Path]:
-    """Those of all instances that are known."""
+    """Those of all instances that are known: here, and elsewhere that which has the node."""
     names = [name for name in existing() if not only_node or ((i := load(name)) and i.node)]
-    found = [state() / name for name in names]
-    last = node.owner()
-    return [*found, last] if last and last.is_dir() and last not in found else found
+    found = [(state() / name).resolve() for name in names]
+    last = node.owner() if os.geteuid() == 0 else None
+    return [*found, last] if last and last not in found else found
 
 
 def _lives(folder: Path) -> bool:

@@ -41,7 +41,7 @@ def prepare(instance: Instance) -> None:
             )
     cleanup.remember(instance.folder)
     run(["ip", "link", "add", ADDRESS_LINK, "type", "bridge"])
-    run(["ip", "link", "set", ADDRESS_LINK, "alias", instance.folder])
+    run(["ip", "link", "set", ADDRESS_LINK, "alias", instance.folder.resolve()])
     run(["ip", "address", "add", f"{NODE_ADDRESS}/32", "dev", ADDRESS_LINK])
     run(["ip", "link", "set", ADDRESS_LINK, "up"])
     cleanup.set_kernel("net.ipv4.ip_forward", "1")
@@ -52,12 +52,14 @@ def prepare(instance: Instance) -> None:
 
 
 def owner() -> Path | None:
-    """The folder of the instance, alive or dead, whose network this machine has; None where nobody tells."""
+    """The folder of the instance, alive or dead, whose network this machine has; None where nobody
+    tells, or what is told is no instance: its folder may be removed, and others have aliases, too."""
     try:
         told = Path(f"/sys/class/net/{ADDRESS_LINK}/ifalias").read_text().strip()
     except OSError:
         return None
-    return Path(told) if told else None
+    folder = Path(told)
+    return folder if folder.is_absolute() and (folder / "instance.json").is_file() else None
 
 
 def accept_pod_traffic() -> None:

@@ -85,7 +85,8 @@ def test_a_node_whose_processes_have_all_ended_is_in_nobodys_way(
         tool.processes.start(state / name, tool.processes.Component("sleeper", command, 0))
         told = json.dumps({"name": name, "node": node, **instance})
         (state / name / "instance.json").write_text(told)
-    monkeypatch.setattr(tool.node, "owner", lambda: state / "node")
+    link = state / "node"  # goes with its instance
+    monkeypatch.setattr(tool.node, "owner", lambda: link if link.exists() else None)
     remedy = f"with DASK_GITOPS_STATE={state}, down" if elsewhere else "(down"
     with pytest.raises(tool.common.Problem, match="has this machine's real node already") as said:
         tool.lifecycle._only_one_node()
@@ -100,3 +101,17 @@ def test_a_node_whose_processes_have_all_ended_is_in_nobodys_way(
     tool.lifecycle._only_one_node()
     assert [path.name for path in state.iterdir()] == ["fake"]
     assert tool.lifecycle.end_dead() == (0 if elsewhere else 1)
+
+
+def test_an_alias_that_names_no_instance_is_nobodys(
+    tool: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its folder would be removed: others give their interfaces aliases, too."""
+    (tmp_path / "home").mkdir()
+    home = tmp_path / "home"
+    for alias in ("", "home", str(home), str(tmp_path / "gone"), "the office's bridge"):
+        monkeypatch.setattr(Path, "read_text", lambda path, alias=alias: f"{alias}\n")
+        assert tool.node.owner() is None
+    (home / "instance.json").touch()
+    monkeypatch.setattr(Path, "read_text", lambda path: f"{home}\n")
+    assert tool.node.owner() == home
