@@ -5,6 +5,7 @@ Source of the protocol: https://kubernetes.io/docs/reference/config-api/client-a
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import shutil
@@ -86,8 +87,6 @@ class ExecPlugin:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 env=environment,
-                text=True,
-                errors="replace",
             )
         except (OSError, ValueError) as error:  # the latter for zero bytes in words
             raise self._wrong(f"cannot be run: {error}") from None
@@ -160,10 +159,11 @@ class ExecPlugin:
         return CredentialsError(f"kubeconfig {self.where}: exec plugin {self.command[0]!r} {why}")
 
 
-def _pass_on(lines: IO[str], kept: list[str] | deque[str], to: IO[str] | None) -> None:
-    """Keep what it prints, and show it."""
-    with lines:
-        for line in lines:
-            kept.append(line)
+def _pass_on(stream: IO[bytes], kept: list[str] | deque[str], to: IO[str] | None) -> None:
+    """Keep what it prints, and show it: at once, for a question ends without a new line."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    with stream:
+        while data := os.read(stream.fileno(), 65536):
+            kept.append(decoder.decode(data))
             if to is not None:
-                print(line, end="", file=to, flush=True)
+                print(kept[-1], end="", file=to, flush=True)

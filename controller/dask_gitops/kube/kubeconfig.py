@@ -99,7 +99,7 @@ class _Fields:
 
     def flag(self, key: str) -> bool:
         value = self.raw.get(key)
-        if value not in (None, True, False):
+        if value is not None and not isinstance(value, bool):
             raise self.wrong(key, f"is {_shown(value)}; write true or false")
         return bool(value)
 
@@ -442,18 +442,19 @@ def from_kubeconfig(
     :raises CredentialsError: see `read`.
     """
     way = read(path, context)
-    if way.auth_provider:
-        return _by_the_official_loader(way, path, context)
-    tls = _tls(way, way.certificate, way.key)
     shared: JSON = {
         "server": way.server,
-        "ssl": tls,
+        "ssl": _tls(way, way.certificate, way.key),
         "namespace": way.namespace,
         "proxy": way.proxy,
         "server_name": way.server_name,
     }
+    if way.auth_provider:
+        return RefreshedCredentials(fetch=_from_provider(way, path, context), **shared)
     if way.token_file:
-        return RefreshedCredentials(fetch=_from_file(way), in_thread=False, **shared)
+        return RefreshedCredentials(
+            fetch=_from_file(way, way.token_file), in_thread=False, **shared
+        )
     if way.token:
         return StaticCredentials(fixed=_headers(way, way.token), **shared)
     if way.plugin:
@@ -472,10 +473,8 @@ def _headers(way: Way, token: str = "") -> Mapping[str, str]:
     return headers
 
 
-def _from_file(way: Way) -> Callable[[], Issued]:
+def _from_file(way: Way, file: Path) -> Callable[[], Issued]:
     """The token of a file that somebody renews."""
-    file = way.token_file
-    assert file is not None
 
     def fetch() -> Issued:
         try:
@@ -543,10 +542,10 @@ def _no_password() -> str:
     raise ValueError("the key has a password; store it without one")
 
 
-def _by_the_official_loader(
+def _from_provider(
     way: Way, path: str | os.PathLike[str] | None, context: str | None
-) -> Credentials:
-    """Providers that went out of Kubernetes years ago; the official loader still knows some."""
+) -> Callable[[], Issued]:
+    """Tokens of providers that went out of Kubernetes years ago; the official loader still knows some."""
     try:
         from kubernetes import client, config
     except ImportError:
@@ -567,17 +566,10 @@ def _by_the_official_loader(
 
     def fetch() -> Issued:
         # Runs the loader's refresh hook: an expired token is fetched anew.
-        value = configuration.get_api_key_with_prefix("authorization", alias="BearerToken")
-        return Issued({"Authorization": value} if value else {}, TOKEN_AGE_S)
+        value = configuration.get_api_key_with_prefix("authorization", alias="BearerToken") or ""
+        return Issued(_headers(way, value.removeprefix("Bearer ")), TOKEN_AGE_S)
 
-    return RefreshedCredentials(
-        server=way.server,
-        fetch=fetch,
-        ssl=_tls(way, way.certificate, way.key),
-        namespace=way.namespace,
-        proxy=way.proxy,
-        server_name=way.server_name,
-    )
+    return fetch
 
 
 def load() -> Credentials:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import io
 import json
 import os
 import ssl
@@ -22,6 +23,8 @@ from dask_gitops.kube.kubeconfig import Way, read
 from kubernetes import client as official
 from kubernetes import config as official_config
 
+from tests.support.certificates import self_signed
+
 JSON = dict[str, Any]
 V1 = "client.authentication.k8s.io/v1"
 SERVER_NAME = "kubernetes.internal"
@@ -36,14 +39,8 @@ class Pem(NamedTuple):
 
 @pytest.fixture(scope="session")
 def pem(tmp_path_factory: pytest.TempPathFactory) -> Pem:
-    folder = tmp_path_factory.mktemp("pem")
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
-         "-nodes", "-keyout", folder / "key", "-out", folder / "certificate", "-days", "2",
-         "-subj", f"/CN={SERVER_NAME}", "-addext", f"subjectAltName=DNS:{SERVER_NAME}"],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    return Pem((folder / "certificate").read_text(), (folder / "key").read_text())
+    certificate, key = self_signed(tmp_path_factory.mktemp("pem"), SERVER_NAME)
+    return Pem(certificate.read_text(), key.read_text())
 
 
 def config(
@@ -389,6 +386,7 @@ def test_a_token_file_is_read_again(tmp_path: Path) -> None:
         (config(cluster={"server": "https://x:99999"}), "clusters[c].cluster.server is "),
         (config(cluster={"proxy-url": "socks5://x"}), "proxy-url is 'socks5://x'; write http://"),
         (config(cluster={"insecure-skip-tls-verify": "yes"}), "is 'yes'; write true or false"),
+        (config(cluster={"insecure-skip-tls-verify": 1}), "is 1; write true or false"),
         (config(cluster={"certificate-authority-data": "%"}), "-data is not base64"),
         (config(cluster={"certificate-authority-data": data("x")}), "authority holds no certif"),
         (config({"client-certificate-data": data("x")}), "client-key is missing"),
@@ -469,9 +467,13 @@ def test_signers_with_comments(pem: Pem, tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_a_provider_of_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    user = {"auth-provider": {"name": "oidc", "config": {"id-token": "x"}}}
+    token = ".".join(data(part).rstrip("=") for part in ("{}", '{"exp": 99999999999}', "s"))
+    user = {"auth-provider": {"name": "oidc", "config": {"id-token": token}}, "as": "ann"}
     path = written(tmp_path, config(user))
-    assert from_kubeconfig(path).server == "https://k8s:6443"
+    credentials = from_kubeconfig(path)
+    assert credentials.server == "https://k8s:6443"
+    sent = asyncio.run(credentials.headers())
+    assert dict(sent) == {"Impersonate-User": "ann", "Authorization": f"Bearer {token}"}
     monkeypatch.setitem(sys.modules, "kubernetes", None)
     told = said(lambda: from_kubeconfig(path))
     assert "auth-provider 'oidc' is read by the package kubernetes only: install it" in told
@@ -547,6 +549,25 @@ def test_what_a_plugin_says_is_seen(tmp_path: Path, capfd: pytest.CaptureFixture
     script = f"echo 'open https://login and type 1234' >&2\n{prints({'token': 't'})}"
     assert run_plugin(tmp_path, plugin(script)).token == "t"
     assert "type 1234" in capfd.readouterr().err
+
+
+def test_a_question_is_seen_before_it_is_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends without a new line."""
+
+    class Terminal(io.StringIO):
+        def write(self, text: str) -> int:
+            done = super().write(text)
+            if "Code: " in self.getvalue():
+                (tmp_path / "answer").touch()
+            return done
+
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    waits = f"while ! [ -e {tmp_path}/answer ]; do sleep 0.05; done"
+    script = f"printf 'Code: ' >&2\n{waits}\n{prints({'token': 't'})}"
+    assert run_plugin(tmp_path, plugin(script), patience_s=20).token == "t"
+    assert terminal.getvalue() == "Code: "
 
 
 def test_how_long_it_holds(tmp_path: Path) -> None:
