@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import ssl
-import subprocess
 import threading
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from tests.support.certificates import self_signed
 from tests.support.kubernetes import Kubectl, eventually
 
 JSON = dict[str, Any]
@@ -31,14 +31,8 @@ class MetricsApi:
     def __init__(self, kubeconfig: str, folder: Path) -> None:
         self.cpu_m = 0
         self._kubectl = Kubectl(kubeconfig, "kube-system")
-        key, crt = folder / "metrics.key", folder / "metrics.crt"
-        subprocess.run(
-            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
-             "-nodes", "-days", "2", "-subj", "/CN=metrics", "-keyout", key, "-out", crt],
-            check=True, capture_output=True,
-        )  # fmt: skip
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(crt, key)
+        context.load_cert_chain(*self_signed(folder, "metrics"))
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
