@@ -38,8 +38,9 @@ class Clock:
             yield
         finally:
             before = self.parts.get(name, (0.0, 0.0))
-            spent = (time.monotonic() - wall, self._cpu() - cpu)
-            self.parts[name] = (before[0] + spent[0], before[1] + spent[1])
+            spent = before[1] + self._cpu() - cpu
+            # The kernel counts whole ticks; differences of floating point are a little beside them.
+            self.parts[name] = (before[0] + time.monotonic() - wall, round(spent * TICKS) / TICKS)
 
     @contextlib.contextmanager
     def daemons(self, pids: list[int]) -> Iterator[None]:

@@ -321,6 +321,17 @@ def test_parts_are_added_up_with_the_cpu_of_others_that_end() -> None:
     assert cpu >= 0.3
 
 
+def test_cpu_is_counted_in_whole_ticks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the kernel does: 1.4 - 1.1 of floating point is less than 0.3."""
+    moments = iter([1.1, 1.4, 1.4, 1.7])
+    monkeypatch.setattr(Clock, "_cpu", lambda clock: next(moments))
+    clock = Clock()
+    for expected in (0.3, 0.6):
+        with clock.part("one"):
+            pass
+        assert clock.parts["one"][1] == expected
+
+
 def test_the_fixed_piece_takes_time() -> None:
     assert fixed_piece() > 0
 
