@@ -14,6 +14,7 @@ from instance import NODE_ADDRESS, NODE_NAME, SERVICES, Instance
 from processes import Component, start, wait_healthy
 
 FAKE = "kwok.x-k8s.io/node"
+KWOK = "kwok"  # the user
 
 # What the audit log holds: who did what to which object, when answered; and how controllers changed the objects of
 # this project, Pods and Services. Tests count from it.
@@ -88,7 +89,7 @@ def make_certificates(instance: Instance) -> None:
     clients = {
         "controller-manager": ("system:kube-controller-manager", ""),
         "scheduler": ("system:kube-scheduler", ""),
-        "kwok": ("kwok", "system:masters"),
+        "kwok": (KWOK, "system:masters"),
     }
     if instance.node:
         clients["proxy"] = ("system:kube-proxy", "")
@@ -248,12 +249,41 @@ def add_fake_nodes(instance: Instance, first: int = 0) -> None:
         start(instance.folder, component, quiet_environment())
         wait_healthy(instance.folder, [component])
     nodes = [fake_node(number, instance.node) for number in range(first, instance.kwok_nodes)]
-    listing = {"apiVersion": "v1", "kind": "List", "items": nodes}
+    rules = [] if first else only_what_is_being_deleted()
+    listing = {"apiVersion": "v1", "kind": "List", "items": [*rules, *nodes]}
     # Unvalidated: our own objects; a server that has just begun would first describe all its kinds.
     create = ("create", "--validate=false", "-f", "-")
     kubectl(instance, *create, stdin=json.dumps(listing), timeout=300)
     ready = ["wait", "--for=condition=Ready", "node", "-l", "type=kwok", "--timeout=120s"]
     kubectl(instance, *ready, timeout=130)
+
+
+def only_what_is_being_deleted() -> list[dict[str, object]]:
+    """A rule for kwok, which ends Pods by name, and often twice: the second time may meet a Pod
+    that came in place of the first. A kubelet names the uid."""
+    name, version = "kwok-ends-only-what-is-being-deleted", "admissionregistration.k8s.io/v1"
+    pods = {"apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"]}
+    policy: dict[str, object] = {
+        "failurePolicy": "Fail",
+        "matchConstraints": {"resourceRules": [{**pods, "operations": ["DELETE"]}]},
+        "matchConditions": [
+            {"name": "kwok", "expression": f"request.userInfo.username == '{KWOK}'"}
+        ],
+        "validations": [
+            {
+                "expression": "has(oldObject.metadata.deletionTimestamp)",
+                "message": "nobody has asked for the end of this Pod",
+            }
+        ],
+    }
+    kinds: dict[str, dict[str, object]] = {
+        "ValidatingAdmissionPolicy": policy,
+        "ValidatingAdmissionPolicyBinding": {"policyName": name, "validationActions": ["Deny"]},
+    }
+    return [
+        {"apiVersion": version, "kind": kind, "metadata": {"name": name}, "spec": spec}
+        for kind, spec in kinds.items()
+    ]
 
 
 def fake_node(number: int, beside_real_one: bool) -> dict[str, object]:

@@ -13,7 +13,7 @@ import pytest
 from tests.cluster.manifests import cluster
 from tests.cluster.test_main_job import USER, live_workers, ready, workers_become
 from tests.support.controller_process import ControllerProcess
-from tests.support.kubernetes import Audit, Kubectl, eventually
+from tests.support.kubernetes import Audit, CommandError, Kubectl, eventually
 
 JSON = dict[str, Any]
 SCHEDULER, SERVICE, GROUP, WORKER = "scheduler", "service", "group", "worker"
@@ -82,9 +82,33 @@ def test_deleted_in_every_combination(
         restarts += SCHEDULER in parts
         pods += (SCHEDULER in parts) + (WORKER in parts)
         whole(kubectl)
-    eventually("all are counted", lambda: scheduler_restarts(kubectl)["restarts"] == restarts)
+
+    def counted() -> bool:
+        assert scheduler_restarts(kubectl)["restarts"] == restarts, scheduler_restarts(kubectl)
+        return True
+
+    eventually("all are counted", counted)
     assert len(audit.done("create", "pods", namespace=kubectl.namespace)) == 3 + pods
     assert audit.done("delete", "pods", namespace=kubectl.namespace, user=USER) == []
+
+
+def test_a_fake_node_ends_only_what_is_being_deleted(kubectl: Kubectl) -> None:
+    """It names no uid as a kubelet does: asking twice, it would end the Pod that came in place of the first."""
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "a", "finalizers": ["tests/held"]},
+        "spec": {"containers": [{"name": "a", "image": "a"}], "nodeName": "nowhere"},
+    }
+    kubectl.apply(pod)
+    end = ("delete", "pod", "a", "--wait=false", "--as=kwok", "--as-group=system:masters")
+    with pytest.raises(CommandError, match="nobody has asked for the end of this Pod"):
+        kubectl(*end)
+    assert "deletionTimestamp" not in kubectl.get("pod", "a")["metadata"]
+    kubectl("delete", "pod", "a", "--wait=false")
+    kubectl(*end, "--grace-period=0", "--force")
+    kubectl("patch", "pod", "a", "--type=merge", "-p", '{"metadata": {"finalizers": null}}')
+    eventually("it is gone", lambda: not kubectl.exists("pod", "a"))
 
 
 def patch_status(kubectl: Kubectl, pod: str, status: JSON) -> None:
