@@ -50,7 +50,7 @@ WANTED = (
     | spread(GROUP, "daskjobs", "delete")
     | spread(GROUP, "daskclusters/finalizers daskjobs/finalizers", "update")
     | spread("", "pods", "get list watch create patch delete")
-    | spread("", "services", "get list watch create patch")
+    | spread("", "services", "get list watch create patch delete")
     | spread("", "events", "create")
 )
 

@@ -32,6 +32,8 @@ from dask_gitops.kube.client import JSON, Created, Page
 from dask_gitops.kube.errors import ApiError, ApiUnreachable, NotLeader
 from dask_gitops.kube.resource import DASKCLUSTERS, DASKWORKERGROUPS, PODS, SERVICES, Resource
 
+from tests.support import managed_fields
+
 Key = tuple[str, str]
 Selector = Callable[[JSON], bool]
 V = TypeVar("V")
@@ -43,6 +45,7 @@ SCALABLE = {
     DASKCLUSTERS: ("spec", "worker", "replicas"),
     DASKWORKERGROUPS: ("spec", "worker", "replicas"),
 }
+APPLIED = (SERVICES,)  # whose fields are somebody's
 
 
 @dataclass(slots=True)
@@ -262,6 +265,8 @@ class MemoryClient:
             for check in server.admission:
                 check(request)
             obj = server._prepare(res, namespace, body)
+            if res in APPLIED:
+                obj = managed_fields.updated({"metadata": {}}, obj, "dask-gitops")
             if not dry_run:
                 server._store_new(res, obj)
             warnings = list(server.warn(res, body)) if server.warn is not None else []
@@ -290,7 +295,9 @@ class MemoryClient:
         def effect(request: Request) -> JSON:
             for check in self.server.admission:
                 check(request)
-            return self.server._patch(res, namespace, name, body, subresource, patch_type)
+            return self.server._patch(
+                res, namespace, name, body, subresource, patch_type, field_manager
+            )
 
         answer: JSON = await self._request(
             "patch",
@@ -545,6 +552,8 @@ class MemoryApi(MemoryClient):
         """Merge-patch an object as somebody else would, spec and status in one go."""
         obj = self._must(res, namespace, name)
         new = merge(obj, _clone(patch))
+        if res in APPLIED:
+            new = managed_fields.updated(obj, new, "somebody")
         return _clone(self._replace(res, obj, new))
 
     def remove(self, res: Resource, namespace: str, name: str) -> None:
@@ -804,7 +813,10 @@ class MemoryApi(MemoryClient):
         body: Any,
         subresource: str | None,
         patch_type: str,
+        manager: str,
     ) -> JSON:
+        if patch_type == "apply":
+            return self._apply(res, namespace, name, body, manager)
         obj = self._must(res, namespace, name)
         before = _scale(res, obj) if subresource == "scale" else obj
         if patch_type == "merge":
@@ -865,6 +877,27 @@ class MemoryApi(MemoryClient):
                     new["metadata"].pop(field_name, None)
         else:
             raise ApiError(404, "NotFound", f"{res} has no subresource {subresource}")
+        if res in APPLIED and subresource is None:
+            new = managed_fields.updated(obj, new, manager)
+        return _clone(self._replace(res, obj, new))
+
+    def _apply(
+        self, res: Resource, namespace: str | None, name: str, declared: JSON, manager: str
+    ) -> JSON:
+        """Server-side apply with force. One without a uid would create: the controller must never do that."""
+        if res not in APPLIED:
+            raise NotImplementedError(f"apply to {res}")
+        uid = declared["metadata"]["uid"]
+        obj = self._store.get(res, {}).get((namespace or "", name))
+        if obj is None:
+            words = f"uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+            raise ApiError(409, "Conflict", f'cannot be fulfilled on {res} "{name}": {words}')
+        if obj["metadata"]["uid"] != uid:
+            words = f"UID in precondition: {uid}, UID in object meta: {obj['metadata']['uid']}"
+            raise ApiError(409, "Conflict", f"Precondition failed: {words}")
+        new = managed_fields.applied(obj, declared, manager)
+        if res == SERVICES:
+            _fixed_service(name, obj["spec"], new["spec"])
         return _clone(self._replace(res, obj, new))
 
     def _replace(self, res: Resource, obj: JSON, new: JSON) -> JSON:
@@ -1210,6 +1243,18 @@ def merge(target: Any, patch: Any) -> Any:
         else:
             result[key] = merge(result.get(key), value)
     return result
+
+
+def _fixed_service(name: str, old: JSON, new: JSON) -> None:
+    """What the API server never changes in a Service, and what it keeps where nobody says anything."""
+    new.setdefault("clusterIP", old.get("clusterIP"))
+    types = old.get("type"), new.get("type")
+    fixed = ["clusterIP"] if "ExternalName" not in types else []
+    fixed += ["loadBalancerClass"] if types == ("LoadBalancer", "LoadBalancer") else []
+    for key in fixed:
+        if old.get(key) and new.get(key) != old[key]:
+            words = f"spec.{key}: Invalid value: {new.get(key)!r}: may not change once set"
+            raise ApiError(422, "Invalid", f'Service "{name}" is invalid: {words}')
 
 
 def json_patch(target: Any, operations: Any) -> Any:

@@ -92,7 +92,8 @@ def _service(scene: Scene) -> Iterator[Effect]:
         return
     was, is_now = (service["spec"].get("type", "ClusterIP") for service in (old, new))
     change = f": {was} to {is_now}" if was != is_now else ""
-    yield Effect("service", f"the Service is changed in place{change}")
+    anew = old["metadata"]["uid"] != new["metadata"]["uid"]
+    yield Effect("service", f"the Service is {'made anew' if anew else 'changed in place'}{change}")
 
 
 def _rest(had: CustomResource, has: CustomResource) -> Iterator[Effect]:

@@ -24,7 +24,9 @@ from dask_gitops.kube.resource import (
 )
 from dask_gitops.plan.demand import Demand, Process
 from dask_gitops.resources import labels
+from dask_gitops.resources.managed import owned_fields
 from dask_gitops.resources.observed import Pod
+from dask_gitops.resources.revision import merge_patch
 from dask_gitops.scheduler.client import Outcome, State, WorkerRow
 from dask_gitops.scheduler.errors import SchedulerUnavailable
 
@@ -46,6 +48,18 @@ def merged(target: Any, patch: Any) -> Any:
         else:
             out[key] = merged(out.get(key), value)
     return out
+
+
+def _applied(found: JSON, spec: JSON, manager: str) -> JSON:
+    """Merge patch of the spec for an apply: what the manager declared before and does not any more goes.
+
+    What was made here has nobody's name on it, and is all the manager's.
+    """
+    entries = found["metadata"].get("managedFields")
+    have: JSON = found["spec"]
+    ours = have.keys() if entries is None else owned_fields(entries, manager, "spec")
+    gone = (ours & have.keys()) - spec.keys()
+    return {**dict.fromkeys(gone), **merge_patch(have, {**have, **spec})}
 
 
 class Kubernetes:
@@ -131,6 +145,8 @@ class Kubernetes:
             change: JSON = {"spec": {"worker": {"replicas": body["spec"]["replicas"]}}}
         elif subresource == "status":
             change = {"status": body["status"]}
+        elif patch_type == "apply":
+            change = {"metadata": asked, "spec": _applied(found, body["spec"], field_manager)}
         else:
             change = {**body, "metadata": asked}
         new = merged(found, change)

@@ -93,10 +93,12 @@ class ApiError(KubeError):
     def is_uid_mismatch(self) -> bool:
         """The object of that name is another one than ``metadata.uid`` or the precondition says.
 
-        Servers have two wordings for a delete (409), and call it 422 in a patch.
+        Servers have two wordings for a delete (409), another where an apply finds no object at all, and call it 422
+        in a patch.
         """
         if self.status == 409:
-            return "UID" in self.message and "precondition" in self.message.lower()
+            words = self.message.lower()
+            return "uid" in words and ("precondition" in words or "uid mismatch" in words)
         return self.status == 422 and "metadata.uid: Invalid value" in self.message
 
     @property

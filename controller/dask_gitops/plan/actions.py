@@ -48,6 +48,21 @@ class Patch:
 
 
 @dataclass(frozen=True, slots=True)
+class Apply:
+    """Make exactly this object (by uid) what the manifest declares: what we declared before and do not any more goes.
+
+    :ivar take_over: what we wrote by other means is noted as applied first.
+    :ivar way_out: what a person can do where the API server refuses it, to be told with its words.
+    """
+
+    kind: Kind
+    meta: Meta
+    manifest: JSON
+    take_over: bool = False
+    way_out: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class TryOut:
     """Ask the API server whether it would take this object, without making it. A refusal ends the round.
 
@@ -92,7 +107,7 @@ class Emit:
     warning: bool = False
 
 
-Action = Create | Delete | Patch | TryOut | Retire | Undrain | Emit
+Action = Create | Delete | Patch | Apply | TryOut | Retire | Undrain | Emit
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from dask_gitops import status as words
 from dask_gitops.plan import idle, replacement
-from dask_gitops.plan.actions import Create, Delete, Draft, Emit, Patch, Plan, TryOut
+from dask_gitops.plan.actions import Apply, Create, Delete, Draft, Emit, Patch, Plan, TryOut
 from dask_gitops.plan.groupstate import GroupState
 from dask_gitops.plan.groupstatus import (
     PROGRESS_DEADLINE_S,
@@ -36,6 +36,7 @@ JSON = dict[str, Any]
 
 POLL_IDLE_S = 10  # how often a scheduler that is to be replaced is asked whether it is idle
 PREDECESSOR_S = 1  # how often to look whether an older cluster's object of the same name is gone
+_TRIED = "dask-gitops-tries-this-out"  # the name of a Service that is never made
 _REFUSALS = ("Forbidden", "Invalid", "NameTaken", "NamespaceTerminating", "QuotaExceeded")
 NOT_SUPPORTED = (  # fields of the spec that nothing reads yet
     "tls",
@@ -145,9 +146,7 @@ def plan_cluster(
     elif not state.owns(state.service):
         draft.look_again(PREDECESSOR_S)
     elif state.service.meta.deleting is None:
-        patch = services.service_patch(cluster, state.service, reserved=reserved)
-        if patch:
-            draft.add(Patch("Service", state.service.meta, patch))
+        _changed_service(cluster, state.service, draft, reserved)
     _groups(state, draft, reserved)
     _autoscaler(state, draft)
     if scheduler is None:
@@ -285,6 +284,31 @@ def _waits_since(scheduler: Pod, cluster: CustomResource) -> float | None:
         return parse_time(since) if what == target(cluster) else None
     except ValueError:
         return None
+
+
+def _changed_service(
+    cluster: CustomResource, service: Service, draft: Draft, reserved: tuple[str, ...]
+) -> None:
+    """What is declared is applied; what Kubernetes does not change in place, by a new Service at once.
+
+    Not where people outside know its address: there the API server's refusal goes into the status.
+    """
+    want = services.service_declared(cluster, service, reserved=reserved)
+    if want is None:
+        return
+    fixed = services.fixed_field(want, service)
+    if fixed is None or service.spec.get("type", "ClusterIP") != "ClusterIP":
+        way_out = f"if it cannot be changed in place, delete the Service {service.meta.name}: it is made anew at once"
+        draft.add(Apply("Service", service.meta, want, not service.applied, way_out))
+        return
+    # Under another name: the API server says of a name that is taken before it looks at the address.
+    tried = {**want, "metadata": {**want["metadata"], "name": _TRIED}}
+    text = f"{service.meta.name} is made anew: Kubernetes changes {fixed} of no Service"
+    draft.add(
+        TryOut("Service", tried, services.service_revision(cluster), again=True),
+        Delete("Service", service.meta, exact=True),
+        Emit("ServiceReplaced", text),
+    )
 
 
 def _groups(state: ClusterState, draft: Draft, reserved: tuple[str, ...]) -> None:

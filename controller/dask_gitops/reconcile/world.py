@@ -26,7 +26,17 @@ from dask_gitops.kube.resource import (
     Resource,
 )
 from dask_gitops.metrics import Metrics
-from dask_gitops.plan.actions import Action, Create, Delete, Emit, Patch, Retire, TryOut, Undrain
+from dask_gitops.plan.actions import (
+    Action,
+    Apply,
+    Create,
+    Delete,
+    Emit,
+    Patch,
+    Retire,
+    TryOut,
+    Undrain,
+)
 from dask_gitops.plan.autoscaler import Memory, ScalerState, eldest
 from dask_gitops.plan.cluster import ClusterState, Load
 from dask_gitops.plan.demand import Demand
@@ -35,6 +45,7 @@ from dask_gitops.plan.idle import Look, begins_anew, look_in, timeout
 from dask_gitops.plan.jobrun import JobState
 from dask_gitops.resources import labels, names
 from dask_gitops.resources.autoscalers import Limits, target
+from dask_gitops.resources.managed import MANAGER, taken_over
 from dask_gitops.resources.observed import CustomResource, Meta, Pod, Problem, Service
 from dask_gitops.resources.pods import ControlApi
 from dask_gitops.resources.revision import merge_patch
@@ -471,12 +482,16 @@ class World:
         scheduler: Pod | None,
         out: Outcomes,
     ) -> None:
-        if isinstance(some[0], Delete | Patch):
+        if isinstance(some[0], Delete | Patch | Apply):
             # A thousand one after the other would take minutes; the client limits how many are on their way.
             await _all(
-                self._delete(a) if isinstance(a, Delete) else self.patch(a)
+                self._delete(a)
+                if isinstance(a, Delete)
+                else self.patch(a)
+                if isinstance(a, Patch)
+                else self.apply(a)
                 for a in some
-                if isinstance(a, Delete | Patch)
+                if isinstance(a, Delete | Patch | Apply)
             )
             return
         for action in some:
@@ -658,6 +673,49 @@ class World:
         else:
             store.observe(answer)
 
+    async def apply(self, action: Apply) -> None:
+        """Apply to exactly the object that was observed; one that is gone meanwhile is not made again."""
+        meta, store, resource = action.meta, self.stores.of(action.kind), RESOURCES[action.kind]
+        declared = {**action.manifest["metadata"], "uid": meta.uid}
+        try:
+            if action.take_over:
+                await self._take_over(action)
+            answer = await self.api.patch(
+                resource,
+                meta.namespace,
+                meta.name,
+                {**action.manifest, "metadata": declared},
+                field_manager=MANAGER,
+                patch_type="apply",
+            )
+        except ApiError as error:
+            if error.is_not_found or error.is_uid_mismatch:
+                store.forget(meta.namespace, meta.name, meta.uid)
+                return
+            if error.is_conflict:
+                await self._refresh(action.kind, meta.namespace, meta.name, meta.uid)
+            if error.is_invalid and action.way_out:
+                error.message = f"{error.message}; {action.way_out}"
+            raise
+        store.observe(answer)
+
+    async def _take_over(self, action: Apply) -> None:
+        """Once for each object, before its first apply: nothing else would ever leave it."""
+        meta, resource = action.meta, RESOURCES[action.kind]
+        found = (await self.api.get(resource, meta.namespace, meta.name))["metadata"]
+        entries = found.get("managedFields") or []
+        taken = taken_over(entries, MANAGER)
+        if found["uid"] != meta.uid or taken == entries:
+            return  # another object of this name: the apply itself says so
+        note = {
+            "uid": meta.uid,
+            "resourceVersion": found["resourceVersion"],
+            "managedFields": taken,
+        }
+        await self.api.patch(
+            resource, meta.namespace, meta.name, {"metadata": note}, field_manager=MANAGER
+        )
+
     async def make_sure(self, kind: str, namespace: str, name: str) -> None:
         """Let the cache know what the API server says of this object now."""
         known = self.stores.of(kind).get(namespace, name)
@@ -795,7 +853,7 @@ def _needs_news(action: Action) -> bool:
         return hands_on or bool(decides) or bool(notes.get(labels.RETIRING))
     if isinstance(action, Retire):
         return action.interrupt or action.discard
-    return isinstance(action, Create | Delete)
+    return isinstance(action, Create | Delete | Apply)
 
 
 def _load(state: State) -> tuple[int, int]:

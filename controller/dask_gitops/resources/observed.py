@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from dask_gitops.resources import commands, labels, names
+from dask_gitops.resources.managed import MANAGER, is_applied, owned_fields
 from dask_gitops.text import printable
 
 JSON = dict[str, Any]
@@ -89,12 +90,22 @@ class Service:
 
     meta: Meta
     awaits_address: bool = False  # a load balancer's, from outside
+    spec: JSON = field(default_factory=dict)
+    applied: bool = True  # what we wrote is noted as applied: an apply prunes it
+    owned: frozenset[str] = frozenset()  # fields of the spec that we wrote
 
     @classmethod
     def of(cls, raw: JSON) -> Service:
+        spec = raw.get("spec") or {}
         balancer = (raw.get("status") or {}).get("loadBalancer") or {}
-        balanced = (raw.get("spec") or {}).get("type") == "LoadBalancer"
-        return cls(Meta.of(raw), balanced and not balancer.get("ingress"))
+        entries = raw["metadata"].get("managedFields") or ()
+        return cls(
+            Meta.of(raw),
+            spec.get("type") == "LoadBalancer" and not balancer.get("ingress"),
+            spec,
+            is_applied(entries, MANAGER),
+            owned_fields(entries, MANAGER, "spec"),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,18 @@ from dask_gitops.resources.revision import revision
 
 JSON = dict[str, Any]
 _PORTS = {"tcp-comm": names.COMM_PORT, "http-dashboard": names.DASHBOARD_PORT}
+# What the API server fills in where nobody says anything: noted as ours, as we made the object.
+_FILLED_IN = {
+    "allocateLoadBalancerNodePorts",
+    "clusterIP",
+    "clusterIPs",
+    "externalTrafficPolicy",
+    "internalTrafficPolicy",
+    "ipFamilies",
+    "ipFamilyPolicy",
+    "sessionAffinity",
+    "sessionAffinityConfig",
+}
 
 
 def scheduler_service(cluster: CustomResource, *, reserved: tuple[str, ...] = ()) -> JSON:
@@ -57,16 +69,41 @@ def scheduler_service(cluster: CustomResource, *, reserved: tuple[str, ...] = ()
     }
 
 
-def service_patch(
+def service_declared(
     cluster: CustomResource, service: Service, *, reserved: tuple[str, ...] = ()
-) -> JSON:
-    """JSON merge patch that brings the existing Service to what the user wants; ``{}`` if it is there."""
+) -> JSON | None:
+    """What is to be applied to the existing Service; None if nothing of it changed."""
     want = scheduler_service(cluster, reserved=reserved)
-    metadata = metadata_patch(want["metadata"], service.meta)
-    patch: JSON = {"metadata": metadata} if metadata else {}
-    if labels.REVISION in metadata.get("annotations", ()):
-        patch["spec"] = want["spec"]
-    return patch
+    if metadata_patch(want["metadata"], service.meta) or (
+        not service.applied and _left_behind(want["spec"], service)
+    ):
+        return want
+    return None
+
+
+def fixed_field(want: JSON, service: Service) -> str | None:
+    """The field that this Service cannot change as ``want`` says: it has to be made anew. None: it can.
+
+    :param want: manifest of the Service.
+    """
+    wanted, have = want["spec"], service.spec
+    if "ExternalName" in (wanted["type"], have.get("type")):
+        return None
+    ip, declared = have.get("clusterIP"), wanted.get("clusterIP")
+    if ip and (declared not in (None, "", ip) or (ip == "None" and declared != "None")):
+        return "clusterIP"
+    families = [(spec.get("ipFamilies") or [None])[0] for spec in (wanted, have)]
+    if None not in families and families[0] != families[1]:
+        return "ipFamilies"
+    return None
+
+
+def _left_behind(wanted: JSON, service: Service) -> bool:
+    """Does the Service still have what was declared once? Merge patches of earlier versions left it there."""
+    gone = service.owned - wanted.keys() - _FILLED_IN
+    return bool(gone & service.spec.keys()) or (
+        "selector" in service.owned and service.spec.get("selector") != wanted["selector"]
+    )
 
 
 def _targets(cluster: CustomResource) -> tuple[int, int]:

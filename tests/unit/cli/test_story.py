@@ -324,6 +324,16 @@ TABLE = [
         ["cluster demo: the Service is changed in place: ClusterIP to LoadBalancer"],
     ),
     (
+        cluster(scheduler={"service": {"externalIPs": ["203.0.113.7"]}}),
+        cluster(),
+        ["cluster demo: the Service is changed in place"],
+    ),
+    (
+        cluster(scheduler={"service": {"clusterIP": "10.96.7.7"}}),
+        cluster(scheduler={"service": {"clusterIP": "None"}}),
+        ["cluster demo: the Service is made anew"],
+    ),
+    (
         cluster(),
         cluster(tls={"enabled": True}),
         ["cluster demo: NotSupportedYet: this version of the controller does not act on spec.tls yet"],

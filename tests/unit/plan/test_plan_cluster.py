@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from dask_gitops.plan.actions import Create, Delete, Emit, Patch, Plan
+from dask_gitops.plan.actions import Apply, Create, Delete, Emit, Patch, Plan
 from dask_gitops.plan.cluster import (
     ClusterState,
     cluster_status,
@@ -18,7 +18,7 @@ from dask_gitops.plan.cluster import (
 from dask_gitops.plan.groupstate import GroupState
 from dask_gitops.resources.groups import declared_groups
 from dask_gitops.resources.observed import CustomResource, Pod, Problem, Service
-from dask_gitops.resources.services import service_revision
+from dask_gitops.resources.services import scheduler_service, service_revision
 
 from tests.unit.objects import (
     CONTROL,
@@ -183,12 +183,11 @@ def test_a_group_that_is_being_deleted_still_has_its_name() -> None:
     assert plan(state(of, groups=(ending,))) == Plan(again=1)
 
 
-def test_a_changed_service_is_patched() -> None:
+def test_a_changed_service_is_applied_as_a_whole() -> None:
     of = cluster({**SPEC, "scheduler": {"service": {"type": "LoadBalancer"}}})
-    (patch,) = plan(state(of, service=good_service(cluster(SPEC)))).actions
-    assert isinstance(patch, Patch)
-    assert patch.body["spec"]["type"] == "LoadBalancer"
-    assert patch.body["metadata"]["annotations"]["dask.org/revision"] == service_revision(of)
+    (apply,) = plan(state(of, service=good_service(cluster(SPEC)))).actions
+    assert isinstance(apply, Apply)
+    assert apply.manifest == scheduler_service(of)
 
 
 def test_a_default_group_of_the_users_own_is_left_alone() -> None:

@@ -728,14 +728,14 @@ async def test_a_refused_scheduler_is_an_error(h: Harness) -> None:
 async def test_a_refused_change_of_the_service_is_told(h: Harness) -> None:
     h.judge.allow("failed", "a spec that is refused")
     await up(h, 1)
-    check = refuse(h, ApiError(422, "Invalid", "clusterIP: immutable"), SERVICES, verb="patch")
-    h.edit(DASKCLUSTERS, "demo", {"scheduler": {"service": {"clusterIP": "None"}}})
+    check = refuse(h, ApiError(422, "Invalid", "nodePort: taken"), SERVICES, verb="patch")
+    h.edit(DASKCLUSTERS, "demo", {"scheduler": {"service": {"type": "NodePort"}}})
     await h.pass_time(60)
     # The cluster was and is up; the refusal shows until it is complete for what it says now.
     assert not h.queue.failing
     h.api.admission.remove(check)
     await h.settle()
-    assert h.find(SERVICES, "demo-scheduler")["spec"]["clusterIP"] == "None"
+    assert h.find(SERVICES, "demo-scheduler")["spec"]["type"] == "NodePort"
 
 
 @scenario
