@@ -51,6 +51,7 @@ from tests.support.memory_api import Kubelet, MemoryApi, MemoryClient
 
 JSON = dict[str, Any]
 NS = "default"
+HOT = 5000  # turns at one moment
 CONTROL = ControlApi("import os; preload", "CONTROL_SOURCE", "source", "SCHEDULER_CONTROL_TOKEN")
 
 
@@ -293,6 +294,7 @@ class Harness:
         self.tasks: list[asyncio.Task[Any]] = []
         self.errors: list[BaseException] = []
         self.turns: list[Key] = []
+        self.at_once = (0.0, 0)  # when the last turn was, and how many there were at that moment
         self.asked = 0
         self.kills = 0
         #: ("request" or "call", its number from 1 on, "before" or "after" its effect) -> what happens then.
@@ -376,6 +378,11 @@ class Harness:
         self.turns.append(key)
         if error is not None:
             self.errors.append(error)
+        now = self._time()
+        self.at_once = (now, self.at_once[1] + 1) if self.at_once[0] == now else (now, 1)
+        if self.at_once[1] == HOT:  # virtual time might never pass
+            self.queue._stopped = True
+            self.errors.append(RuntimeError(f"a hot loop: {HOT} turns at once, the last of {key}"))
 
     @property
     def bugs(self) -> list[BaseException]:

@@ -64,7 +64,7 @@ class Apply:
 
 @dataclass(frozen=True, slots=True)
 class TryOut:
-    """Ask the API server whether it would take this object, without making it. A refusal ends the round.
+    """Ask the API server whether it would take this object, without making it. A refusal ends the part.
 
     :ivar word: what is tried; an accepted one is not tried again while nothing follows from it.
     :ivar again: ask in any case, as something follows from it now.
@@ -111,27 +111,86 @@ Action = Create | Delete | Patch | Apply | TryOut | Retire | Undrain | Emit
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """:param again: look again after so many seconds, even if nothing happens; None: only when something does."""
+class Part:
+    """One concern of a plan. What the API server refuses ends this part, and no other.
 
-    actions: tuple[Action, ...] = ()
+    :ivar name: what it is about; the same from turn to turn, as a refusal is remembered by it.
+    :ivar actions: in order.
+    :ivar after: parts that must have come to their end before, where this turn has them.
+    :ivar again: look again after so many seconds once this was carried out; a refused part has no say in that.
+    :ivar declared: a person declared this, so nothing is ready without it, whatever runs.
+    """
+
+    name: str
+    actions: tuple[Action, ...]
+    after: tuple[str, ...] = ()
+    again: float | None = None
+    declared: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Independent parts, in the order in which they are begun.
+
+    :ivar again: look again after so many seconds, even if nothing happens; None: only when something does.
+    """
+
+    parts: tuple[Part, ...] = ()
     again: float | None = None
     held: str | None = None  # why a change waits, in words
+
+    @property
+    def actions(self) -> tuple[Action, ...]:
+        """Those of all parts."""
+        return tuple(action for part in self.parts for action in part.actions)
+
+
+@dataclass(slots=True)
+class PartDraft:
+    """A part while it is being made."""
+
+    actions: list[Action] = field(default_factory=list)
+    after: tuple[str, ...] = ()
+    again: float | None = None
+    declared: bool = False
+
+    def add(self, *actions: Action) -> None:
+        self.actions.extend(actions)
+
+    def look_again(self, seconds: float) -> None:
+        """Once this part was carried out."""
+        self.again = _sooner(self.again, seconds)
 
 
 @dataclass(slots=True)
 class Draft:
     """A plan while it is being made."""
 
-    actions: list[Action] = field(default_factory=list)
+    parts: dict[str, PartDraft] = field(default_factory=dict)
     again: float | None = None
     held: str | None = None
 
-    def add(self, *actions: Action) -> None:
-        self.actions.extend(actions)
+    def part(self, name: str, *, after: tuple[str, ...] = (), declared: bool = False) -> PartDraft:
+        """The part of this name, which is begun when it is asked for first."""
+        return self.parts.setdefault(name, PartDraft(after=after, declared=declared))
 
     def look_again(self, seconds: float) -> None:
-        self.again = seconds if self.again is None else min(self.again, seconds)
+        """Whatever becomes of the parts."""
+        self.again = _sooner(self.again, seconds)
+
+    @property
+    def actions(self) -> list[Action]:
+        """Those of all parts so far."""
+        return [action for part in self.parts.values() for action in part.actions]
 
     def done(self) -> Plan:
-        return Plan(tuple(self.actions), self.again, self.held)
+        parts = tuple(
+            Part(name, tuple(some.actions), some.after, some.again, some.declared)
+            for name, some in self.parts.items()
+            if some.actions
+        )
+        return Plan(parts, self.again, self.held)
+
+
+def _sooner(one: float | None, other: float) -> float:
+    return other if one is None else min(one, other)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from dask_gitops import status as words
-from dask_gitops.plan.actions import Action, Emit, Patch
+from dask_gitops.plan.actions import Action, Draft, Emit, Patch, Plan
 from dask_gitops.plan.demand import Demand, Process
 from dask_gitops.plan.drain import match
 from dask_gitops.plan.groupstate import GroupState
@@ -103,11 +103,15 @@ class ScalerState:
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """:ivar memory: at once; :ivar after: when all actions have been carried out."""
+    """:ivar memory: at once; :ivar after: when the whole plan has been carried out."""
 
-    actions: tuple[Action, ...]
+    plan: Plan
     memory: Memory
     after: Memory
+
+    @property
+    def actions(self) -> tuple[Action, ...]:
+        return self.plan.actions
 
 
 # ---- does it steer?
@@ -228,13 +232,13 @@ def plan_autoscaler(
     assert state.group.group is not None
     assert state.group.declared is not None
     current, limits = state.group.declared, state.limits
-    actions: list[Action] = []
+    draft = Draft()
     memory = replace(memory, asked=now, generation=state.autoscaler.meta.generation, problem=None)
-    memory = _recognise(memory, current, now, actions)
+    memory = _recognise(memory, current, now, draft)
     if demand is None:
         silent = now if memory.silent is None else memory.silent
         memory = replace(memory, silent=silent, silence=silence, wishes=(), wants=current)
-        return Steps(tuple(actions), memory, memory)
+        return Steps(draft.done(), memory, memory)
     if demand.id != memory.scheduler or not memory.wishes:
         memory = replace(memory, scheduler=demand.id, wishes=((now, current),))
     wanted = wish(state, demand)
@@ -244,13 +248,14 @@ def plan_autoscaler(
     number, why = decide(current, memory.wishes, limits, wanted, now)
     if number == current or now < contested_until(memory):
         memory = replace(memory, wants=number)
-        return Steps(tuple(actions), memory, memory)
+        return Steps(draft.done(), memory, memory)
     text = printable(why, 500)
     intent = Intent(number, text, now)
     body = {"spec": {"replicas": number}}
     patch = Patch("DaskWorkerGroup", state.group.group.meta, body, "scale", manager=MANAGER)
+    draft.part("number", declared=True).add(patch, _event(intent, current))
     memory = replace(memory, wants=number, intent=intent)
-    return Steps((*actions, patch, _event(intent, current)), memory, _arrived(memory, intent))
+    return Steps(draft.done(), memory, _arrived(memory, intent))
 
 
 def _event(intent: Intent, before: int) -> Emit:
@@ -268,14 +273,14 @@ def _arrived(memory: Memory, intent: Intent) -> Memory:
     )
 
 
-def _recognise(memory: Memory, current: int, now: float, actions: list[Action]) -> Memory:
+def _recognise(memory: Memory, current: int, now: float, draft: Draft) -> Memory:
     """Whose number is it that we see? With another's, all windows begin anew."""
     if memory.number == current:
         return memory
     tried = memory.intent
     if tried is not None and tried.number == current and now - tried.at <= UNHEARD_S:
         # Our own, whose answer we did not hear.
-        actions.append(_event(tried, memory.number or 0))
+        draft.part("recognised").add(_event(tried, memory.number or 0))
         return _arrived(memory, tried)
     resets = tuple(at for at in memory.resets if now - at < REMEMBERED_S)
     if memory.ours:

@@ -12,9 +12,11 @@ from dask_gitops.plan.actions import Apply, Create, Delete, Draft, Emit, Patch, 
 from dask_gitops.plan.groupstate import GroupState
 from dask_gitops.plan.groupstatus import (
     PROGRESS_DEADLINE_S,
+    also,
     first_problem,
     is_up,
     settling,
+    unmet,
     unready,
 )
 from dask_gitops.plan.groupstatus import latch as group_latch
@@ -38,6 +40,10 @@ POLL_IDLE_S = 10  # how often a scheduler that is to be replaced is asked whethe
 PREDECESSOR_S = 1  # how often to look whether an older cluster's object of the same name is gone
 _TRIED = "dask-gitops-tries-this-out"  # the name of a Service that is never made
 _REFUSALS = ("Forbidden", "Invalid", "NameTaken", "NamespaceTerminating", "QuotaExceeded")
+FOLLOWS_A_LOOK = {
+    idle.ENDING,
+    idle.PARKING,
+}  # parts that are planned for what an idle scheduler says
 NOT_SUPPORTED = (  # fields of the spec that nothing reads yet
     "tls",
 )
@@ -137,12 +143,11 @@ def plan_cluster(
         )
 
     scheduler = state.scheduler
-    if scheduler is not None and idle.plan_idle(cluster, scheduler, look, now, draft):
-        return draft.done()
     _scheduler(state, now, draft, manifest)
     if state.service is None:
         if not state.suspended:
-            draft.add(Create("Service", (services.scheduler_service(cluster, reserved=reserved),)))
+            made = services.scheduler_service(cluster, reserved=reserved)
+            draft.part("service", declared=True).add(Create("Service", (made,)))
     elif not state.owns(state.service):
         draft.look_again(PREDECESSOR_S)
     elif state.service.meta.deleting is None:
@@ -154,14 +159,19 @@ def plan_cluster(
     if state.suspended:
         if not state.working:
             text = f"no worker is left; {scheduler.meta.name} goes until spec.suspend is false"
-            draft.add(_mark_suspended(scheduler, "true"))
-            draft.add(Delete("Pod", scheduler.meta), Emit("Suspended", text))
+            draft.part("suspend").add(
+                _mark_suspended(scheduler, "true"),
+                Delete("Pod", scheduler.meta),
+                Emit("Suspended", text),
+            )
     else:
         if state.rested:  # resumed before it went
-            draft.add(_mark_suspended(scheduler, None))
+            draft.part("suspend").add(_mark_suspended(scheduler, None))
         any_ready = any(p.ready for g in state.groups for p in g.live)
         idle.plan_woken(scheduler, any_ready, now, draft)
         _keep_current(state, scheduler, now, draft, load, silence, manifest, reserved)
+    # Last, as nothing is to be made for a cluster that goes.
+    idle.plan_idle(cluster, scheduler, look, now, draft)
     return draft.done()
 
 
@@ -177,13 +187,9 @@ def _scheduler(state: ClusterState, now: float, draft: Draft, manifest: Callable
             # Judged from the pod alone: whoever could confirm its end is away.
             overdue = pod.meta.deleting + replacement.LOST_NODE_S
             if now >= overdue:
-                draft.add(Delete("Pod", pod.meta, force=True))
-                draft.add(
-                    Emit(
-                        "SchedulerLost",
-                        f"{pod.meta.name} never confirmed its end; removed",
-                        warning=True,
-                    )
+                text = f"{pod.meta.name} never confirmed its end; removed"
+                draft.part("lost scheduler").add(
+                    Delete("Pod", pod.meta, force=True), Emit("SchedulerLost", text, warning=True)
                 )
             else:
                 draft.look_again(overdue - now)
@@ -193,7 +199,7 @@ def _scheduler(state: ClusterState, now: float, draft: Draft, manifest: Callable
             if wait > 0:
                 draft.look_again(wait)
             else:
-                draft.add(Delete("Pod", pod.meta))
+                draft.part("ended scheduler").add(Delete("Pod", pod.meta))
         elif not state.owns(pod):
             draft.look_again(PREDECESSOR_S)
     if not state.schedulers and not state.suspended:
@@ -202,10 +208,11 @@ def _scheduler(state: ClusterState, now: float, draft: Draft, manifest: Callable
         if not state.rested:
             notes = replacement.scheduler_notes(last, state.cluster, now, renewed=renewed)
             made["metadata"]["annotations"].update(notes | idle.carried(last))
-        draft.add(Create("Pod", (made,)))
+        part = draft.part("scheduler")
+        part.add(Create("Pod", (made,)))
         # When it is replaced in due time, the Event about that has told all.
         if not (renewed and when(state.cluster) != "OnDelete"):
-            draft.add(replacement.scheduler_event(made, warning=not renewed))
+            part.add(replacement.scheduler_event(made, warning=not renewed))
 
 
 def _keep_current(
@@ -222,15 +229,16 @@ def _keep_current(
     cluster = state.cluster
     patch = metadata_patch(with_note(pods.scheduler_metadata(cluster, reserved)), scheduler.meta)
     if patch:
-        draft.add(Patch("Pod", scheduler.meta, {"metadata": patch}))
+        change = Patch("Pod", scheduler.meta, {"metadata": patch})
+        draft.part("metadata", declared=True).add(change)
     if scheduler_is_current(scheduler, cluster):
         return
     why, again = waits_because(state, scheduler, now, load, silence)
     # Before the old pod goes, and as soon as the change is made: a spec that is refused is found while all goes on.
-    tried = manifest()
-    draft.add(TryOut("Pod", tried, target(cluster), again=why is None))
+    part = draft.part("new scheduler", declared=True)
+    part.add(TryOut("Pod", manifest(), target(cluster), again=why is None))
     if why is None:
-        draft.add(
+        part.add(
             Delete("Pod", scheduler.meta),
             Emit("SchedulerUpdating", f"{scheduler.meta.name} is replaced: its spec changed"),
         )
@@ -240,7 +248,7 @@ def _keep_current(
         draft.look_again(again)
     if _deadline_of_wait(cluster) is not None and _waits_since(scheduler, cluster) is None:
         note = {labels.UPDATE_WAITS: f"{target(cluster)} {words.timestamp(now)}"}
-        draft.add(Patch("Pod", scheduler.meta, {"metadata": {"annotations": note}}))
+        part.add(Patch("Pod", scheduler.meta, {"metadata": {"annotations": note}}))
 
 
 def waits_because(
@@ -296,15 +304,16 @@ def _changed_service(
     want = services.service_declared(cluster, service, reserved=reserved)
     if want is None:
         return
+    part = draft.part("service", declared=True)
     fixed = services.fixed_field(want, service)
     if fixed is None or service.spec.get("type", "ClusterIP") != "ClusterIP":
         way_out = f"if it cannot be changed in place, delete the Service {service.meta.name}: it is made anew at once"
-        draft.add(Apply("Service", service.meta, want, not service.applied, way_out))
+        part.add(Apply("Service", service.meta, want, not service.applied, way_out))
         return
     # Under another name: the API server says of a name that is taken before it looks at the address.
     tried = {**want, "metadata": {**want["metadata"], "name": _TRIED}}
     text = f"{service.meta.name} is made anew: Kubernetes changes {fixed} of no Service"
-    draft.add(
+    part.add(
         TryOut("Service", tried, services.service_revision(cluster), again=True),
         Delete("Service", service.meta, exact=True),
         Emit("ServiceReplaced", text),
@@ -323,12 +332,14 @@ def _groups(state: ClusterState, draft: Draft, reserved: tuple[str, ...]) -> Non
             draft.look_again(PREDECESSOR_S)
         elif group is None:
             if not state.suspended:
-                draft.add(Create("DaskWorkerGroup", (want,)))
+                made = Create("DaskWorkerGroup", (want,))
+                draft.part(_part_of(name), declared=True).add(made)
         elif group.meta.owner_uid == cluster.meta.uid and group.meta.deleting is None:
             body = groups.group_patch(want, group)
             if body:
                 # Exact, so that a leader that was asleep copies no number over a later one.
-                draft.add(Patch("DaskWorkerGroup", group.meta, body, exact="spec" in body))
+                change = Patch("DaskWorkerGroup", group.meta, body, exact="spec" in body)
+                draft.part(_part_of(name), declared=True).add(change)
         elif group.meta.owner_uid is not None:
             draft.look_again(PREDECESSOR_S)
     for name, group in existing.items():
@@ -338,10 +349,15 @@ def _groups(state: ClusterState, draft: Draft, reserved: tuple[str, ...]) -> Non
             and group.meta.deleting is None
         ):
             # Its pods belong to the cluster: they are drained before they go.
-            draft.add(
+            draft.part(_part_of(name), declared=True).add(
                 Delete("DaskWorkerGroup", group.meta),
                 Emit("GroupRemoved", f"removed worker group {name}"),
             )
+
+
+def _part_of(group: str) -> str:
+    """Each group is a concern of its own."""
+    return f"worker group {group}"
 
 
 def _autoscaler(state: ClusterState, draft: Draft) -> None:
@@ -354,20 +370,21 @@ def _autoscaler(state: ClusterState, draft: Draft) -> None:
     default = state.default_group.group if state.default_group else None
     ours = found is not None and autoscalers.is_from(found, cluster) and not found.meta.deleting
     want = autoscalers.declared_autoscaler(cluster)
+    part = draft.part("autoscaler", declared=True)
     if want is None:
         if found is not None and ours:
-            draft.add(
+            part.add(
                 Delete("DaskAutoscaler", found.meta),
                 Emit("AutoscalerRemoved", f"removed DaskAutoscaler {found.meta.name}"),
             )
     elif default is None or default.meta.deleting is not None or _autoscaler_noted(state):
         return
     elif found is None:
-        draft.add(Create("DaskAutoscaler", (want,)))
+        part.add(Create("DaskAutoscaler", (want,)))
     elif ours:
         patch = autoscalers.autoscaler_patch(want, found)
         if patch:
-            draft.add(Patch("DaskAutoscaler", found.meta, patch, exact=True))
+            part.add(Patch("DaskAutoscaler", found.meta, patch, exact=True))
     else:
         return  # somebody else's
     if default is None or default.meta.owner_uid != cluster.meta.uid:
@@ -375,7 +392,7 @@ def _autoscaler(state: ClusterState, draft: Draft) -> None:
     note = autoscalers.declared_revision(cluster) if want else None
     if default.meta.annotations.get(labels.INLINE_AUTOSCALER) != note:
         body = {"metadata": {"annotations": {labels.INLINE_AUTOSCALER: note}}}
-        draft.add(Patch("DaskWorkerGroup", default.meta, body))
+        part.add(Patch("DaskWorkerGroup", default.meta, body))
 
 
 def _autoscaler_noted(state: ClusterState) -> bool:
@@ -438,13 +455,14 @@ def was_ready(state: ClusterState) -> bool:
     return scheduler.meta.annotations.get(labels.WAS_READY) == ready_revision(state.cluster)
 
 
-def latch(state: ClusterState) -> Patch | None:
+def latch(state: ClusterState) -> Plan:
     """Remember on the scheduler pod what was up once for what the user says now; forget groups that are gone.
 
     For the groups too, as all of them tend to be up at the same time, and one write does.
     """
+    draft = Draft()
     if state.scheduler is None:
-        return None
+        return draft.done()
     groups_there = {labels.GROUP_WAS_READY + g.name for g in state.groups if g.group is not None}
     annotations: JSON = {
         key: None
@@ -456,9 +474,10 @@ def latch(state: ClusterState) -> Patch | None:
     rests = idle.rest(state.cluster, state.scheduler)
     if is_complete(state) and not rests and not was_ready(state):
         annotations[labels.WAS_READY] = ready_revision(state.cluster)
-    if not annotations:
-        return None
-    return Patch("Pod", state.scheduler.meta, {"metadata": {"annotations": annotations}})
+    if annotations:
+        note = Patch("Pod", state.scheduler.meta, {"metadata": {"annotations": annotations}})
+        draft.part("latch").add(note)
+    return draft.done()
 
 
 def names_taken(state: ClusterState) -> list[Problem]:
@@ -492,7 +511,10 @@ def names_taken(state: ClusterState) -> list[Problem]:
 def groups_refused(state: ClusterState, now: float) -> list[Problem]:
     """What the API server refuses to the groups: there are no pods that could tell."""
     found = []
-    for group in (g.group for g in state.groups if g.group is not None):
+    for each in state.groups:
+        group = each.group
+        if group is None:
+            continue
         conditions = {c.get("type"): c for c in group.status.get("conditions") or ()}
         ready = conditions.get(words.READY, {})
         current = ready.get("observedGeneration") == group.meta.generation
@@ -500,7 +522,9 @@ def groups_refused(state: ClusterState, now: float) -> list[Problem]:
             refused = conditions.get(words.STALLED, {}).get("status") == "True"
             said = str(ready.get("message", ""))
             message = f"worker group {group.meta.name}: {said.partition('; ')[2] or said}"
-            found.append(Problem(ready["reason"], message, now, refused=refused))
+            # Where all workers are up, it is something else that is declared.
+            problem = Problem(ready["reason"], message, now, refused=refused, declared=is_up(each))
+            found.append(problem)
     return found
 
 
@@ -550,15 +574,17 @@ def cluster_status(
     else:
         phase = "Running"
         judged = [p for g in state.groups for p in g.judged]
-        problem = first_problem(judged, [*problems, *groups_refused(state, now)])
-        refused = None if current else next((p for p in problems if p.refused), None)
+        others = [*problems, *groups_refused(state, now)]
+        problem = first_problem(judged, others)
+        refused = unmet(others)
+        if refused is None and not current:
+            refused = next((p for p in problems if p.refused), None)
         if refused is not None:  # the running scheduler goes on
             found = unready(f"scheduler ready, {count}", refused, now, deadline=deadline)
         elif idle.rest(cluster, scheduler):
-            found, problem = _parked(state, scheduler, look), None
+            found, problem = _parked(state, scheduler, look, refusal), None
         elif is_complete(state) or was_ready(state):
-            text = f"scheduler ready, {count}"
-            text += f"; {problem.message}" if problem else ""
+            text = also(f"scheduler ready, {count}", problem)
             text += idle.waking_words(scheduler) + idle.silence_words(cluster, scheduler, look)
             found = words.ready("ClusterReady", text)
             problem = None
@@ -609,12 +635,17 @@ def cluster_status(
     return out, min(soon, default=None)
 
 
-def _parked(state: ClusterState, scheduler: Pod, look: idle.Look | None) -> list[words.Condition]:
-    """Conditions of a cluster that is parked; on the way there it stays as ready as it was."""
+def _parked(
+    state: ClusterState, scheduler: Pod, look: idle.Look | None, refusal: Problem | None
+) -> list[words.Condition]:
+    """Conditions of a cluster that is parked; on the way there it stays as ready as it was.
+
+    :param refusal: what the API server refused in this round.
+    """
     rests = idle.parked_words(state.cluster, scheduler, look)
     if not state.working:
-        return [*words.ready(rests.reason, rests.message), rests]
-    text = f"{words.workers(state.working)} on the way out; {rests.message}"
+        return [*words.ready(rests.reason, also(rests.message, refusal)), rests]
+    text = also(f"{words.workers(state.working)} on the way out; {rests.message}", refusal)
     if was_ready(state):
         return words.ready(rests.reason, text)
     return words.reconciling("Parking", text)
@@ -636,7 +667,7 @@ def _suspended(
         return phase, unready(text, refusal, now, reason="Suspending")
     text = "no Pods run: spec.suspend is true"
     rests = words.Condition(words.SUSPENDED, True, "Suspended", text)
-    return "Suspended", [*words.ready("Suspended", text), rests]
+    return "Suspended", [*words.ready("Suspended", also(text, refusal)), rests]
 
 
 def scheduler_restarts(state: ClusterState) -> JSON:

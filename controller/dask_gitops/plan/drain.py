@@ -68,13 +68,13 @@ def match(state: GroupState, workers: Iterable[W]) -> tuple[dict[str, list[W]], 
 
 def cancel(flow: Turnover, draft: Draft) -> None:
     # One that has started without our knowledge may hold results.
-    draft.add(*(Delete("Pod", pod.meta, exact=True) for pod in flow.cancel))
     if flow.cancel:
         which = words.workers(len(flow.cancel))
-        draft.add(
+        draft.part("cancel").add(
+            *(Delete("Pod", pod.meta, exact=True) for pod in flow.cancel),
             Emit("Updating", f"cancelled {which} of an earlier spec that had not started")
             if flow.rolling
-            else Emit("ScaledDown", f"cancelled {which} that had not started")
+            else Emit("ScaledDown", f"cancelled {which} that had not started"),
         )
 
 
@@ -108,16 +108,17 @@ def choose(
         )
 
     victims = [p for some, number in flow.drain for p in sorted(some, key=load)[:number]]
+    marks = draft.part("marks")
     for pod in victims:
         body = {"metadata": {"annotations": {labels.RETIRING: words.timestamp(now)}}}
-        draft.add(Patch("Pod", pod.meta, body))
+        marks.add(Patch("Pod", pod.meta, body))
     which = words.workers(len(victims)) + (" of an earlier spec" if flow.rolling else "")
     verb = "hands over its" if len(victims) == 1 else "hand over their"
     leave = "leaves" if len(victims) == 1 else "leave"
-    draft.add(
+    marks.add(
         Emit("Updating" if flow.rolling else "ScalingDown", f"{which} {verb} results and {leave}")
     )
-    draft.look_again(0)
+    marks.look_again(0)
 
 
 def _may_go_unasked(state: GroupState) -> bool:
@@ -146,16 +147,15 @@ def retire(
             _go_unasked(state, now, draft, silence)
             return
         overdue = [p for p in state.leaving if to_zero and since[p.meta.uid] > timeout]
-        for pod in overdue:
-            draft.add(Delete("Pod", pod.meta))
         if overdue:
-            draft.add(
+            draft.part("discard").add(
+                *(Delete("Pod", pod.meta) for pod in overdue),
                 Emit(
                     "ResultsDiscarded",
                     f"{words.workers(len(overdue))} deleted without handing over: "
                     f"the scheduler {silence or 'is not running'}",
                     warning=True,
-                )
+                ),
             )
         waiting = len(state.leaving) - len(overdue)
         if waiting:
@@ -172,7 +172,7 @@ def retire(
         # One of the strangers may be this pod's worker, so a ready pod does not count as unknown to the scheduler.
         unknown = not strangers or not pod.ready or (to_zero and age > timeout)
         if unknown and age >= REGISTRATION_S:
-            draft.add(Delete("Pod", pod.meta))
+            draft.part("unknown workers").add(Delete("Pod", pod.meta))
         elif not unknown:
             draft.held = f"{pod.meta.name} should go, but {strangers[0].name} of the scheduler's workers has no pod here"
             draft.look_again(RETRY_HELD_S)
@@ -183,8 +183,9 @@ def retire(
     for some, late in ((patient, False), (overdue, True)):
         if some:
             ids = tuple(tuple(w.id for w in matched[p.meta.uid]) for p in some)
-            draft.add(Retire(tuple(some), ids, interrupt=late, discard=late and to_zero))
-            draft.look_again(1)
+            asked = draft.part("retire the overdue" if late else "retire")
+            asked.add(Retire(tuple(some), ids, interrupt=late, discard=late and to_zero))
+            asked.look_again(1)
 
 
 def _go_unasked(state: GroupState, now: float, draft: Draft, silence: str) -> None:
@@ -198,7 +199,7 @@ def _go_unasked(state: GroupState, now: float, draft: Draft, silence: str) -> No
         draft.look_again(wait)
         return
     text = f"{pod.meta.name} goes unasked: the scheduler {silence or 'is not running'}"
-    draft.add(Delete("Pod", pod.meta), Emit("DrainedUnasked", text, warning=True))
+    draft.part("unasked").add(Delete("Pod", pod.meta), Emit("DrainedUnasked", text, warning=True))
 
 
 def reclaimable(state: GroupState, workers: Sequence[Worker] | None) -> list[tuple[Pod, list[str]]]:

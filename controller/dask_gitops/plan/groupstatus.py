@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from dask_gitops import status as words
@@ -74,10 +75,27 @@ def settling(*states: GroupState) -> str:
     return ", seen running for a while first, as nothing probes them" if unsure else ""
 
 
-def first_problem(some: Iterable[Pod], extra: Iterable[Problem] = ()) -> Problem | None:
-    """The problem to report: a refusal first, then the oldest."""
+def first_problem(some: Iterable[Pod], extra: Sequence[Problem] = ()) -> Problem | None:
+    """The problem to report: a refusal first, then the oldest; what else is in the way is told behind it.
+
+    :param extra: what has to do with no pod that is there, such as a refusal: nothing else tells of it.
+    """
     problems = [*extra, *(problem for p in some if (problem := replacement.problem(p)))]
-    return min(problems, key=lambda p: (not p.refused, p.since), default=None)
+    first = min(problems, key=lambda p: (not p.refused, p.since), default=None)
+    others = dict.fromkeys(p.message for p in extra if first and p.message != first.message)
+    if first is None or not others:
+        return first
+    return replace(first, message=f"{first.message}; {words.listed(others, most=2)}")
+
+
+def also(message: str, problem: Problem | None) -> str:
+    """Words about something that is as it should be, with what is in the way of something else."""
+    return f"{message}; {problem.message}" if problem else message
+
+
+def unmet(problems: Iterable[Problem]) -> Problem | None:
+    """What the API server says to something that a person declared: nothing is ready without it, whatever runs."""
+    return first_problem((), [p for p in problems if p.declared and p.refused])
 
 
 def unready(
@@ -131,8 +149,8 @@ def group_status(
             found = _at_rest(state, was_ready(state), first_problem((), problems), now)
         elif scheduler_down:
             found = words.reconciling("SchedulerNotReady", f"{count}; the scheduler is not ready")
-        elif is_up(state) or was_ready(state):
-            found = words.ready("WorkersReady", f"{count}; {problem.message}" if problem else count)
+        elif unmet(problems) is None and (is_up(state) or was_ready(state)):
+            found = words.ready("WorkersReady", also(count, problem))
         else:
             found = unready(
                 count + settling(state), problem, now, deadline=_deadline(state.cluster)
@@ -177,7 +195,7 @@ def _at_rest(
     if going and (suspended or not was_up):
         return unready(text, refusal, now, reason="Suspending" if suspended else "Parking")
     rests = [] if going else [words.Condition(kind, True, reason, text)]
-    return [*words.ready(reason, text), *rests]
+    return [*words.ready(reason, also(text, refusal)), *rests]
 
 
 def _deadline(cluster: CustomResource) -> float:

@@ -20,6 +20,7 @@ Rest = Literal["", "suspended", "parked"]
 SOONEST_S = 2.0  # between two looks at a cluster that works, whatever its idleTimeout
 PARKED_S = 5.0  # how often a parked cluster's scheduler is asked for work
 SILENT_S = 15.0  # how often a scheduler that does not answer is asked again
+ENDING, PARKING = "idle", "parking"  # parts of a plan: deleting a cluster; parking it, or waking it
 _LONGEST_S = 10.0**9  # of what a scheduler says about time
 
 
@@ -110,7 +111,7 @@ def plan_idle(
     limit, parked = timeout(cluster), rest(cluster, scheduler) == "parked"
     if parked and not limit:
         _unpark(scheduler, now, draft)
-        draft.add(Emit("Waking", "idleTimeout was taken away: the workers come back"))
+        draft.part(PARKING).add(Emit("Waking", "idleTimeout was taken away: the workers come back"))
         return False
     if look is None or look.silence:
         return False
@@ -119,24 +120,28 @@ def plan_idle(
     if idle_long and why_kept is None:
         text = f"nothing has run for {duration(look.idle)} (idleTimeout {duration(limit)})"
         # Exact: a person may just have taken the timeout away.
-        draft.add(Delete("DaskCluster", cluster.meta, exact=True))
-        draft.add(Emit("IdleDeleted", f"deleted, as {text}"))
+        draft.part(ENDING).add(
+            Delete("DaskCluster", cluster.meta, exact=True),
+            Emit("IdleDeleted", f"deleted, as {text}"),
+        )
         return True
     if parked and (look.tasks or look.results):
         _unpark(scheduler, now, draft)
-        draft.add(Emit("Waking", f"{_work(look)}: the workers come back"))
+        draft.part(PARKING).add(Emit("Waking", f"{_work(look)}: the workers come back"))
     elif idle_long and not parked and not look.tasks and not look.results:
         note = {labels.PARKED: words.timestamp(now), labels.WOKEN: None}
-        draft.add(Patch("Pod", scheduler.meta, {"metadata": {"annotations": note}}))
         text = f"nothing has run for {duration(look.idle)}: the workers go until there is work"
         asked = cluster.spec.get("idleAction") == "Scale"
-        draft.add(Emit("Parked", text if asked else f"{text}; not deleted: {why_kept}"))
+        draft.part(PARKING).add(
+            Patch("Pod", scheduler.meta, {"metadata": {"annotations": note}}),
+            Emit("Parked", text if asked else f"{text}; not deleted: {why_kept}"),
+        )
     return False
 
 
 def _unpark(scheduler: Pod, now: float, draft: Draft) -> None:
     note = {labels.PARKED: None, labels.WOKEN: words.timestamp(now)}
-    draft.add(Patch("Pod", scheduler.meta, {"metadata": {"annotations": note}}))
+    draft.part(PARKING).add(Patch("Pod", scheduler.meta, {"metadata": {"annotations": note}}))
 
 
 def plan_woken(scheduler: Pod, any_ready: bool, now: float, draft: Draft) -> None:
@@ -146,9 +151,10 @@ def plan_woken(scheduler: Pod, any_ready: bool, now: float, draft: Draft) -> Non
         return
     seconds = max(0, round(now - since))
     note = {labels.WOKEN: f"{words.timestamp(since)} {seconds}"}
-    draft.add(Patch("Pod", scheduler.meta, {"metadata": {"annotations": note}}))
     text = f"the first worker is ready, {duration(seconds)} after the cluster was woken"
-    draft.add(Emit("Woken", text))
+    draft.part("woken").add(
+        Patch("Pod", scheduler.meta, {"metadata": {"annotations": note}}), Emit("Woken", text)
+    )
 
 
 def woken(scheduler: Pod) -> tuple[float | None, int | None]:

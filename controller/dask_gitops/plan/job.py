@@ -30,6 +30,7 @@ from dask_gitops.resources.tracking import tracked_by
 JSON = dict[str, Any]
 
 PREDECESSOR_S = 1  # how often to look whether what stands in the way is gone
+RUNNER, CLUSTER = "runner", "cluster"  # parts of a plan
 ENDING_S = 60  # after that, a runner whose kubelet does not stop it is deleted
 
 
@@ -64,16 +65,21 @@ def _clear(state: JobState, run: Run, now: float, draft: Draft) -> bool:
 
 def _remove(state: JobState, thing: Thing, now: float, draft: Draft) -> None:
     if thing.meta.deleting is None:
-        draft.add(Delete(kind_of(thing), thing.meta))
+        draft.part(_part_of(thing)).add(Delete(kind_of(thing), thing.meta))
     elif state.gives_up_the_lost:
         _give_up(thing, now, draft)
+
+
+def _part_of(thing: Thing) -> str:
+    """What is to go is a concern of its own, whatever else does not."""
+    return f"remove {kind_of(thing)} {thing.meta.name}"
 
 
 def _give_up(thing: Thing, now: float, draft: Draft) -> None:
     """What is on its way out goes without its kubelet's word, once it counts as lost."""
     left = lost_in(thing, now)
     if left == 0:
-        draft.add(Delete(kind_of(thing), thing.meta, force=True))
+        draft.part(_part_of(thing)).add(Delete(kind_of(thing), thing.meta, force=True))
     elif left is not None:
         draft.look_again(left)
 
@@ -108,8 +114,7 @@ def _go_on(
             default_image=default_image,
             reserved=reserved,
         )
-        # First of all: workers must not eat its quota.
-        draft.add(Create("Pod", (made,)), _made(made, run.attempt, run.failure))
+        draft.part(RUNNER).add(Create("Pod", (made,)), _made(made, run.attempt, run.failure))
     _cluster(state, run, draft, reserved)
     if runner is not None and labels.SCHEDULER_GATE in runner.gates:
         _open(state, run, runner, draft)
@@ -129,8 +134,8 @@ def _may_retry(run: Run, now: float, draft: Draft) -> bool:
     if last is None or failure is None:
         return True
     if failure.reason == "NodeLost":
-        draft.add(Delete("Pod", last.meta, force=True))
-        draft.add(Emit("RunnerLost", f"{failure.message}; removed", warning=True))
+        lost = Emit("RunnerLost", f"{failure.message}; removed", warning=True)
+        draft.part(_part_of(last)).add(Delete("Pod", last.meta, force=True), lost)
         return False
     if last.meta.deleting is None and not last.finished:
         _stop(last, now, draft)
@@ -149,15 +154,18 @@ def _may_retry(run: Run, now: float, draft: Draft) -> bool:
 
 
 def _cluster(state: JobState, run: Run, draft: Draft, reserved: tuple[str, ...]) -> None:
+    """After the runner, wherever one is to be made: workers must not eat its quota."""
     if run.cluster is None:
         if state.cluster is None:
             made = job_cluster(state.job, restarted_at=run.restarted_at, reserved=reserved)
-            draft.add(Create("DaskCluster", (made,)))
+            draft.part(CLUSTER, after=(RUNNER,)).add(Create("DaskCluster", (made,)))
         else:
             draft.look_again(PREDECESSOR_S)  # the last one is on its way out
     elif is_suspended(run.cluster):
-        draft.add(Patch("DaskCluster", run.cluster.meta, {"spec": {"suspend": None}}))
-        draft.add(Emit("Resumed", "the job goes on"))
+        draft.part(CLUSTER, after=(RUNNER,)).add(
+            Patch("DaskCluster", run.cluster.meta, {"spec": {"suspend": None}}),
+            Emit("Resumed", "the job goes on"),
+        )
 
 
 def _open(state: JobState, run: Run, runner: Pod, draft: Draft) -> None:
@@ -173,7 +181,7 @@ def _open(state: JobState, run: Run, runner: Pod, draft: Draft) -> None:
         "spec": {"schedulingGates": rest or None},
     }
     # Exact: somebody else may open a gate of his own at this moment.
-    draft.add(Patch("Pod", runner.meta, body, exact=True))
+    draft.part("gate").add(Patch("Pod", runner.meta, body, exact=True))
 
 
 def _suspend(state: JobState, run: Run, now: float, draft: Draft) -> None:
@@ -183,8 +191,8 @@ def _suspend(state: JobState, run: Run, now: float, draft: Draft) -> None:
     runner = run.runner
     if runner is not None and not runner.finished:
         if runner.meta.deleting is None:
-            draft.add(Delete("Pod", runner.meta))
-            draft.add(Emit("Suspended", f"deleted {runner.meta.name}; it is made anew later"))
+            told = Emit("Suspended", f"deleted {runner.meta.name}; it is made anew later")
+            draft.part(_part_of(runner)).add(Delete("Pod", runner.meta), told)
             return
         left = lost_in(runner, now)
         if left:
@@ -192,7 +200,8 @@ def _suspend(state: JobState, run: Run, now: float, draft: Draft) -> None:
             return
         _remove(state, runner, now, draft)
     if run.cluster is not None and not is_suspended(run.cluster):
-        draft.add(Patch("DaskCluster", run.cluster.meta, {"spec": {"suspend": True}}))
+        rest = Patch("DaskCluster", run.cluster.meta, {"spec": {"suspend": True}})
+        draft.part(CLUSTER).add(rest)
 
 
 def _keep_current(state: JobState, run: Run, draft: Draft, reserved: tuple[str, ...]) -> None:
@@ -201,11 +210,13 @@ def _keep_current(state: JobState, run: Run, draft: Draft, reserved: tuple[str, 
     if runner is not None and not runner.gone:
         patch = metadata_patch(with_note(runner_metadata(job, reserved)), runner.meta)
         if patch:
-            draft.add(Patch("Pod", runner.meta, {"metadata": patch}))
+            change = Patch("Pod", runner.meta, {"metadata": patch})
+            draft.part("metadata of the runner", declared=True).add(change)
     if run.cluster is not None:
         patch = metadata_patch(with_note(cluster_metadata(job, reserved)), run.cluster.meta)
         if patch:
-            draft.add(Patch("DaskCluster", run.cluster.meta, {"metadata": patch}))
+            change = Patch("DaskCluster", run.cluster.meta, {"metadata": patch})
+            draft.part("metadata of the cluster", declared=True).add(change)
 
 
 def _clean_up(state: JobState, run: Run, now: float, draft: Draft) -> None:
@@ -219,14 +230,16 @@ def _clean_up(state: JobState, run: Run, now: float, draft: Draft) -> None:
         draft.look_again(left)
     if expired and tracked_by(job.meta) is None:
         # Exact: a person may just have asked for another run.
-        draft.add(Delete("DaskJob", job.meta, exact=True))
-        draft.add(Emit("Expired", f"deleted {ttl} s after its end"))
+        draft.part("expired").add(
+            Delete("DaskJob", job.meta, exact=True),
+            Emit("Expired", f"deleted {ttl} s after its end"),
+        )
         return
     kept = run.last or run.cluster
     if kept is not None and labels.OUTCOME not in kept.meta.annotations and not kept.meta.deleting:
         # Whoever wipes the status runs nothing once more.
         note = {"metadata": {"annotations": {labels.OUTCOME: note_of_end(run)}}}
-        draft.add(Patch(kind_of(kept), kept.meta, note))
+        draft.part("outcome").add(Patch(kind_of(kept), kept.meta, note))
     for pod in run.pods:
         if expired or pod.meta.deleting is not None:
             _remove(state, pod, now, draft)
@@ -235,7 +248,7 @@ def _clean_up(state: JobState, run: Run, now: float, draft: Draft) -> None:
     policy = job.spec.get("cleanupPolicy") or "Always"
     cluster_goes = policy == "Always" or (policy == "OnSuccess" and end.success)
     if run.cluster is not None and (expired or cluster_goes):
-        draft.add(Delete("DaskCluster", run.cluster.meta))
+        _remove(state, run.cluster, now, draft)
     # What an earlier run left, say because nobody was there to see it through.
     for thing in run.leftovers:
         _remove(state, thing, now, draft)
@@ -247,13 +260,14 @@ def _stop(pod: Pod, now: float, draft: Draft) -> None:
         return  # its kubelet is about to say that it has ended
     since = seconds(pod.meta.annotations.get(labels.ENDING))
     if not pod.started or (since != NEVER and now >= since + ENDING_S):
-        draft.add(Delete("Pod", pod.meta))
+        draft.part(_part_of(pod)).add(Delete("Pod", pod.meta))
     elif since == NEVER:
         body = {
             "metadata": {"annotations": {labels.ENDING: words.timestamp(now)}},
             "spec": {"activeDeadlineSeconds": 1},
         }
-        draft.add(Patch("Pod", pod.meta, body))
-        draft.look_again(ENDING_S)
+        part = draft.part(f"stop {pod.meta.name}")
+        part.add(Patch("Pod", pod.meta, body))
+        part.look_again(ENDING_S)
     else:
         draft.look_again(since + ENDING_S - now)

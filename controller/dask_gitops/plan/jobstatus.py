@@ -7,7 +7,7 @@ from typing import Any
 
 from dask_gitops import status as words
 from dask_gitops.plan.actions import Emit
-from dask_gitops.plan.groupstatus import PROGRESS_DEADLINE_S, unready
+from dask_gitops.plan.groupstatus import PROGRESS_DEADLINE_S, also, first_problem, unready
 from dask_gitops.plan.jobrun import (
     FAILED,
     NEVER,
@@ -58,7 +58,7 @@ def job_status(
     if end is not None:
         out["endTime"] = told.get("endTime") or words.timestamp(max(end.at, run.started or 0.0))
         out["jobStatus"] = SUCCESSFUL if end.success else FAILED
-        found = _ended(end)
+        found = _ended(end, first_problem((), problems))
     else:
         rank = _rank(run)
         out["jobStatus"] = _ORDER[rank]
@@ -89,12 +89,14 @@ def _has_run(pod: Pod) -> bool:
     return pod.running or pod.exit_code is not None or pod.restarts > 0
 
 
-def _ended(end: End) -> list[words.Condition]:
+def _ended(end: End, refusal: Problem | None) -> list[words.Condition]:
+    """:param refusal: what keeps something from being cleared away; no part of how the run ended."""
+    text = also(end.message, refusal)
     if end.success:
         done = words.Condition("Complete", True, end.reason, end.message)
-        return [*words.ready(end.reason, end.message), done]
+        return [*words.ready(end.reason, text), done]
     done = words.Condition("Failed", True, end.reason, end.message)
-    return [*words.stalled(end.reason, end.message), done]
+    return [*words.stalled(end.reason, text), done]
 
 
 def _under_way(
@@ -104,13 +106,14 @@ def _under_way(
     if state.suspended:
         runner = run.runner if run.runner is not None and not run.runner.finished else None
         text = f"suspended; {runner.meta.name} is on its way out" if runner else "suspended"
+        text = also(text, first_problem((), problems))
         suspended = words.Condition("Suspended", True, "Suspended", "spec.suspend is true")
         return [*words.ready("Suspended", text), suspended], None
     problem = trouble(state, run, now, problems)
     text = _what_goes_on(state, run)
     if started:
         reason = "Running" if run.failure is None else "Retrying"
-        return words.ready(reason, f"{text}; {problem.message}" if problem else text), None
+        return words.ready(reason, also(text, problem)), None
     declared = (job.spec.get("cluster") or {}).get("spec") or {}
     deadline = float(declared.get("progressDeadlineSeconds") or PROGRESS_DEADLINE_S)
     again = None

@@ -70,7 +70,8 @@ def hand_on(draft: Draft, dead: Sequence[Pod], mourned: Sequence[Pod]) -> None:
         manifest["metadata"]["annotations"].update(notes(pod))
     failed = [p for p in dead[len(created) :] if p.phase == "Failed"]
     if failed:
-        draft.add(Emit("WorkersFailed", deaths(failed), warning=True))
+        told = Emit("WorkersFailed", deaths(failed), warning=True)
+        draft.part("ended workers").add(told)  # once they are away: nobody is told twice
 
 
 def ended_with(scheduler: Pod | None, worker: Pod) -> bool:

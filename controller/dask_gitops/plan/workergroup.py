@@ -62,20 +62,20 @@ def plan_group(
                 if wait > 0:
                     draft.look_again(wait)
                 continue
-            draft.add(Delete("Pod", pod.meta))
+            draft.part("ended workers").add(Delete("Pod", pod.meta))
             if pod.retiring is None:
                 dead.append(pod)
                 mourned += [] if other else [pod]
     if state.group is not None and state.declared is None and not state.rest:
         body = {"spec": {"replicas": state.want}}
-        draft.add(Patch("DaskWorkerGroup", state.group.meta, body, subresource="scale"))
+        held = Patch("DaskWorkerGroup", state.group.meta, body, subresource="scale")
+        draft.part("number").add(held)
     missing = flow.missing - fresh
     reclaimed = reclaimable(state, workers)[: max(0, flow.short - fresh)]
     if reclaimed:  # who was about to leave stays, as far as the scheduler can be told
-        draft.add(
+        draft.part("stay").add(
             Undrain(tuple(p for p, _ in reclaimed), tuple(i for _, ids in reclaimed for i in ids))
         )
-    # Before new pods: a quota that refuses them must not keep old ones from going.
     if state.leaving:
         retire(state, workers, now, draft, silence, stay={p.meta.uid for p, _ in reclaimed})
     cancel(flow, draft)
@@ -105,7 +105,8 @@ def _metadata(state: GroupState, draft: Draft, reserved: tuple[str, ...]) -> Non
     for pod in state.live:
         patch = metadata_patch(want, pod.meta)
         if patch:
-            draft.add(Patch("Pod", pod.meta, {"metadata": patch}))
+            change = Patch("Pod", pod.meta, {"metadata": patch})
+            draft.part("metadata", declared=True).add(change)
 
 
 def _may_grow(state: GroupState, now: float, draft: Draft) -> bool:
@@ -140,7 +141,7 @@ def _grow(
     first = 1 + max((p.serial for p in state.pods), default=-1)
     first = max(first, state.highest + 1)
     warning = known_warning(state)
-    draft.add(
+    draft.part("grow").add(
         Create(
             "Pod",
             tuple(

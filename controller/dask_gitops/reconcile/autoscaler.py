@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dask_gitops.plan import autoscaler as plan
-from dask_gitops.reconcile.world import Key, World
+from dask_gitops.reconcile.world import Key, Outcomes, World
 
 
 async def reconcile_autoscaler(world: World, key: Key) -> None:
@@ -18,7 +18,7 @@ async def reconcile_autoscaler(world: World, key: Key) -> None:
     if memory is None or memory.uid != scaler.meta.uid:
         memory = plan.Memory(scaler.meta.uid)
     state = world.scaler_state(scaler)
-    steers = plan.waits(state) is None
+    steers, done = plan.waits(state) is None, Outcomes()
     if not steers:
         memory = replace(memory, generation=-1, wishes=(), silent=None, wants=None)
     elif plan.due_in(state, memory, world.clock()) == 0:
@@ -31,16 +31,14 @@ async def reconcile_autoscaler(world: World, key: Key) -> None:
             return
         steps = plan.plan_autoscaler(state, demand, silence, memory, world.clock())
         world.scaling[key] = steps.memory
-        done = await world.carry_out(steps.actions, scaler)
-        memory = steps.after
+        done = await world.carry_out(key, steps.plan, scaler)
+        memory = steps.memory if done.undone else steps.after
         if done.problems:
-            memory = replace(steps.memory, problem=done.problems[0])
+            memory = replace(memory, problem=done.problems[0])
         state = world.scaler_state(scaler)
     world.scaling[key] = memory
     now = world.clock()
     status, again = plan.autoscaler_status(state, memory, now)
     await world.write_status(scaler, status)
     soon = plan.due_in(state, memory, now) if steers else None
-    for seconds in (soon, again):
-        if seconds is not None:
-            world.again(key, seconds)
+    world.rest(key, done, soon, again)

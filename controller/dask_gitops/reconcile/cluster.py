@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 
 from dask_gitops.plan import cluster as plan
-from dask_gitops.reconcile.world import Key, World, retry_after
+from dask_gitops.reconcile.world import Key, World
 
 
 async def reconcile_cluster(world: World, key: Key) -> None:
@@ -30,16 +30,14 @@ async def reconcile_cluster(world: World, key: Key) -> None:
         token=secrets.token_urlsafe(32),
         reserved=settings.reserved,
     )
-    done = await world.carry_out(steps.actions, cluster)
+    done = await world.carry_out(key, steps, cluster)
     now = world.stores.clusters.get(key.namespace, key.name)
     if now is None or now.meta.uid != cluster.meta.uid or now.meta.deleting is not None:
         return  # its end is news
     cluster = now  # what the API server said meanwhile
     state = world.cluster_state(cluster)
-    latch = plan.latch(state)
-    if latch is not None:
-        await world.patch(latch)
-        state = world.cluster_state(cluster)
+    await world.carry_out(key, plan.latch(state), cluster, out=done)
+    state = world.cluster_state(cluster)
     status, again = plan.cluster_status(
         state,
         world.clock(),
@@ -49,6 +47,6 @@ async def reconcile_cluster(world: World, key: Key) -> None:
     )
     await world.write_status(cluster, status)
     look_in = world.look_in(cluster, state.scheduler)
-    for seconds in (steps.again, again, look_in, retry_after(done.problems)):
-        if seconds is not None:
-            world.again(key, seconds)
+    if done.refused.keys() & plan.FOLLOWS_A_LOOK:
+        look_in = None  # what it says would lead to nothing before that may be tried again
+    world.rest(key, done, again, look_in)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dask_gitops.plan.actions import Draft
 from dask_gitops.plan.job import plan_job
 from dask_gitops.plan.jobrun import JobState, doubtful
 from dask_gitops.plan.jobstatus import announcement, job_status
-from dask_gitops.reconcile.world import Key, World, retry_after
+from dask_gitops.reconcile.world import Key, World
 
 
 async def reconcile_job(world: World, key: Key) -> None:
@@ -17,7 +18,7 @@ async def reconcile_job(world: World, key: Key) -> None:
     steps = plan_job(
         state, world.clock(), default_image=settings.dask_image, reserved=settings.reserved
     )
-    done = await world.carry_out(steps.actions, state.job)
+    done = await world.carry_out(key, steps, state.job)
     state = await _observe(world, key)
     if state is None:
         return
@@ -28,10 +29,10 @@ async def reconcile_job(world: World, key: Key) -> None:
     if job is not None and job.meta.uid == state.job.meta.uid:
         told = announcement(before, job.status)
         if told is not None:
-            await world.carry_out([told], job)
-    for seconds in (steps.again, again, retry_after(done.problems)):
-        if seconds is not None:
-            world.again(key, seconds)
+            draft = Draft()
+            draft.part("end").add(told)
+            await world.carry_out(key, draft.done(), job)
+    world.rest(key, done, again)
 
 
 async def _observe(world: World, key: Key) -> JobState | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
-from dask_gitops.plan.actions import Emit, Kind, Patch
+from dask_gitops.plan.actions import Draft, Emit, Kind, Patch
 from dask_gitops.reconcile.world import Key, World
 from dask_gitops.resources.finalizers import without_kopf
 
@@ -18,10 +18,9 @@ async def release(world: World, key: Key) -> None:
     if rest == resource.meta.finalizers:
         return
     body = {"metadata": {"finalizers": list(rest)}}
-    await world.carry_out(
-        [
-            Patch(cast(Kind, key.kind), resource.meta, body, exact=True),
-            Emit("Released", "took an old operator's finalizer off"),
-        ],
-        resource,
+    draft = Draft()
+    draft.part("release").add(
+        Patch(cast(Kind, key.kind), resource.meta, body, exact=True),
+        Emit("Released", "took an old operator's finalizer off"),
     )
+    world.rest(key, await world.carry_out(key, draft.done(), resource))

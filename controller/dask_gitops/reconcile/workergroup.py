@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from dask_gitops.plan.drain import RETRY_HELD_S
+from dask_gitops.kube.errors import KubeError
 from dask_gitops.plan.groupstate import GroupState, Worker
 from dask_gitops.plan.groupstatus import group_status
 from dask_gitops.plan.workergroup import needs_scheduler, plan_group
-from dask_gitops.reconcile.world import Key, World, retry_after
+from dask_gitops.reconcile.world import Key, World
 from dask_gitops.scheduler.client import SchedulerUnavailable
 
 
 async def reconcile_group(world: World, key: Key) -> None:
     """Create, drain and remove workers; then the status. Also for a group that is gone while its pods are not."""
+    failures: list[KubeError] = []
     for cluster_name in _clusters_of(world, key):
-        await _reconcile_in(world, key, cluster_name)
+        try:
+            await _reconcile_in(world, key, cluster_name)
+        except KubeError as error:
+            failures.append(error)
+    if failures:
+        raise failures[0]
 
 
 async def _reconcile_in(world: World, key: Key, cluster_name: str) -> None:
@@ -49,7 +55,7 @@ async def _reconcile_in(world: World, key: Key, cluster_name: str) -> None:
     subject = state.group or state.cluster
     if subject is None:
         return
-    done = await world.carry_out(steps.actions, subject, state.scheduler)
+    done = await world.carry_out(key, steps, subject, state.scheduler)
     if (
         done.late
     ):  # news of a cluster reach the groups that are there, not the pods of one that was removed
@@ -60,12 +66,7 @@ async def _reconcile_in(world: World, key: Key, cluster_name: str) -> None:
         held = "; ".join(([steps.held] if steps.held else []) + done.held) or None
         status, again = group_status(state, world.clock(), problems=done.problems, held=held)
         await world.write_status(state.group, status)
-    soon = steps.again
-    if done.held:  # a worker that cannot leave is not asked every second
-        soon = steps.again if done.draining else RETRY_HELD_S
-    for seconds in (soon, again, retry_after(done.problems)):
-        if seconds is not None:
-            world.again(key, seconds)
+    world.rest(key, done, again)
 
 
 def _clusters_of(world: World, key: Key) -> list[str]:

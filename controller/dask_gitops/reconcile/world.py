@@ -6,8 +6,9 @@ import asyncio
 import itertools
 import logging
 import time
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from dask_gitops import events
@@ -32,7 +33,9 @@ from dask_gitops.plan.actions import (
     Create,
     Delete,
     Emit,
+    Part,
     Patch,
+    Plan,
     Retire,
     TryOut,
     Undrain,
@@ -40,6 +43,7 @@ from dask_gitops.plan.actions import (
 from dask_gitops.plan.autoscaler import Memory, ScalerState, eldest
 from dask_gitops.plan.cluster import ClusterState, Load
 from dask_gitops.plan.demand import Demand
+from dask_gitops.plan.drain import RETRY_HELD_S
 from dask_gitops.plan.groupstate import GroupState, Worker
 from dask_gitops.plan.idle import Look, begins_anew, look_in, timeout
 from dask_gitops.plan.jobrun import JobState
@@ -64,6 +68,12 @@ IN_FLIGHT = (
 )
 RETRY_S = 10  # a quota or missing rights may change without any event for us
 REFUSED_S = 60  # so may an admission rule
+FORGOTTEN_S = 120  # what is refused again within this time after its rest was refused all the while
+BACKOFF_S, LONGEST_BACKOFF_S = 0.25, 15  # after an error; doubled each time
+PASSING_S = 10  # what fails for less than this is nothing to report
+RETRIED_S = 45  # so long after its rest what failed is tried again at the latest
+SOONEST_S = 1.0  # between two turns of which the first saw a refusal
+MOMENT_S = 0.1  # by so much a timer may be early
 UNFINISHED = ("waiting", "processing", "queued", "no-worker")  # Dask's states of tasks to be done
 PROGRESS_S = 1.0  # mere progress is written this often
 FORBIDDEN_S = 60  # missing rights may still be on their way (RBAC is applied beside the objects)
@@ -160,11 +170,6 @@ AUTOSCALER_INDEXERS: Mapping[str, Callable[[CustomResource], Iterable[Hashable]]
 }
 
 
-def retry_after(problems: Iterable[Problem]) -> float | None:
-    """Seconds until what the API server refused is tried again; None if nothing was."""
-    return min((REFUSED_S if p.refused else RETRY_S for p in problems), default=None)
-
-
 class Schedulers(Protocol):
     """What is asked of schedulers; tests have one in memory."""
 
@@ -185,14 +190,85 @@ class Schedulers(Protocol):
     async def undrain(self, base_url: str, token: str, ids: Iterable[str]) -> dict[str, str]: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What the API server said to a part of a plan, and how long the part rests for that.
+
+    :ivar at: when it was said last, seconds since the epoch.
+    :ivar rest: seconds after that.
+    :ivar times: how often in a row, if it was no refusal but an error, which may pass; else 0.
+    :ivar decided: what the part was decided by.
+    :ivar pods: so many pods of the cluster counted for a quota, if that refused.
+    """
+
+    problem: Problem
+    at: float
+    rest: float
+    times: int
+    decided: Hashable
+    pods: int | None
+
+    def rests(self, now: float) -> float:
+        """Seconds until the part may be tried again, 0: now. A clock that was set back holds nothing up."""
+        since = now - self.at
+        return self.rest - since if 0 <= since < self.rest - MOMENT_S else 0.0
+
+    def is_news(self, now: float) -> bool:
+        """Is it to be told, also in a turn that does not come to this part? What passes quickly is not."""
+        since = now - self.at
+        if self.times:
+            return 0 <= since < self.rest + RETRIED_S and now - self.problem.since >= PASSING_S
+        return 0 <= since < self.rest - MOMENT_S
+
+    def goes_on(self, now: float) -> bool:
+        """Would the same words at this moment be no new ones?"""
+        return 0 <= now - self.at < self.rest + FORGOTTEN_S
+
+
 @dataclass(slots=True)
 class Outcomes:
-    """What came of carrying a plan out."""
+    """What came of carrying a plan out.
 
-    problems: list[Problem] = field(default_factory=list)
+    :ivar refused: part -> what the API server said to it, in this turn or in an earlier one.
+    :ivar undone: names of the parts that did not come to their end.
+    :ivar failures: errors that are no refusals: the turn is to be repeated.
+    :ivar again: look again after so many seconds, as plan and refusals say.
+    """
+
+    refused: dict[str, Problem] = field(default_factory=dict)
+    undone: set[str] = field(default_factory=set)
+    failures: list[ApiError] = field(default_factory=list)
+    again: float | None = None
     held: list[str] = field(default_factory=list)
     draining: bool = False  # workers are on their way out: worth looking again soon
     late: bool = False  # nothing was done: what was declared has changed unseen
+
+    @property
+    def problems(self) -> list[Problem]:
+        return list(self.refused.values())
+
+    def look_again(self, seconds: float | None) -> None:
+        if seconds is not None:
+            self.again = seconds if self.again is None else min(self.again, seconds)
+
+
+class _Failed(Exception):
+    """A write that was answered with an error.
+
+    :ivar what: the write, in words.
+    """
+
+    def __init__(self, what: str, error: ApiError) -> None:
+        super().__init__(what, error)
+        self.what = what
+        self.error = error
+
+    @property
+    def message(self) -> str:
+        """In the API server's words, which need not say what they are about."""
+        name = self.what.rpartition(" ")[2]
+        said = self.error.message or str(self.error)
+        return said if name in said else f"{self.what}: {said}"
 
 
 @dataclass(slots=True)
@@ -211,8 +287,10 @@ class World:
     control: ControlApi = field(
         default_factory=lambda: ControlApi(PRELOAD, SOURCE_ENV, control_source(), TOKEN_ENV)
     )
-    # (uid, reason) -> since when the API server refuses this. A report only: losing it restarts a clock.
-    _refused: dict[tuple[str, str], float] = field(default_factory=dict)
+    # (key, uid of the subject) -> part -> what the API server said to it. A new process tries all of it once.
+    _refused: dict[tuple[Key, str], dict[str, Refusal]] = field(default_factory=dict)
+    # Whose last status met another writer's.
+    _contended: set[Key] = field(default_factory=set)
     # When statuses were written within the last second.
     _written: dict[Key, float] = field(default_factory=dict)
     # (namespace, cluster) -> (uid, what was tried out with success).
@@ -373,7 +451,15 @@ class World:
             for informer in store.informers.values()
             for resource in informer.all()
         }
-        self._refused = {k: since for k, since in self._refused.items() if k[0] in alive}
+        now = self.clock()
+        self._refused = {
+            k: lately
+            for k, known in self._refused.items()
+            if k[1] in alive and (lately := {p: s for p, s in known.items() if s.goes_on(now)})
+        }
+        self._contended = {
+            k for k in self._contended if self.stores.of(k.kind).get(k.namespace, k.name)
+        }
         # A cluster may live for months while groups come and go in it.
         self._highest = {
             k: seen for k, seen in self._highest.items() if seen[0] in alive and self._has_group(*k)
@@ -448,32 +534,135 @@ class World:
     # ---- what is done
 
     async def carry_out(
-        self, actions: Sequence[Action], subject: CustomResource, scheduler: Pod | None = None
+        self,
+        key: Key,
+        plan: Plan,
+        subject: CustomResource,
+        scheduler: Pod | None = None,
+        out: Outcomes | None = None,
     ) -> Outcomes:
-        """Do these in order. What the API server refuses ends the round and is returned; all else is raised.
+        """Do each part in order, one part after the other.
 
+        What the API server refuses ends its own part, which then rests: until its time, until a person changes what it
+        was decided by, or, for a quota, until a pod has gone. Other errors end their part, too; then the turn is to
+        fail at its end (:meth:`rest`). Only where nobody answers, all ends at once.
+
+        :param key: whose turn this is.
         :param subject: the custom resource that Events are about.
+        :param out: what came of an earlier plan of the same turn, to be added to.
+        :raises KubeError: no answer came, or the Lease is not ours.
         """
         self._forget_the_gone()
-        out = Outcomes()
-        if any(map(_needs_news, actions)) and not await self._still_wanted(subject, actions):
-            out.late = True
-            return out  # the next round begins from what was learnt
-        for _, group in itertools.groupby(actions, type):
-            some = list(group)
-            try:
-                await self._carry_out(some, subject, scheduler, out)
-            except ApiError as error:
-                problem = self._refusal(error, subject)
-                if problem is None:
-                    raise
-                out.problems.append(problem)
-                break
-        if not out.problems:
-            self._refused = {
-                k: since for k, since in self._refused.items() if k[0] != subject.meta.uid
-            }
+        out, now = Outcomes() if out is None else out, self.clock()
+        out.look_again(plan.again)
+        resting = self._still_refused(key, subject, now, out)
+        todo = (a for part in plan.parts if part.name not in resting for a in part.actions)
+        if any(map(_needs_news, todo)) and not await self._still_wanted(subject):
+            out.late = True  # the next round begins from what was learnt
+        for part in plan.parts:
+            if part.name in resting or out.late or out.undone.intersection(part.after):
+                out.undone.add(part.name)
+            else:
+                await self._carry_out_part(key, part, subject, scheduler, out)
+        if out.held and not out.draining:  # a worker that cannot leave is not asked every second
+            out.again = RETRY_HELD_S
         return out
+
+    def rest(self, key: Key, done: Outcomes, *seconds: float | None) -> None:
+        """The end of a turn: when the next one is due, with what else asks for one.
+
+        :raises ApiError: what failed without being a refusal: the queue repeats the turn in its own time.
+        """
+        for some in seconds:
+            done.look_again(some)
+        if done.again is not None:
+            # Whoever asks for another look at once does not know of the refusal.
+            self.again(key, max(done.again, SOONEST_S) if done.problems else done.again)
+        if done.failures:
+            raise max(done.failures, key=lambda error: error.retry_after or 0.0)
+
+    async def _carry_out_part(
+        self,
+        key: Key,
+        part: Part,
+        subject: CustomResource,
+        scheduler: Pod | None,
+        out: Outcomes,
+    ) -> None:
+        try:
+            for _, group in itertools.groupby(part.actions, type):
+                await self._carry_out(list(group), subject, scheduler, out)
+        except _Failed as failed:
+            out.undone.add(part.name)
+            self._refuse(key, part, subject, failed, out)
+        else:
+            self._refused.get((key, subject.meta.uid), {}).pop(part.name, None)
+            out.refused.pop(part.name, None)
+            out.look_again(part.again)
+
+    # ---- what is refused
+
+    def _still_refused(
+        self, key: Key, subject: CustomResource, now: float, out: Outcomes
+    ) -> set[str]:
+        """Names of the parts that it is too early to try again; what is known of these and others is told."""
+        known = self._refused.get((key, subject.meta.uid))
+        if not known:
+            return set()
+        decided, pods, resting = self._decided(subject), self._counted(subject), set()
+        for name, said in known.items():
+            if said.decided != decided or (said.pods is not None and pods < said.pods):
+                continue
+            if said.rests(now):
+                resting.add(name)
+                out.look_again(said.rests(now))
+            if said.is_news(now):
+                out.refused[name] = said.problem
+        return resting
+
+    def _decided(self, subject: CustomResource) -> Hashable:
+        """What a person says that the parts of this one's plans follow from."""
+        cluster = self.stores.clusters.get(subject.meta.namespace, _cluster_name(subject))
+        return tuple(
+            (m.uid, m.generation, frozenset(m.labels.items()), frozenset(m.annotations.items()))
+            for m in (r.meta for r in (subject, cluster) if r is not None)
+        )
+
+    def _counted(self, subject: CustomResource) -> int:
+        """How many pods of this one's cluster a quota may count."""
+        where = subject.meta.namespace, _cluster_name(subject)
+        return sum(
+            not pod.finished
+            for component in (labels.SCHEDULER, labels.WORKER, labels.JOB_RUNNER)
+            for pod in self.stores.pods.by_index("cluster", *where, component)
+        )
+
+    def _refuse(
+        self, key: Key, part: Part, subject: CustomResource, failed: _Failed, out: Outcomes
+    ) -> None:
+        """Remember what was said to a part, and tell it."""
+        now, error = self.clock(), failed.error
+        known = self._refused.setdefault((key, subject.meta.uid), {})
+        before = known.get(part.name)
+        if before is not None and not before.goes_on(now):
+            before = None
+        problem = replace(_problem(failed, now, before), declared=part.declared)
+        pods = self._counted(subject) if error.is_forbidden_quota else None
+        times = 0
+        if _is_refusal(error):
+            rest: float = REFUSED_S if problem.refused else RETRY_S
+            out.look_again(rest)
+        else:
+            out.failures.append(error)
+            times = 1 + (before.times if before is not None else 0)
+            # A little less than the queue leaves between two turns that fail.
+            rest = min(BACKOFF_S * 2.0 ** min(times - 1, 10), LONGEST_BACKOFF_S)
+            rest = max(rest, error.retry_after or 0.0)
+        said = Refusal(problem, now, rest, times, self._decided(subject), pods)
+        known[part.name] = said
+        out.refused.pop(part.name, None)
+        if said.is_news(now):
+            out.refused[part.name] = problem
 
     async def _carry_out(
         self,
@@ -487,9 +676,9 @@ class World:
             await _all(
                 self._delete(a)
                 if isinstance(a, Delete)
-                else self.patch(a)
+                else self._patch(a)
                 if isinstance(a, Patch)
-                else self.apply(a)
+                else self._apply(a)
                 for a in some
                 if isinstance(a, Delete | Patch | Apply)
             )
@@ -510,7 +699,7 @@ class World:
                 except SchedulerUnavailable as error:
                     out.held.append(f"the scheduler {error.reason}")
 
-    async def _still_wanted(self, subject: CustomResource, actions: Sequence[Action]) -> bool:
+    async def _still_wanted(self, subject: CustomResource) -> bool:
         """Ask the API server itself: a watch may be late, and what is being deleted or was changed is another plan."""
         namespace = subject.meta.namespace
         wanted = {(subject.kind, subject.meta.name): subject.meta}
@@ -540,7 +729,8 @@ class World:
             async with slots:
                 if self._ends(manifest):
                     return None
-                return await self._create_one(action.kind, manifest)
+                with _told_as(f"create {action.kind} {manifest['metadata']['name']}"):
+                    return await self._create_one(action.kind, manifest)
 
         while todo:
             batch, todo = todo[:size], todo[size:]
@@ -556,10 +746,14 @@ class World:
         namespace, word = subject.meta.namespace, (subject.meta.uid, action.word)
         if self._tried.get((namespace, subject.meta.name)) == word and not action.again:
             return
+        name = action.manifest["metadata"]["name"]
         try:
-            await self.api.create(RESOURCES[action.kind], namespace, action.manifest, dry_run=True)
-        except ApiError as error:
-            if not (error.is_already_exists or error.is_forbidden_quota):
+            with _told_as(f"create {action.kind} {name}"):
+                await self.api.create(
+                    RESOURCES[action.kind], namespace, action.manifest, dry_run=True
+                )
+        except _Failed as failed:
+            if not (failed.error.is_already_exists or failed.error.is_forbidden_quota):
                 raise
         self._tried[namespace, subject.meta.name] = word
 
@@ -598,29 +792,11 @@ class World:
             return text
         return None
 
-    def _refusal(self, error: ApiError, subject: CustomResource) -> Problem | None:
-        """A refusal that goes into the status; None: an error to be raised and tried again."""
-        now = self.clock()
-
-        def since(reason: str) -> float:
-            return self._refused.setdefault((subject.meta.uid, reason), now)
-
-        if error.is_already_exists:
-            return Problem(
-                "NameTaken", f"{error.message}; it belongs to something else", since("NameTaken")
-            )
-        if error.status in (400, 413, 422):  # 400: a value of the wrong type, an admission webhook
-            return Problem("Invalid", error.message, now, refused=True)
-        if error.is_forbidden_quota:
-            return Problem("QuotaExceeded", error.message, since("QuotaExceeded"))
-        if error.is_namespace_terminating:
-            return Problem("NamespaceTerminating", error.message, now)
-        if error.status == 403:
-            first = since("Forbidden")
-            return Problem("Forbidden", error.message, first, refused=now - first >= FORBIDDEN_S)
-        return None
-
     async def _delete(self, action: Delete) -> None:
+        with _told_as(f"delete {action.kind} {action.meta.name}"):
+            await self._delete_one(action)
+
+    async def _delete_one(self, action: Delete) -> None:
         meta, store = action.meta, self.stores.of(action.kind)
         try:
             answer = await self.api.delete(
@@ -641,8 +817,12 @@ class World:
         else:
             store.observe(answer)
 
-    async def patch(self, action: Patch) -> None:
+    async def _patch(self, action: Patch) -> None:
         """Patch exactly the object that was observed; one that is gone meanwhile needs no patch."""
+        with _told_as(f"patch {action.kind} {action.meta.name}"):
+            await self._patch_one(action)
+
+    async def _patch_one(self, action: Patch) -> None:
         meta, store = action.meta, self.stores.of(action.kind)
         extra: JSON = {}
         if action.subresource != "scale":  # a Scale has no place for a uid
@@ -673,8 +853,12 @@ class World:
         else:
             store.observe(answer)
 
-    async def apply(self, action: Apply) -> None:
+    async def _apply(self, action: Apply) -> None:
         """Apply to exactly the object that was observed; one that is gone meanwhile is not made again."""
+        with _told_as(f"apply {action.kind} {action.meta.name}"):
+            await self._apply_one(action)
+
+    async def _apply_one(self, action: Apply) -> None:
         meta, store, resource = action.meta, self.stores.of(action.kind), RESOURCES[action.kind]
         declared = {**action.manifest["metadata"], "uid": meta.uid}
         try:
@@ -783,7 +967,7 @@ class World:
         url, token = self._address(scheduler)
         await self.schedulers.undrain(url, token, action.ids)
         body = {"metadata": {"annotations": {labels.RETIRING: None}}}
-        await _all(self.patch(Patch("Pod", pod.meta, body)) for pod in action.pods)
+        await _all(self._patch(Patch("Pod", pod.meta, body)) for pod in action.pods)
 
     async def _emit(self, action: Emit, subject: CustomResource) -> None:
         """An Event that cannot be written is no reason to stop working."""
@@ -835,13 +1019,64 @@ class World:
         except ApiError as error:
             if error.is_conflict:  # somebody changed it meanwhile: judge again
                 await self._refresh(resource.kind, meta.namespace, meta.name, meta.uid)
+                if key in self._contended:
+                    raise  # once more, and later each time
+                self._contended.add(key)
                 self.again(key, 0.1)
                 return
             if error.is_not_found:
                 store.forget(meta.namespace, meta.name, meta.uid)
                 return
             raise
+        self._contended.discard(key)
         store.observe(answer)
+
+
+def _cluster_name(subject: CustomResource) -> str:
+    """The cluster that something is about; a job's has the job's name."""
+    if subject.kind in ("DaskCluster", "DaskJob"):
+        return subject.meta.name
+    return str(subject.spec.get("cluster", ""))
+
+
+def _is_refusal(error: ApiError) -> bool:
+    """Does this say no, rather than that something went wrong?"""
+    return error.is_already_exists or error.status in (400, 403, 413, 422)
+
+
+def _problem(failed: _Failed, now: float, before: Refusal | None) -> Problem:
+    """What to report of a failed write.
+
+    :param before: what was said to the same part right before.
+    """
+    error, message = failed.error, failed.message
+
+    def since(reason: str) -> float:
+        return before.problem.since if before and before.problem.reason == reason else now
+
+    if error.is_already_exists:
+        text = f"{message}; it belongs to something else"
+        return Problem("NameTaken", text, since("NameTaken"))
+    if error.status in (400, 413, 422):  # 400: a value of the wrong type, an admission webhook
+        return Problem("Invalid", message, now, refused=True)
+    if error.is_forbidden_quota:
+        return Problem("QuotaExceeded", message, since("QuotaExceeded"))
+    if error.is_namespace_terminating:
+        return Problem("NamespaceTerminating", message, now)
+    if error.status == 403:
+        first = since("Forbidden")
+        return Problem("Forbidden", message, first, refused=now - first >= FORBIDDEN_S)
+    reason = error.reason if error.reason.isalpha() else f"Status{error.status}"
+    return Problem(reason, message, since(reason))
+
+
+@contextmanager
+def _told_as(what: str) -> Iterator[None]:
+    """Say of an error which write it answered."""
+    try:
+        yield
+    except ApiError as error:
+        raise _Failed(what, error) from error
 
 
 def _needs_news(action: Action) -> bool:

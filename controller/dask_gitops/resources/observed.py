@@ -116,6 +116,9 @@ class Problem:
     message: str
     since: float  # seconds since the epoch
     refused: bool = False  # the API server said no: only a person can help
+    declared: bool = (
+        False  # to what a person declared, so nothing is ready without it, whatever runs
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -216,7 +216,8 @@ def test_then_the_idle_and_light_ones() -> None:
     ]
     found = plan(of, workers)
     assert words(found) == ["delete 9", "ScaledDown", "mark 3", "mark 0", "ScalingDown"]
-    assert found.again == 0
+    assert {part.name: part.again for part in found.parts} == {"cancel": None, "marks": 0}
+    assert found.again is None  # at once, but only once they are marked
 
 
 def test_among_equals_the_newest_goes() -> None:
@@ -263,7 +264,7 @@ def test_the_marked_ones_are_retired_exactly() -> None:
     (retire,) = found.actions
     assert isinstance(retire, Retire)
     assert retire.ids == ("id-1", "id-2")
-    assert found.again == 1
+    assert [part.again for part in found.parts] == [1]
 
 
 def test_all_processes_of_a_pod_leave() -> None:
