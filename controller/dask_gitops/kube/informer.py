@@ -125,7 +125,9 @@ class Informer(Generic[T]):
         """Objects that the indexer of this name filed under ``value``."""
         return [entry.value for entry in self._indexes[index].get(value, {}).values()]
 
-    def __len__(self) -> int:
+    @property
+    def size(self) -> int:
+        """How many objects there are."""
         return len(self._entries)
 
     def age(self) -> float:

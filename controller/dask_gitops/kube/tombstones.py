@@ -19,7 +19,9 @@ class Tombstones:
         self._old: dict[str, float] = {}
         self._turned = 0.0
 
-    def __len__(self) -> int:
+    @property
+    def size(self) -> int:
+        """How many are remembered."""
         return len(self._young) + len(self._old)
 
     def get(self, uid: str) -> float | None:

@@ -100,7 +100,7 @@ class Store(Generic[T]):
         self.informers = dict(informers)
 
     def _of(self, namespace: str) -> Informer[T] | None:
-        return self.informers.get(namespace) or self.informers.get(None)
+        return self.informers.get(namespace, self.informers.get(None))
 
     def get(self, namespace: str, name: str) -> T | None:
         informer = self._of(namespace)

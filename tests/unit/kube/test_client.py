@@ -553,7 +553,7 @@ def test_informer_and_lease_over_real_sockets() -> None:
         informer = Informer(client, PODS, lambda raw: str(raw["metadata"]["name"]), silence_s=0.5)
         task = asyncio.create_task(informer.run())
         await asyncio.wait_for(informer.synced.wait(), 5)
-        while len(informer) < 2:
+        while informer.size < 2:
             await asyncio.sleep(0.01)
         assert informer.all() == ["a", "b"]
         while informer.lists < 2:  # the stream is silent after that: noticed

@@ -21,7 +21,7 @@ def test_the_last_version_counts() -> None:
     assert graves.get("a") == 5.0
     graves.put("a", float("inf"), 1000.0 + TOMBSTONE_S)  # by then it is in the other half
     assert graves.get("a") == float("inf")
-    assert len(graves) == 1
+    assert graves.size == 1
     assert graves.get("b") is None
 
 
@@ -29,7 +29,7 @@ def test_discarded_wherever_it_lies() -> None:
     graves = filled("a")
     graves.put("b", 1.0, 1000.0 + TOMBSTONE_S)
     assert (graves.discard("a"), graves.discard("b"), graves.discard("c")) == (5.0, 1.0, None)
-    assert len(graves) == 0
+    assert graves.size == 0
 
 
 def test_each_has_its_time_and_no_more_than_twice_that() -> None:
@@ -49,12 +49,12 @@ def test_each_has_its_time_and_no_more_than_twice_that() -> None:
 def test_after_a_long_silence_all_before_it_are_forgotten() -> None:
     graves = filled("a", "b")
     graves.put("c", 1.0, 1000.0 + 2 * TOMBSTONE_S)
-    assert (len(graves), graves.get("c")) == (1, 1.0)
+    assert (graves.size, graves.get("c")) == (1, 1.0)
 
 
 def test_there_is_a_limit_and_the_latest_stay() -> None:
     graves = filled(*map(str, range(3 * TOMBSTONES)))
-    assert TOMBSTONES // 2 <= len(graves) <= TOMBSTONES
+    assert TOMBSTONES // 2 <= graves.size <= TOMBSTONES
     assert all(graves.get(str(n)) for n in range(3 * TOMBSTONES - TOMBSTONES // 2, 3 * TOMBSTONES))
 
 
@@ -68,4 +68,4 @@ def test_a_busy_hour_leaves_no_memory_behind() -> None:
 def test_clear() -> None:
     graves = filled("a")
     graves.clear()
-    assert len(graves) == 0
+    assert graves.size == 0

@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 
 import pytest
-from dask_gitops.kube.resource import DASKCLUSTERS, DASKWORKERGROUPS, PODS, Resource
+from dask_gitops.kube.resource import (
+    DASKCLUSTERS,
+    DASKJOBS,
+    DASKWORKERGROUPS,
+    EVENTS,
+    PODS,
+    SERVICES,
+    Resource,
+)
 
 from tests.support.harness import NS, Harness, play
 
@@ -67,3 +76,31 @@ def test_a_quiet_watch_costs_one_question() -> None:
         assert h.api.count("get", DASKWORKERGROUPS) == 1
 
     play(main)
+
+
+@pytest.mark.parametrize("namespaces", [(), (NS,), ("empty", NS)], ids=["all", "one", "two"])
+@pytest.mark.parametrize("kind", [DASKCLUSTERS, DASKJOBS], ids=str)
+def test_the_first_objects_of_a_namespace_are_made_once(
+    namespaces: tuple[str, ...], kind: Resource
+) -> None:
+    """The answers to our own creates count, also where the cache was empty until then."""
+
+    async def main(h: Harness) -> None:
+        h.start()
+        await h.settle(5)
+        h.api.hold_events(PODS, SERVICES, DASKWORKERGROUPS)
+        if kind == DASKJOBS:
+            h.api.hold_events(DASKCLUSTERS)
+            h.job("nightly")
+        else:
+            h.cluster("demo", worker={"replicas": 1})
+        await h.pass_time(30)
+        h.api.release_events()
+        await h.settle()
+        creates = [r for r in h.api.writes() if r.verb == "create" and r.resource != EVENTS]
+        made = Counter((str(r.resource), r.name) for r in creates)
+        assert set(made.values()) == {1}, made
+        told = Counter((e["reason"], e["message"]) for e in h.api.items(EVENTS))
+        assert set(told.values()) == {1}, told
+
+    play(main, lambda: Harness(namespaces=namespaces))
