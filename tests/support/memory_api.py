@@ -403,6 +403,7 @@ class MemoryClient:
         except ApiError as error:
             took_effect = f"{request.status}, answered " if request.status else ""
             request.status = f"{took_effect}{error.status}" if took_effect else error.status
+            error.asked = (res, name) if name is not None and verb != "create" else None
             raise
         except BaseException as error:
             request.status = f"{request.status or 'nothing done'}, {type(error).__name__}"
@@ -753,7 +754,7 @@ class MemoryApi(MemoryClient):
     def _must(self, res: Resource, namespace: str | None, name: str) -> JSON:
         obj = self._store.get(res, {}).get((namespace or "", name))
         if obj is None:
-            raise ApiError(404, "NotFound", f'{res} "{name}" not found')
+            raise ApiError.absent(res, name)
         return obj
 
     def _prepare(self, res: Resource, namespace: str | None, body: JSON) -> JSON:

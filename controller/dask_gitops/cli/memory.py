@@ -178,7 +178,7 @@ class Kubernetes:
     def _must(self, resource: Resource, name: Name) -> JSON:
         found = self.objects[resource].get(name)
         if found is None:
-            raise ApiError(404, "NotFound", f'{resource} "{name[1]}" not found')
+            raise ApiError.absent(resource, name[1])
         return found
 
     def _check(self, found: JSON, uid: str | None, version: str | None) -> None:

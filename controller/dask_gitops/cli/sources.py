@@ -289,7 +289,7 @@ async def read_live(context: str | None, namespaces: Iterable[str]) -> Picture:
                         raw |= {"kind": resource.kind, "apiVersion": resource.api_version}
                         found[resource][namespace, raw["metadata"]["name"]] = raw
     except ApiError as error:
-        why = "; are the Dask definitions installed there?" if error.is_not_found else ""
+        why = "; are the Dask definitions installed there?" if error.status == 404 else ""
         raise SourceError(f"--live: {error}{why}") from error
     except (CredentialsError, KubeError) as error:
         raise SourceError(f"--live: {error}") from error

@@ -24,7 +24,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from .credentials import Credentials
-from .errors import ApiError, ApiUnreachable, NotLeader
+from .errors import ApiError, ApiUnreachable, Asked, NotLeader
 from .resource import Resource
 
 JSON = dict[str, Any]
@@ -233,7 +233,8 @@ class KubeClient:
 
     async def get(self, res: Resource, namespace: str | None, name: str) -> JSON:
         """One object."""
-        answer, _ = await self._call("get", "GET", res, res.path(namespace, name))
+        path = res.path(namespace, name)
+        answer, _ = await self._call("get", "GET", res, path, asked=(res, name))
         return answer
 
     async def list(
@@ -400,6 +401,7 @@ class KubeClient:
             query=query,
             body=body,
             content_type=PATCH_TYPES[patch_type],
+            asked=(res, name),
         )
         return answer
 
@@ -433,13 +435,22 @@ class KubeClient:
             options["propagationPolicy"] = propagation
         try:
             answer, _ = await self._call(
-                "delete", "DELETE", res, res.path(namespace, name), body=options
+                "delete",
+                "DELETE",
+                res,
+                res.path(namespace, name),
+                body=options,
+                asked=(res, name),
             )
         except ApiError as error:
             if error.is_not_found or error.is_uid_mismatch:
                 return None
             raise
-        return None if answer.get("kind") == "Status" else answer
+        if answer.get("kind") == "Status":
+            if answer.get("status") != "Success":
+                raise ApiUnreachable(f"delete {res}: the answer is no object", sent=True)
+            return None
+        return answer
 
     # The one way all calls but watches take
 
@@ -453,6 +464,7 @@ class KubeClient:
         query: Mapping[str, str] | None = None,
         body: Any = None,
         content_type: str = "application/json",
+        asked: Asked | None = None,
     ) -> tuple[JSON, Warnings]:
         url = self._url(path, query)
         data = None if body is None else json.dumps(body, separators=(",", ":")).encode()
@@ -466,7 +478,9 @@ class KubeClient:
             attempt = _Attempt(self.guard if is_write else None)
             try:
                 async with slot:
-                    return await self._once(verb, method, res, url, data, content_type, attempt)
+                    return await self._once(
+                        verb, method, res, url, data, content_type, asked, attempt
+                    )
             except ApiError as error:
                 if error.status == 401 and not refreshed:
                     # Refused before it had any effect; a rotated token explains it.
@@ -501,6 +515,7 @@ class KubeClient:
         url: URL,
         data: bytes | None,
         content_type: str,
+        asked: Asked | None,
         attempt: _Attempt,
     ) -> tuple[JSON, Warnings]:
         headers = CIMultiDict(await self.credentials.headers())
@@ -526,7 +541,7 @@ class KubeClient:
                 raw = await response.read()
                 status = response.status
                 if status >= 300:
-                    raise _error(response, raw)
+                    raise _error(response, raw, asked)
                 answer = json.loads(raw)
                 if not isinstance(answer, dict):
                     raise ValueError("the answer is no JSON object")
@@ -574,7 +589,7 @@ def _words(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
-def _error(response: aiohttp.ClientResponse, raw: bytes) -> ApiError:
+def _error(response: aiohttp.ClientResponse, raw: bytes, asked: Asked | None = None) -> ApiError:
     try:
         body: Any = json.loads(raw)
     except ValueError:  # a proxy's page, or plain text from an API server that is starting
@@ -583,7 +598,7 @@ def _error(response: aiohttp.ClientResponse, raw: bytes) -> ApiError:
     with contextlib.suppress(KeyError, ValueError):
         # Kubernetes sends seconds, never dates; and what stands between may send anything.
         wait = min(max(0.0, float(response.headers["Retry-After"])), MAX_RETRY_AFTER_S)
-    return ApiError.from_status(body, http_status=response.status, retry_after=wait)
+    return ApiError.from_status(body, http_status=response.status, retry_after=wait, asked=asked)
 
 
 _WARNING = re.compile(r'\b\d{3} \S+ "((?:[^"\\]|\\.)*)"')

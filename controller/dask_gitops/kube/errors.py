@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from .resource import Resource
+
+#: An object by its resource and its name.
+Asked = tuple[Resource, str]
+
 
 class KubeError(Exception):
     """Base of all errors of this package.
@@ -33,7 +38,10 @@ class ApiUnreachable(KubeError):
 
 
 class ApiError(KubeError):
-    """The API server answered, with an error (or sent one inside a watch)."""
+    """The API server answered, with an error (or sent one inside a watch).
+
+    :ivar asked: the object that the request was about; None: a collection, or one to be created.
+    """
 
     def __init__(
         self,
@@ -42,6 +50,7 @@ class ApiError(KubeError):
         message: str = "",
         details: Mapping[str, Any] | None = None,
         retry_after: float | None = None,
+        asked: Asked | None = None,
     ) -> None:
         super().__init__(status, reason, message)
         self.status = status
@@ -49,17 +58,23 @@ class ApiError(KubeError):
         self.message = message
         self.details: Mapping[str, Any] = details or {}
         self.retry_after = retry_after
+        self.asked = asked
 
     def __str__(self) -> str:
         return f"{self.status} {self.reason}: {self.message}"
 
     @classmethod
     def from_status(
-        cls, body: Any, *, http_status: int = 0, retry_after: float | None = None
+        cls,
+        body: Any,
+        *,
+        http_status: int = 0,
+        retry_after: float | None = None,
+        asked: Asked | None = None,
     ) -> ApiError:
         """Error from a ``kind: Status`` body; anything else is shown as it is, shortened."""
         if not isinstance(body, dict):
-            return cls(http_status, "", str(body)[:500], None, retry_after)
+            return cls(http_status, "", str(body)[:500], None, retry_after, asked)
         details = body.get("details")
         details = details if isinstance(details, dict) else {}
         if retry_after is None and details.get("retryAfterSeconds"):
@@ -70,7 +85,15 @@ class ApiError(KubeError):
             str(body.get("message") or ""),
             details,
             retry_after,
+            asked,
         )
+
+    @classmethod
+    def absent(cls, resource: Resource, name: str) -> ApiError:
+        """What an API server says when it is asked for an object that does not exist."""
+        details = {"name": name, "group": resource.group, "kind": resource.plural}
+        asked = (resource, name)
+        return cls(404, "NotFound", f'{resource} "{name}" not found', details, asked=asked)
 
     def has_cause(self, reason: str) -> bool:
         """Whether ``details.causes`` names this reason."""
@@ -78,7 +101,17 @@ class ApiError(KubeError):
 
     @property
     def is_not_found(self) -> bool:
-        return self.status == 404
+        """The server says that the very object that was asked for does not exist.
+
+        No other 404 says so: not that of a path that is not served (yet, or by a proxy), of a
+        namespace, of the resource or of a subresource. Whoever takes those for an end forgets
+        what lives on.
+        """
+        if self.asked is None or self.status != 404 or self.reason != "NotFound":
+            return False
+        resource, name = self.asked
+        said = (self.details.get("group") or "", self.details.get("kind"), self.details.get("name"))
+        return said == (resource.group, resource.plural, name)
 
     @property
     def is_already_exists(self) -> bool:

@@ -21,6 +21,7 @@ from dask_gitops.kube import (
     KubeClient,
     LeaseElector,
     NotLeader,
+    Resource,
 )
 from dask_gitops.kube import client as client_module
 from dask_gitops.kube.client import _warnings
@@ -284,7 +285,6 @@ def test_errors_say_what_they_are() -> None:
         assert (await error(status(409, "AlreadyExists"))).is_already_exists
         assert not (await error(status(409, "AlreadyExists"))).is_conflict
         assert (await error(status(409, "Conflict"))).is_conflict
-        assert (await error(status(404, "NotFound"))).is_not_found
         assert (await error(status(422, "Invalid"))).is_invalid
         assert (await error(status(410, "Expired"))).is_gone
         quota = await error(status(403, "Forbidden", 'pods "a" is forbidden: exceeded quota: q'))
@@ -304,6 +304,72 @@ def test_errors_say_what_they_are() -> None:
     play(main, POD)
 
 
+GONE = {"name": "a", "kind": "pods"}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(web.Response(status=404, text="404 page not found\n"), id="path"),
+        pytest.param(web.Response(status=404, text="<html>nginx</html>"), id="proxy"),
+        pytest.param(status(404, "NotFound"), id="resource"),
+        pytest.param(status(404, "NotFound", details={}), id="no details"),
+        pytest.param(status(404, "NotFound", details=["a"]), id="odd details"),
+        pytest.param(
+            status(404, "NotFound", details={"name": "ns", "kind": "namespaces"}), id="namespace"
+        ),
+        pytest.param(status(404, "NotFound", details={**GONE, "name": "b"}), id="another"),
+        pytest.param(status(404, "NotFound", details={**GONE, "group": "x.io"}), id="other group"),
+        pytest.param(status(404, "NotFound", details={**GONE, "kind": "nodes"}), id="other kind"),
+        pytest.param(status(404, "", details=GONE), id="no reason"),
+        pytest.param(status(410, "NotFound", details=GONE), id="no 404"),
+    ],
+)
+def test_only_a_404_of_this_very_object_says_that_it_is_gone(answer: web.Response) -> None:
+    async def main(client: KubeClient, server: Server) -> None:
+        for call in (
+            client.get(PODS, "ns", "a"),
+            client.patch(PODS, "ns", "a", {}),
+            client.patch(PODS, "ns", "a", {}, subresource="status"),
+            client.delete(PODS, "ns", "a", uid="u"),
+        ):
+            with pytest.raises(ApiError) as caught:
+                await call
+            assert not caught.value.is_not_found
+
+    play(main, answer)
+
+
+@pytest.mark.parametrize(
+    ("resource", "details"),
+    [
+        (PODS, GONE),
+        (PODS, {**GONE, "group": "", "uid": "u"}),
+        (
+            DASKWORKERGROUPS,
+            {"name": "a", "kind": "daskworkergroups", "group": "kubernetes.dask.org"},
+        ),
+    ],
+)
+def test_a_404_of_this_very_object(resource: Resource, details: dict[str, str]) -> None:
+    async def main(client: KubeClient, server: Server) -> None:
+        for call in (
+            client.get(resource, "ns", "a"),
+            client.patch(resource, "ns", "a", {}),
+            client.patch(resource, "ns", "a", {}, subresource="status"),
+        ):
+            with pytest.raises(ApiError) as caught:
+                await call
+            assert caught.value.is_not_found
+        assert await client.delete(resource, "ns", "a", uid="u") is None
+        # What is to be created cannot be missing.
+        with pytest.raises(ApiError) as caught:
+            await client.create(resource, "ns", POD)
+        assert not caught.value.is_not_found
+
+    play(main, status(404, "NotFound", details=details))
+
+
 def test_nonsense_is_no_answer() -> None:
     async def main(client: KubeClient, server: Server) -> None:
         for text in ("<html>", "[1]", ""):
@@ -317,9 +383,12 @@ def test_nonsense_is_no_answer() -> None:
 def test_delete_of_what_is_gone_is_none() -> None:
     async def main(client: KubeClient, server: Server) -> None:
         assert await client.delete(PODS, "ns", "a", uid="u") == POD
-        server.answers[:] = [status(200)]
+        server.answers[:] = [status(200, status="Success")]
         assert await client.delete(PODS, "ns", "a", uid="u") is None
-        server.answers[:] = [status(404, "NotFound")]
+        server.answers[:] = [status(200)]
+        with pytest.raises(ApiUnreachable):
+            await client.delete(PODS, "ns", "a", uid="u")
+        server.answers[:] = [status(404, "NotFound", details=GONE)]
         assert await client.delete(PODS, "ns", "a", uid="u") is None
         for words in (
             "Precondition failed: UID in precondition: u, UID in object meta: v",
@@ -560,7 +629,11 @@ def test_informer_and_lease_over_real_sockets() -> None:
             await asyncio.sleep(0.05)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        server.answers[:] = [status(404, "NotFound"), web.json_response(lease)]
+        absent = {"name": "l", "kind": "leases", "group": "coordination.k8s.io"}
+        server.answers[:] = [
+            status(404, "NotFound", details=absent),
+            web.json_response(lease),
+        ]
         elector = LeaseElector(client, "ns", "l", "me")
         client.guard = elector.is_leader
         task = asyncio.create_task(elector.run())

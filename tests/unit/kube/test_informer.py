@@ -134,7 +134,7 @@ async def test_lists_in_pages_then_follows(world: World) -> None:
         assert world.informer.get("ns", "c") is None
         assert [item.name for item in world.informer.by_index("phase", "Running")] == ["a"]
         assert world.informer.by_index("phase", "Nonsense") == []
-        assert len(world.informer) == 5
+        assert world.informer.size == 5
 
 
 @scenario()

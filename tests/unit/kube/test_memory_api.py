@@ -135,6 +135,8 @@ def test_scale_subresource() -> None:
         error = await refused(api.patch(DASKWORKERGROUPS, "ns", "g", stale, subresource="scale"))
         assert error.is_conflict
         assert (await refused(api.patch(PODS, "ns", "g", {}, subresource="scale"))).is_not_found
+        unserved = await refused(api.patch(DASKWORKERGROUPS, "ns", "g", {}, subresource="other"))
+        assert (unserved.status, unserved.is_not_found) == (404, False)
 
     virtual_time.run(main())
 

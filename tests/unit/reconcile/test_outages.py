@@ -11,6 +11,20 @@ from dask_gitops.kube.resource import DASKCLUSTERS, DASKWORKERGROUPS
 
 from tests.support.harness import Harness, play
 
+
+def not_found(**details: str) -> ApiError:
+    """A 404 that says nothing of the object that was asked for."""
+    body = {"kind": "Status", "code": 404, "reason": "NotFound", "details": details}
+    return ApiError.from_status({**body, "message": f"{details} not found"})
+
+
+#: What a proxy, an API server that is starting, or one that does not serve a kind yet says of anything.
+ABSENT = {
+    "404 page": ApiError(404, "", "404 page not found"),
+    "404 of the namespace": not_found(name="default", kind="namespaces"),
+    "404 of the resource": not_found(),
+    "404 of another object": not_found(name="else", kind="pods"),
+}
 TROUBLES: dict[str, Any] = {
     "429": ApiError(429, "TooManyRequests", "later", retry_after=30),
     "503": ApiError(503, "ServiceUnavailable", "no endpoints"),
@@ -19,6 +33,7 @@ TROUBLES: dict[str, Any] = {
     "no answer": "timeout",
     "reset": "reset",
     "refused": "refused",
+    **ABSENT,
 }
 
 
@@ -72,5 +87,31 @@ def test_writes_alone_are_refused_for_minutes(trouble: str) -> None:
             await h.pass_time(1)
         await h.settle()
         assert len(set(h.created())) == len(h.created()) == 4
+
+    play(story)
+
+
+@pytest.mark.parametrize("trouble", ABSENT)
+def test_what_is_said_to_be_absent_by_a_stranger_is_still_known(trouble: str) -> None:
+    """No object is forgotten for it: no pod runs on uncounted, no change is missed."""
+
+    async def story(h: Harness) -> None:
+        h.cluster("demo", worker={"replicas": 3})
+        h.start()
+        await h.settle()
+        for verb in ("get", "patch", "delete"):
+            fault = h.api.fault(verb, times=None, error=ABSENT[trouble])
+            replicas = 4 if verb == "patch" else 2
+            h.edit(DASKWORKERGROUPS, "demo-default", {"worker": {"replicas": replicas}})
+            h.edit(DASKCLUSTERS, "demo", {"scheduler": {"metadata": {"labels": {"at": verb}}}})
+            await h.pass_time(120)
+            fault.cancel()
+            assert len(h.world.stores.pods.by_index("cluster", "default", "demo", "worker")) == len(
+                h.workers()
+            )
+            await h.settle()
+            assert len(h.workers()) == replicas
+            assert h.condition(DASKCLUSTERS, "demo", "Ready")[0] == "True"
+        assert len(set(h.created())) == len(h.created())
 
     play(story)
