@@ -33,7 +33,8 @@ from dask_gitops.kube import (
     WorkQueue,
     load,
 )
-from dask_gitops.metrics import Metrics
+from dask_gitops.metrics import ALL, Metrics
+from dask_gitops.reconcile.serving import Serving, is_refused
 from dask_gitops.reconcile.wiring import build_stores, reconcile
 from dask_gitops.reconcile.world import Key, World
 from dask_gitops.scheduler.client import SchedulerClient
@@ -84,15 +85,17 @@ class Controller:
         self.queue: WorkQueue[Key] = WorkQueue(
             self._reconcile, on_turn=self._count_turn, quiet=(KubeError,)
         )
-        stores = build_stores(self.api, settings.namespaces, self.queue.put_after)
+        self.serving = Serving(self.queue.put_after)
+        stores = build_stores(self.api, settings.namespaces, self.serving.put)
         self.informers = stores.informers
+        self.serving.take(self.informers)
         self.world = World(
             api=self.api,
             schedulers=SchedulerClient(self._session, aside=self.queue.aside),
             stores=stores,
             settings=settings,
             metrics=self.metrics,
-            again=self.queue.put_after,
+            again=self.serving.put,
         )
         if settings.lease_namespace is None:
             self._leading.set()
@@ -110,6 +113,8 @@ class Controller:
             self._spawn(self._elector.run(), "Lease")
         for informer in self.informers:
             self._spawn(informer.run(), f"informer of {informer.resource}")
+        for scope in self.serving.scopes:  # a standby, too: it can take over at once
+            self._spawn(self.serving.complete(scope), f"start of {scope}", may_end=True)
         self._spawn(self._begin(), "start of the queue", may_end=True)
         await self._serve()
         where = ", ".join(settings.namespaces) or "all namespaces"
@@ -135,10 +140,6 @@ class Controller:
         """Asked right before each write."""
         return self._elector is None or self._elector.is_leader()
 
-    @property
-    def synced(self) -> bool:
-        return all(informer.synced.is_set() for informer in self.informers)
-
     def _spawn(self, work: Any, name: str, *, may_end: bool = False) -> None:
         task = asyncio.get_running_loop().create_task(work, name=name)
 
@@ -151,17 +152,6 @@ class Controller:
         self._tasks.append(task)
 
     async def _begin(self) -> None:
-        """A standby fills its caches too, so that it can take over at once."""
-        for informer in self.informers:
-            try:
-                async with asyncio.timeout(20):
-                    await informer.synced.wait()
-            except TimeoutError:
-                log.warning(
-                    "still waiting for the first list of %s; are its CRD and our rights there?",
-                    informer.resource,
-                )
-                await informer.synced.wait()
         await self._leading.wait()
         self.metrics.leader.set(1)
         log.info("this process is the leader" if self._elector else "running without a Lease")
@@ -199,7 +189,11 @@ class Controller:
 
     async def _healthz(self, request: web.Request) -> web.Response:
         """Fails when a watch is deaf although the API server answers: only a restart can help then."""
-        deaf = [i for i in self.informers if i.synced.is_set() and i.age() > DEAF_S]
+        deaf = [
+            i
+            for i in self.informers
+            if i.synced.is_set() and i.age() > DEAF_S and not is_refused(i)
+        ]
         if not deaf or not await self._answers(deaf[0]):
             self._deaf_since = None
             return web.Response(text="ok\n")
@@ -225,16 +219,23 @@ class Controller:
         return True
 
     async def _readyz(self, request: web.Request) -> web.Response:
-        waiting = sorted({str(i.resource) for i in self.informers if not i.synced.is_set()})
-        if waiting:
-            return web.Response(
-                status=503, text=f"waiting for the first list of {', '.join(waiting)}\n"
-            )
-        return web.Response(text="ok\n")
+        """One namespace that cannot be read keeps no standby from taking over the others; it is named."""
+        missing = {scope: self.serving.missing(scope) for scope in self.serving.scopes}
+        lines = [
+            f"not served: {scope or 'all namespaces'}: {why}\n"
+            for scope, why in missing.items()
+            if why
+        ]
+        if not self.serving.ready():
+            return web.Response(status=503, text="".join(lines))
+        return web.Response(text="".join(["ok\n", *lines]))
 
     async def _metrics(self, request: web.Request) -> web.Response:
         self.metrics.queue_depth.set(self.queue.depth)
         self.metrics.queue_age.set(self.queue.oldest_age())
+        for scope in self.serving.scopes:
+            served = not self.serving.missing(scope)
+            self.metrics.served.labels(scope or ALL).set(served)
         for informer in self.informers:
             if informer.last_heard is not None:
                 self.metrics.watch_age.labels(informer.resource.plural).set(informer.age())

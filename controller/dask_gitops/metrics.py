@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+ALL = "*"  # no namespace is called so
+
 
 class Metrics:
     """All metrics, on a registry of their own, so that tests can make as many as they like."""
@@ -44,6 +46,12 @@ class Metrics:
         self.queue_age = Gauge(
             "dask_gitops_queue_oldest_seconds",
             "How long the first of them has waited",
+            registry=self.registry,
+        )
+        self.served = Gauge(
+            "dask_gitops_namespace_served",
+            "1 while the objects of this namespace (*: of all) can be read and are reconciled",
+            ["namespace"],
             registry=self.registry,
         )
         self.watch_age = Gauge(

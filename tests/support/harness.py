@@ -36,6 +36,7 @@ from dask_gitops.kube.resource import (
 from dask_gitops.kube.workqueue import WorkQueue
 from dask_gitops.metrics import Metrics
 from dask_gitops.plan.demand import Demand, Kind, Process
+from dask_gitops.reconcile.serving import Serving
 from dask_gitops.reconcile.wiring import build_stores, reconcile
 from dask_gitops.reconcile.world import Key, World
 from dask_gitops.resources import labels
@@ -326,21 +327,24 @@ class Harness:
             self._reconcile, on_turn=self._turned, quiet=(KubeError,)
         )
         wire = _Wire(self)
-        stores = build_stores(wire, self.settings.namespaces, self.queue.put_after)
+        self.serving = Serving(self.queue.put_after)
+        stores = build_stores(wire, self.settings.namespaces, self.serving.put)
         self.world = World(
             api=wire,
             schedulers=self.schedulers,
             stores=stores,
             settings=self.settings,
             metrics=metrics,
-            again=self.queue.put_after,
+            again=self.serving.put,
             clock=self._time,
             control=CONTROL,
         )
         self.informers = stores.informers
+        self.serving.take(self.informers)
         loop = asyncio.get_running_loop()
         self.tasks = [loop.create_task(informer.run()) for informer in self.informers]
-        self.tasks.append(loop.create_task(self._begin()))
+        self.tasks += [loop.create_task(self.serving.complete(s)) for s in self.serving.scopes]
+        self.queue.start()
 
     def kill(self) -> None:
         """The process ends where it stands (SIGKILL)."""
@@ -365,11 +369,6 @@ class Harness:
             if waits is not None:
                 await waits
             await asyncio.sleep(0)  # a kill arrives here
-
-    async def _begin(self) -> None:
-        for informer in self.informers:
-            await informer.synced.wait()
-        self.queue.start()
 
     async def _reconcile(self, key: Key) -> None:
         await reconcile(self.world, key)

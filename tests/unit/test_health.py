@@ -7,11 +7,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+import pytest
 from dask_gitops.kube.credentials import StaticCredentials
 from dask_gitops.kube.errors import ApiError, ApiUnreachable
 from dask_gitops.kube.resource import PODS
+from dask_gitops.kube.workqueue import WorkQueue
 from dask_gitops.main import DEAF_S, RECOVERY_S, Controller
+from dask_gitops.reconcile.serving import Serving
 from dask_gitops.settings import Settings
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support import virtual_time
 
@@ -22,7 +26,9 @@ class FakeInformer:
     synced: asyncio.Event = field(default_factory=asyncio.Event)
     resource: Any = PODS
     namespace: str | None = None
+    last_heard: float | None = 0.0
     label_selector: str | None = None
+    trouble: Exception | None = None
 
     def age(self) -> float:
         return self.silent_for
@@ -40,12 +46,19 @@ class FakeApi:
             await result
 
 
+def serve(controller: Controller, *informers: FakeInformer) -> None:
+    controller.informers = cast(Any, list(informers))
+    controller.serving = Serving(lambda key, seconds: None)
+    controller.serving.take(controller.informers)
+
+
 def probed(story: Callable[[Controller, FakeInformer, FakeApi, Any], Any]) -> None:
     async def main() -> None:
         controller = Controller(Settings(), StaticCredentials("http://nowhere"))
         informer, api = FakeInformer(), FakeApi()
         informer.synced.set()
-        controller.informers, controller.api = cast(Any, [informer]), cast(Any, api)
+        serve(controller, informer)
+        controller.api = cast(Any, api)
 
         async def health() -> int:
             async with asyncio.timeout(5):  # as the chart's probe has it
@@ -122,6 +135,77 @@ def test_after_an_outage_informers_have_time_to_find_their_way() -> None:
         assert await health() == 200
 
     probed(story)
+
+
+def test_a_watch_that_is_refused_is_not_deaf_and_hides_none_that_is() -> None:
+    """A Role was taken away: its namespace is named, and no restart would bring it back."""
+
+    async def story(
+        controller: Controller, informer: FakeInformer, api: FakeApi, health: Any
+    ) -> None:
+        refused = FakeInformer(DEAF_S + 1, namespace="gone", trouble=FORBIDDEN)
+        refused.synced.set()
+        serve(controller, refused, informer)
+        for silent_for, status in ((0, 200), (DEAF_S + 1, 500)):
+            informer.silent_for = silent_for
+            for _ in range(1 + int(RECOVERY_S / 10)):
+                found = await health()
+                await asyncio.sleep(10)
+            assert found == status
+
+    probed(story)
+
+
+FORBIDDEN = ApiError(403, "Forbidden", "pods is forbidden in gone")
+
+
+@pytest.mark.parametrize(
+    ("trouble", "read", "ready", "said"),
+    [
+        (None, False, False, "gone: waiting for the first list of pods"),  # it may come at once
+        (FORBIDDEN, False, True, "gone: pods: 403 Forbidden: pods is forbidden in gone"),
+        (ApiError(404, "", "page not found"), False, True, "gone: pods: 404"),
+        (ApiUnreachable("reset", sent=True), False, True, "gone: pods: reset"),
+        (FORBIDDEN, True, True, "gone: pods: 403"),  # its Role went later
+        (ApiUnreachable("reset", sent=True), True, True, ""),  # a watch is opened anew
+        (ApiError(410, "Gone"), True, True, ""),
+        (ApiError(429, "TooManyRequests"), True, True, ""),
+    ],
+)
+def test_a_namespace_that_cannot_be_read_is_named_and_keeps_no_standby_waiting(
+    trouble: Exception | None, read: bool, ready: bool, said: str
+) -> None:
+    async def story(
+        controller: Controller, informer: FakeInformer, api: FakeApi, health: Any
+    ) -> None:
+        informer.namespace = "team"
+        other = FakeInformer(namespace="gone", trouble=trouble)
+        if read:
+            other.synced.set()
+        serve(controller, informer, other)
+        answer = await controller._readyz(cast(Any, None))
+        assert answer.status == (200 if ready else 503)
+        assert str(answer.text).count("not served") == bool(said)
+        assert said in str(answer.text)
+        served = {"team": 1.0, "gone": 0.0 if said else 1.0}
+        assert await namespaces_served(controller) == served
+        informer.synced.clear()
+        informer.trouble = trouble
+        alone = (await controller._readyz(cast(Any, None))).status
+        assert alone == (200 if read and trouble else 503)
+
+    probed(story)
+
+
+async def namespaces_served(controller: Controller) -> dict[str, float]:
+    controller.queue = WorkQueue(cast(Any, None))
+    answer = await controller._metrics(cast(Any, None))
+    return {
+        sample.labels["namespace"]: sample.value
+        for family in text_string_to_metric_families(cast(bytes, answer.body).decode())
+        for sample in family.samples
+        if sample.name == "dask_gitops_namespace_served"
+    }
 
 
 def test_a_standby_with_full_caches_is_ready_and_one_without_is_not() -> None:

@@ -86,6 +86,8 @@ class Informer(Generic[T]):
         self.synced = asyncio.Event()
         #: ``loop.time()`` of the last sign of life: list, event, bookmark. None: never.
         self.last_heard: float | None = None
+        #: What went wrong since then; None: nothing.
+        self.trouble: Exception | None = None
         #: Counters for metrics.
         self.lists = 0
         self.watches = 0
@@ -190,11 +192,13 @@ class Informer(Generic[T]):
                     self._was_silent = not self._was_silent
                 connected = not (isinstance(error, ApiUnreachable) and not error.sent)
                 self.errors += 1
+                self.trouble = error
                 self._complain(str(error))
                 wait = getattr(error, "retry_after", None)
             except Exception as error:
                 # Anything else is a bug; a dead informer would hide it behind a stale cache.
                 self.errors += 1
+                self.trouble = error
                 self._version = 0
                 log.exception("%s: unexpected error, listing anew: %r", self.resource, error)
             if connected and loop.time() - started > 5.0:
@@ -211,6 +215,7 @@ class Informer(Generic[T]):
 
     def _hear(self) -> float:
         self.last_heard = asyncio.get_running_loop().time()
+        self.trouble = None
         return self.last_heard
 
     async def _list(self) -> None:
