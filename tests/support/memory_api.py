@@ -30,6 +30,7 @@ from typing import Any, Literal, TypeVar
 
 from dask_gitops.kube.client import JSON, Created, Page
 from dask_gitops.kube.errors import ApiError, ApiUnreachable, NotLeader
+from dask_gitops.kube.nesting import shallow
 from dask_gitops.kube.resource import DASKCLUSTERS, DASKWORKERGROUPS, PODS, SERVICES, Resource
 
 from tests.support import managed_fields
@@ -234,7 +235,7 @@ class MemoryClient:
                             continue
                         event = _event(change, selects)
                         if event is not None:
-                            yield event
+                            yield event[0], shallow(event[1])
                         if watcher.end != "no" or watcher.deaf or res in server._held:
                             break
                     else:
@@ -410,7 +411,16 @@ class MemoryClient:
             raise
         # Watchers may hear of a change before its author does.
         await asyncio.sleep(server.answer_latency_s)
-        return answer
+        return _as_read(answer)
+
+
+def _as_read(answer: Any) -> Any:
+    """As `KubeClient` gives it: what nests too deep is cut."""
+    if isinstance(answer, Page):
+        return Page([shallow(item) for item in answer.items], answer.resource_version)
+    if isinstance(answer, Created):
+        return Created(shallow(answer.object), answer.warnings)
+    return shallow(answer)
 
 
 async def _fail(fault: Fault, request: Request) -> None:

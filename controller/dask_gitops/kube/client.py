@@ -25,6 +25,7 @@ from yarl import URL
 
 from .credentials import Credentials
 from .errors import ApiError, ApiUnreachable, Asked, NotLeader
+from .nesting import decode, shallow
 from .resource import Resource
 
 JSON = dict[str, Any]
@@ -159,6 +160,8 @@ class KubeClient:
     - ``guard`` is asked right before each write is sent; when it says False `NotLeader` is raised
       and nothing is sent.
 
+    - An object that nests deeper than ``nesting.MAX_LEVELS`` comes as a `Cut`, and costs nobody else.
+
     Errors of every method: `ApiError` (the server said no), `ApiUnreachable` (no answer), and for
     writes `NotLeader`.
 
@@ -278,7 +281,7 @@ class KubeClient:
         while True:
             answer, _ = await self._call("list", "GET", res, res.path(namespace), query=query)
             meta = answer.get("metadata") or {}
-            yield Page(answer.get("items") or [], meta.get("resourceVersion", ""))
+            yield Page(answer["items"], meta.get("resourceVersion", ""))
             if not meta.get("continue"):
                 return
             query["continue"] = meta["continue"]
@@ -351,8 +354,10 @@ class KubeClient:
                     for line in lines:
                         if not line.strip():
                             continue
-                        event = json.loads(line)
-                        kind, obj = event["type"], event["object"]
+                        event = decode(line, above=1)
+                        if not isinstance(event, dict) or not isinstance(event["object"], dict):
+                            raise ValueError("a line is no event")
+                        kind, obj = event["type"], shallow(event["object"])
                         if kind == "ERROR":
                             raise ApiError.from_status(obj)
                         yield kind, obj
@@ -542,9 +547,13 @@ class KubeClient:
                 status = response.status
                 if status >= 300:
                     raise _error(response, raw, asked)
-                answer = json.loads(raw)
+                answer = decode(raw, above=2 if verb == "list" else 0)
                 if not isinstance(answer, dict):
                     raise ValueError("the answer is no JSON object")
+                if verb == "list":
+                    answer["items"] = [shallow(item) for item in answer.get("items") or ()]
+                else:
+                    answer = shallow(answer)
                 return answer, _warnings(response.headers.getall("Warning", ()))
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise ApiUnreachable(f"{verb} {res}: {_words(error)}", sent=attempt.sent) from error
@@ -591,7 +600,7 @@ def _words(error: BaseException) -> str:
 
 def _error(response: aiohttp.ClientResponse, raw: bytes, asked: Asked | None = None) -> ApiError:
     try:
-        body: Any = json.loads(raw)
+        body: Any = decode(raw)
     except ValueError:  # a proxy's page, or plain text from an API server that is starting
         body = raw.decode(errors="replace")
     wait: float | None = None

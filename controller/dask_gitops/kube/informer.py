@@ -12,11 +12,13 @@ import logging
 import random
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from contextlib import aclosing
+from dataclasses import dataclass
 from sys import intern
 from typing import Any, Generic, TypeVar
 
 from .client import JSON, Api
 from .errors import ApiError, ApiUnreachable, KubeError
+from .nesting import MAX_LEVELS, Cut
 from .resource import Resource
 from .tombstones import Tombstones
 
@@ -39,6 +41,19 @@ class _Entry(Generic[T]):
         self.version = version
 
 
+@dataclass(slots=True)
+class Unreadable:
+    """An object that is there and is not in the cache as it is: cut, or in an earlier state, or not at all.
+
+    :ivar told: for whoever tells people of it.
+    """
+
+    uid: str
+    version: int
+    why: str
+    told: bool = False
+
+
 class _Silence(Exception):
     """Nothing was heard on a watch for too long."""
 
@@ -52,11 +67,16 @@ class Informer(Generic[T]):
 
     :param convert: trims a raw object to what is needed; the raw dict is not kept. The result must
         be immutable and comparable: an event that does not change it is no change. It should not
-        raise; if it does, the last good value stays and the failure is counted and logged.
+        raise; if it does (or an indexer), the last good value stays, the object is named by
+        `unreadable`, and the failure is counted and logged. No object stops the others.
     :param on_change: called in the event loop after the cache was changed, with (None, new) for a
         new object, (old, new) for a changed one, (old, None) for a vanished one. An object that
         was replaced by one of the same name and another uid gives two calls. Must not block;
         whatever it raises is logged.
+    :param on_unreadable: called with (namespace, name) when an object became unreadable.
+    :param cut_is_enough: of an object that nests too deep, what is left is taken in, so that others
+        see that it is there. False: it is unreadable all the same; True: for kinds whose deep parts
+        are never looked at.
     :param indexers: name -> function that gives the values under which an object is found.
     :param silence_s: a watch on which nothing was heard for so long is opened anew (servers send a
         bookmark about once a minute); after the second time everything is listed.
@@ -71,6 +91,8 @@ class Informer(Generic[T]):
         namespace: str | None = None,
         label_selector: str | None = None,
         on_change: Callable[[T | None, T | None], None] | None = None,
+        on_unreadable: Callable[[str, str], None] | None = None,
+        cut_is_enough: bool = False,
         indexers: Mapping[str, Callable[[T], Iterable[Hashable]]] | None = None,
         page_size: int = 500,
         silence_s: float = 75.0,
@@ -82,6 +104,8 @@ class Informer(Generic[T]):
         self.namespace = namespace
         self.label_selector = label_selector
         self.on_change = on_change
+        self.on_unreadable = on_unreadable
+        self._cut_is_enough = cut_is_enough
         #: Set when the first complete list is in the cache; never cleared.
         self.synced = asyncio.Event()
         #: ``loop.time()`` of the last sign of life: list, event, bookmark. None: never.
@@ -104,6 +128,7 @@ class Informer(Generic[T]):
         self._indexes: dict[str, dict[Hashable, dict[Key, _Entry[T]]]] = {
             name: {} for name in self._indexers
         }
+        self._unreadable: dict[Key, Unreadable] = {}
         self._tombstones = Tombstones()
         self._version = 0  # our place in the server's history; 0: a list is needed
         self._last_version = 0  # the newest place that the server itself told us
@@ -118,6 +143,15 @@ class Informer(Generic[T]):
         """The object of that name, or None."""
         entry = self._entries.get((namespace, name))
         return None if entry is None else entry.value
+
+    def unreadable(self, namespace: str, name: str) -> Unreadable | None:
+        """Why the object of that name is not in the cache as it is now; None: it is, or is gone."""
+        return self._unreadable.get((namespace, name))
+
+    @property
+    def unreadables(self) -> int:
+        """How many objects cannot be taken in as they are."""
+        return len(self._unreadable)
 
     def all(self) -> list[T]:
         """All objects, in order of first sight."""
@@ -244,12 +278,16 @@ class Informer(Generic[T]):
                             raise _Behind(f"a list is older than what was seen ({version})")
                         log.warning("%s: the server's history went back", self.resource)
                         self._tombstones.clear()
+                        self._unreadable.clear()
                         for entry in self._entries.values():
                             entry.version = 0
                 for raw in page.items:
-                    meta = raw["metadata"]
-                    listed.add((meta.get("namespace", ""), meta["name"]))
-                    self._apply(raw)
+                    if (key := self._identified(raw)) is not None:
+                        listed.add(key)
+                        self._apply(raw)
+        for key in [key for key in self._unreadable if key not in listed]:
+            if self._unreadable[key].version <= version:
+                del self._unreadable[key]
         for key in [key for key in self._entries if key not in listed]:
             entry = self._entries[key]
             # Newer than the list: we observed it after the list was made.
@@ -288,17 +326,40 @@ class Informer(Generic[T]):
             raise _Silence(f"nothing heard for {self._silence_s:.0f} s") from None
 
     def _event(self, kind: str, raw: JSON) -> None:
-        version = int(raw["metadata"]["resourceVersion"])
         if kind != "BOOKMARK":
             self.events += 1
+            if (key := self._identified(raw)) is None:
+                return
             if kind == "DELETED":
                 meta = raw["metadata"]
-                self._drop((meta.get("namespace", ""), meta["name"]), meta["uid"], version)
+                self._drop(key, meta["uid"], int(meta["resourceVersion"]))
             else:
                 self._apply(raw)
+        version = int(raw["metadata"]["resourceVersion"])
         self._version = self._last_version = max(version, self._version)
 
     # Changing it
+
+    def _identified(self, raw: JSON) -> Key | None:
+        """(namespace, name); None, and told, if it does not say which object it is, of which state."""
+        try:
+            meta = raw["metadata"]
+            int(meta["resourceVersion"])
+            hash((meta["uid"], meta["name"]))
+            return intern(meta.get("namespace", "")), meta["name"]
+        except (TypeError, KeyError, ValueError) as error:
+            self.convert_errors += 1
+            log.error("%s: an object without identity: %r", self.resource, error)
+            return None
+
+    def _name_unreadable(self, key: Key, what: Unreadable) -> None:
+        known = self._unreadable.get(key)
+        what.told = (
+            known is not None and known.told and (known.uid, known.why) == (what.uid, what.why)
+        )
+        self._unreadable[key] = what
+        if self.on_unreadable is not None and not what.told:
+            self.on_unreadable(*key)
 
     def _apply(self, raw: JSON) -> bool:
         meta = raw["metadata"]
@@ -313,11 +374,16 @@ class Informer(Generic[T]):
         entry = self._entries.get(key)
         if entry is not None and version <= entry.version:
             return False
+        unreadable = self._unreadable.get(key)
+        if unreadable is not None and unreadable.uid == uid and version <= unreadable.version:
+            return False
         try:
             value = self._convert(raw)
+            filed = {name: set(indexer(value)) for name, indexer in self._indexers.items()}
         except Exception as error:
             self.convert_errors += 1
             log.error("%s %s/%s cannot be understood: %r", self.resource, *key, error)
+            self._name_unreadable(key, Unreadable(uid, version, str(error) or repr(error)))
             if entry is not None and entry.uid == uid:
                 entry.version = version
                 return False
@@ -325,21 +391,27 @@ class Informer(Generic[T]):
             if entry is not None:
                 self._drop(key, entry.uid, version)
             return False
+        if isinstance(raw, Cut) and not self._cut_is_enough:
+            why = f"it nests deeper than {MAX_LEVELS} levels"
+            log.error("%s %s/%s: %s", self.resource, *key, why)
+            self._name_unreadable(key, Unreadable(uid, version, why))
+        else:
+            self._unreadable.pop(key, None)
         if entry is not None and entry.uid != uid:
             self._drop(key, entry.uid, version)  # a name has one owner at a time: that one is gone
             entry = None
         if entry is None:
             entry = _Entry(value, uid, version)
             self._entries[key] = entry
-            for name, indexer in self._indexers.items():
-                self._file(name, key, entry, indexer(value))
+            for name, values in filed.items():
+                self._file(name, key, entry, values)
             self._tell(None, value)
             return True
         old, entry.value, entry.version = entry.value, value, version
         if old == value:
             return True  # nothing that matters to us
         for name, indexer in self._indexers.items():
-            before, after = set(indexer(old)), set(indexer(value))
+            before, after = set(indexer(old)), filed[name]
             if before != after:
                 self._unfile(name, key, before - after)
                 self._file(name, key, entry, after - before)
@@ -352,6 +424,9 @@ class Informer(Generic[T]):
         if entry is not None and entry.uid == uid and entry.version > version:
             return False  # it was relabelled and came back; we know that state already
         self._tombstones.put(uid, version, asyncio.get_running_loop().time())
+        unreadable = self._unreadable.get(key)
+        if unreadable is not None and unreadable.uid == uid:
+            del self._unreadable[key]
         if entry is None or entry.uid != uid:
             return False
         del self._entries[key]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 from dask_gitops.kube.client import Api
-from dask_gitops.kube.informer import Informer
+from dask_gitops.kube.informer import Informer, Unreadable
 from dask_gitops.kube.resource import (
     DASKAUTOSCALERS,
     DASKCLUSTERS,
@@ -17,6 +18,7 @@ from dask_gitops.kube.resource import (
     SERVICES,
     Resource,
 )
+from dask_gitops.plan.actions import Emit
 from dask_gitops.reconcile.autoscaler import reconcile_autoscaler
 from dask_gitops.reconcile.cluster import reconcile_cluster
 from dask_gitops.reconcile.job import reconcile_job
@@ -33,7 +35,7 @@ from dask_gitops.reconcile.world import (
 )
 from dask_gitops.resources import labels
 from dask_gitops.resources.autoscalers import target
-from dask_gitops.resources.observed import CustomResource, Pod, Service
+from dask_gitops.resources.observed import CustomResource, Meta, Pod, Service
 
 T = TypeVar("T")
 
@@ -49,9 +51,25 @@ RECONCILERS: dict[str, Callable[[World, Key], Awaitable[None]]] = {
 
 
 async def reconcile(world: World, key: Key) -> None:
-    """One step for whatever this key names."""
+    """One step for whatever this key names.
+
+    What cannot be read is told, once; it is not served, and whatever it made goes on as it is.
+    """
     await release(world, key)
+    unreadable = world.stores.of(key.kind).unreadable(key.namespace, key.name)
+    if unreadable is not None:
+        if not unreadable.told:
+            unreadable.told = True
+            await _tell(world, key, unreadable)
+        return
     await RECONCILERS[key.kind](world, key)
+
+
+async def _tell(world: World, key: Key, unreadable: Unreadable) -> None:
+    meta = {"namespace": key.namespace, "name": key.name, "uid": unreadable.uid}
+    subject = CustomResource(Meta.of({"metadata": meta}), key.kind, {}, {})
+    message = f"it is not served as it is: {unreadable.why}; what it made goes on as it was"
+    await world.carry_out([Emit("Unreadable", message, warning=True)], subject)
 
 
 class Wiring:
@@ -63,6 +81,11 @@ class Wiring:
     def __init__(self, stores: Callable[[], Stores], put: Callable[[Key, float], None]) -> None:
         self._stores = stores
         self._put = put
+
+    def unreadable(self, kind: str, namespace: str, name: str) -> None:
+        """An object that could not be taken into its cache."""
+        if kind in RECONCILERS:
+            self._put(Key(kind, namespace, name), 0)
 
     def resource_changed(self, old: CustomResource | None, new: CustomResource | None) -> None:
         """A DaskJob."""
@@ -182,6 +205,9 @@ def build_stores(
                     namespace=scope,
                     label_selector=selector,
                     on_change=on_change,
+                    on_unreadable=partial(wiring.unreadable, resource.kind),
+                    # A Pod's or a Service's deep parts are nothing to us.
+                    cut_is_enough=resource.kind not in RECONCILERS,
                     indexers=indexers,
                 )
                 for scope in scopes

@@ -15,7 +15,7 @@ from dask_gitops import events
 from dask_gitops import status as words
 from dask_gitops.kube.client import Api
 from dask_gitops.kube.errors import ApiError, KubeError
-from dask_gitops.kube.informer import Informer
+from dask_gitops.kube.informer import Informer, Unreadable
 from dask_gitops.kube.resource import (
     DASKAUTOSCALERS,
     DASKCLUSTERS,
@@ -109,6 +109,10 @@ class Store(Generic[T]):
     def by_index(self, index: str, namespace: str, *value: str) -> list[T]:
         informer = self._of(namespace)
         return informer.by_index(index, (namespace, *value)) if informer else []
+
+    def unreadable(self, namespace: str, name: str) -> Unreadable | None:
+        informer = self._of(namespace)
+        return informer.unreadable(namespace, name) if informer else None
 
     def observe(self, raw: JSON) -> None:
         informer = self._of(raw["metadata"].get("namespace", ""))

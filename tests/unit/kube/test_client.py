@@ -26,6 +26,7 @@ from dask_gitops.kube import (
 from dask_gitops.kube import client as client_module
 from dask_gitops.kube.client import _warnings
 from dask_gitops.kube.credentials import Issued, RefreshedCredentials, StaticCredentials
+from dask_gitops.kube.nesting import Cut
 
 POD = {"metadata": {"name": "a", "namespace": "ns", "uid": "u", "resourceVersion": "7"}}
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -502,6 +503,55 @@ def test_a_rotated_token_is_fetched_after_a_401() -> None:
                 assert caught.value.status == 401
 
     asyncio.run(main())
+
+
+def test_an_object_that_nests_deep_costs_itself_only() -> None:
+    """100,000 levels: in a list, in a watch, in the answer to a read, a write, and in an error."""
+    deep = b"[" * 100_000 + b"]" * 100_000
+    raw = json.dumps({**POD, "spec": "DEEP"}).encode().replace(b'"DEEP"', deep)
+    whole = json.dumps(POD).encode()
+
+    def answer(body: bytes, code: int = 200) -> web.Response:
+        return web.Response(body=body, status=code)
+
+    async def main(client: KubeClient, server: Server) -> None:
+        server.answers[:] = [answer(raw)]
+        got = await client.get(PODS, "ns", "a")
+        made = (await client.create(PODS, "ns", POD)).object
+        patched = await client.patch(PODS, "ns", "a", {})
+        deleted = await client.delete(PODS, "ns", "a", uid="u")
+        for found in (got, made, patched, deleted):
+            assert isinstance(found, Cut)
+            assert found["metadata"] == POD["metadata"]
+        items = b",".join([whole, raw, whole])
+        server.answers[:] = [
+            answer(b'{"metadata": {"resourceVersion": "1"}, "items": [%s]}' % items)
+        ]
+        page = await client.list(PODS)
+        assert [isinstance(item, Cut) for item in page.items] == [False, True, False]
+        assert page.items[2] == POD
+        lines = b"".join(b'{"type": "ADDED", "object": %s}\n' % o for o in (whole, raw, whole))
+        server.answers[:] = [answer(lines)]
+        seen = client.watch(PODS, "ns", resource_version="1", timeout_s=1)
+        assert [isinstance(obj, Cut) async for _, obj in seen] == [False, True, False]
+        server.answers[:] = [answer(raw, 500)]
+        with pytest.raises(ApiError):
+            await client.create(PODS, "ns", POD)
+
+    play(main, POD)
+
+
+@pytest.mark.parametrize(
+    "line", [b"[1]", b"1", b"{}", b'{"type": "ADDED", "object": []}', b"<html>"]
+)
+def test_a_line_that_is_no_event_is_a_broken_watch(line: bytes) -> None:
+    async def main(client: KubeClient, server: Server) -> None:
+        server.answers[:] = [web.Response(body=line + b"\n")]
+        with pytest.raises(ApiUnreachable):
+            async for _ in client.watch(PODS, "ns", resource_version="1", timeout_s=1):
+                pass
+
+    play(main, POD)
 
 
 def stream(*chunks: bytes, end: bool = True) -> Handler:

@@ -500,6 +500,79 @@ async def test_an_unreadable_object_keeps_its_last_good_state(world: World) -> N
         assert world.names() == ["b", "bad"]  # the predecessor is gone, whatever follows it
 
 
+def deep(name: str, levels: int = 150) -> dict[str, Any]:
+    value: Any = 1
+    for _ in range(levels):
+        value = {"a": value}
+    return {**pod(name), "spec": {"containers": [], "a": value}}
+
+
+@scenario()
+async def test_an_object_that_nests_too_deep_is_named_and_costs_no_other(world: World) -> None:
+    """In a list, in a watch, and in the answer to a write; until it is as others, or gone."""
+    named: list[str] = []
+    world.informer.on_unreadable = lambda namespace, name: named.append(name)
+    world.api.put(PODS, deep("listed"))
+    world.api.put(PODS, pod("a"))
+    async with world.running():
+        assert world.names() == ["a", "listed"]  # others see that it is there
+        world.api.put(PODS, deep("watched"))
+        world.api.put(PODS, pod("b"))
+        await asyncio.sleep(1)
+        assert world.names() == ["a", "b", "listed", "watched"]
+        world.api.hold_events(PODS)
+        answer = await world.api.create(PODS, "ns", deep("made"))
+        assert world.informer.observe(answer.object)
+        assert named == ["listed", "watched", "made"]
+        for name in named:
+            unreadable = world.informer.unreadable("ns", name)
+            assert unreadable is not None
+            assert unreadable.why == "it nests deeper than 100 levels"
+        assert world.informer.unreadable("ns", "a") is None
+        world.api.release_events()
+        world.api.edit(PODS, "ns", "a", {"spec": deep("a")["spec"]})  # what was good stays
+        world.api.edit(PODS, "ns", "made", {"spec": {"a": None}})
+        world.api.remove(PODS, "ns", "watched")
+        await asyncio.sleep(1)
+        assert world.names() == ["a", "b", "listed", "made"]
+        world.check_right()
+        world.api.hold_events(PODS)
+        world.api.remove(PODS, "ns", "listed")
+        world.api.compact()
+        world.api.release_events()
+        await asyncio.sleep(10)
+        assert named == ["listed", "watched", "made", "a"]
+        assert (world.informer.lists, world.informer.unreadables) == (2, 1)
+
+
+@scenario(cut_is_enough=True)
+async def test_what_is_left_of_an_object_may_be_enough(world: World) -> None:
+    world.api.put(PODS, deep("a"))
+    async with world.running():
+        assert world.names() == ["a"]
+        assert world.informer.unreadables == 0
+
+
+@scenario()
+async def test_no_object_stops_the_informer(world: World) -> None:
+    """However odd it is: an indexer fails, it has no identity, its version is a word."""
+    world.informer._indexers["odd"] = lambda pod: [{"not": "hashable"}] if pod.app == "odd" else []
+    world.informer._indexes["odd"] = {}
+    world.api.put(PODS, pod("odd", app="odd"))
+    world.api.put(PODS, pod("a"))
+    async with world.running():
+        assert world.names() == ["a"]
+        for raw in ({}, {"metadata": None}, {"metadata": {"name": []}}, {"metadata": {"uid": {}}}):
+            world.informer._event("ADDED", raw)
+        nameless = {**pod("b")["metadata"], "uid": "u", "resourceVersion": "later"}
+        world.informer._event("ADDED", {"metadata": nameless})
+        world.api.put(PODS, pod("c"))
+        await asyncio.sleep(1)
+        assert world.names() == ["a", "c"]
+        assert world.informer.errors == 0
+        assert world.informer.lists == 1
+
+
 @scenario()
 async def test_a_failing_callback_does_not_stop_the_cache(world: World) -> None:
     def explode(old: View | None, new: View | None) -> None:
