@@ -134,8 +134,12 @@ class Wiring:
                     self._wake_autoscalers("group", key.namespace, cluster, key.name)
 
     def pod_changed(self, old: Pod | None, new: Pod | None) -> None:
-        pod = new or old
-        assert pod is not None
+        """A pod that was relabelled is news to those who lost it, too."""
+        seen = {_place(pod): pod for pod in (old, new) if pod is not None}
+        for pod in seen.values():
+            self._wake_for(pod)
+
+    def _wake_for(self, pod: Pod) -> None:
         namespace = pod.meta.namespace
         if pod.component == labels.SCHEDULER:
             self._put(Key("DaskCluster", namespace, pod.cluster), 0)
@@ -155,12 +159,14 @@ class Wiring:
             self._put(Key("DaskJob", namespace, cluster), seconds)
 
     def service_changed(self, old: Service | None, new: Service | None) -> None:
-        service = new or old
-        assert service is not None
-        self._put(
-            Key("DaskCluster", service.meta.namespace, service.meta.labels.get(labels.CLUSTER, "")),
-            0,
-        )
+        for service in (old, new):
+            if service is not None:
+                cluster = service.meta.labels.get(labels.CLUSTER, "")
+                self._put(Key("DaskCluster", service.meta.namespace, cluster), 0)
+
+
+def _place(pod: Pod) -> tuple[str, str, str]:
+    return pod.component, pod.cluster, pod.group
 
 
 def _only_status(old: CustomResource | None, new: CustomResource | None) -> bool:
