@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import contextvars
 import copy
 import json
 import random
@@ -20,10 +19,10 @@ from types import TracebackType
 from typing import Any, NamedTuple, Protocol
 
 import aiohttp
-from multidict import CIMultiDict
+from aiohttp.abc import AbstractStreamWriter
 from yarl import URL
 
-from .credentials import Credentials
+from .credentials import Credentials, CredentialsError
 from .errors import ApiError, ApiUnreachable, Asked, NotLeader
 from .nesting import decode, shallow
 from .resource import Resource
@@ -124,29 +123,51 @@ class Api(Protocol):
 
 
 class _Attempt:
-    """What happens to one request on the wire; shared with `_Request` below."""
+    """What happens to one request on the wire.
 
-    __slots__ = ("guard", "sent")
+    :ivar sent: it may have reached the server.
+    :ivar refused: the guard said no.
+    """
+
+    __slots__ = ("guard", "refused", "sent")
 
     def __init__(self, guard: Guard | None) -> None:
         self.guard = guard
         self.sent = False
+        self.refused = False
 
 
-_attempt: contextvars.ContextVar[_Attempt | None] = contextvars.ContextVar("attempt", default=None)
+class _Body(aiohttp.Payload):
+    """What a write sends, given away to nobody before the guard was asked.
 
+    aiohttp comes for it at the last moment: after the wait for a connection, and again when by
+    itself it repeats a DELETE whose kept-alive connection turned out dead. It has no other way to
+    the bytes, and a server does nothing with a request whose body is missing: if it ever stops to
+    ask here, nothing is written.
+    """
 
-class _Request(aiohttp.ClientRequest):
-    """Asks the guard at the last moment: after the wait for a connection, and again when aiohttp
-    by itself repeats a DELETE whose kept-alive connection turned out dead."""
+    def __init__(self, data: bytes, content_type: str, attempt: _Attempt) -> None:
+        super().__init__(None, content_type=content_type)  # not even aiohttp's base class has it
+        self._data = data
+        self._attempt = attempt
 
-    async def send(self, conn: Any) -> aiohttp.ClientResponse:
-        attempt = _attempt.get()
-        if attempt is not None:
-            if attempt.guard is not None and not attempt.guard():
-                raise NotLeader(f"{self.method} {self.url.path} was not sent: not the leader")
-            attempt.sent = True
-        return await super().send(conn)
+    def _permitted(self) -> bytes:
+        attempt = self._attempt
+        if attempt.guard is not None and not attempt.guard():
+            attempt.refused = True
+            raise NotLeader("not the leader")
+        attempt.sent = True
+        return self._data
+
+    @property
+    def size(self) -> int:
+        return len(self._data)
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        return self._permitted().decode(encoding, errors)
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        await writer.write(self._permitted())
 
 
 class KubeClient:
@@ -195,7 +216,6 @@ class KubeClient:
             # Connections are dropped by us before any server or load balancer does it on its own,
             # because a create that meets a dying connection ends ambiguously.
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30, socket_factory=_socket),
-            request_class=_Request,
             # Uncompressed: a list of thousands of pods costs the server more CPU than network.
             headers={
                 "User-Agent": user_agent,
@@ -314,29 +334,21 @@ class KubeClient:
         started = loop.time()
         status = 0
         answered = False
-        attempt = _Attempt(None)
         try:
-            headers = await self.credentials.headers()
-            # Set for the opening only: a generator shares its caller's context between yields.
-            token = _attempt.set(attempt)
-            try:
-                async with asyncio.timeout(
-                    self._timeout_s
-                ):  # servers answer before anything happens
-                    response = await self._session.get(
-                        url,
-                        headers=headers,
-                        timeout=aiohttp.ClientTimeout(total=None),
-                        allow_redirects=False,
-                        ssl=self.credentials.ssl,
-                        server_hostname=self.credentials.server_name,
-                    )
-            finally:
-                _attempt.reset(token)
+            headers = await self._headers(f"watch {res}")
+            async with asyncio.timeout(self._timeout_s):  # servers answer before anything happens
+                response = await self._session.get(
+                    url,
+                    headers=headers,
+                    timeout=aiohttp.ClientTimeout(total=None),
+                    allow_redirects=False,
+                    ssl=self.credentials.ssl,
+                    server_hostname=self.credentials.server_name,
+                )
             async with response:
                 status = response.status
                 if status == 401:
-                    await self.credentials.headers(refresh=True)
+                    await self._headers(f"watch {res}", refresh=True)
                 if status != 200:
                     raise _error(response, await response.read())
                 answered = True
@@ -362,7 +374,7 @@ class KubeClient:
                             raise ApiError.from_status(obj)
                         yield kind, obj
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError, KeyError) as error:
-            raise ApiUnreachable(f"watch {res}: {_words(error)}", sent=attempt.sent) from error
+            raise ApiUnreachable(f"watch {res}: {_words(error)}", sent=_left_us(error)) from error
         finally:
             if not answered:
                 self._report("watch", res, status, loop.time() - started)
@@ -490,7 +502,7 @@ class KubeClient:
                 if error.status == 401 and not refreshed:
                     # Refused before it had any effect; a rotated token explains it.
                     refreshed = True
-                    await self.credentials.headers(refresh=True)
+                    await self._headers(f"{verb} {res}", refresh=True)
                     continue
                 if error.status == 429:
                     # Turned away before it had any effect, so this holds for writes too.
@@ -523,20 +535,18 @@ class KubeClient:
         asked: Asked | None,
         attempt: _Attempt,
     ) -> tuple[JSON, Warnings]:
-        headers = CIMultiDict(await self.credentials.headers())
-        if data is not None:
-            headers["Content-Type"] = content_type
+        headers = await self._headers(f"{verb} {res}")
+        body = None if data is None else _Body(data, content_type, attempt)
         if attempt.guard is not None and not attempt.guard():
             raise NotLeader(f"{verb} {res}: not the leader")  # not even a connection is needed
         loop = asyncio.get_running_loop()
         started = loop.time()
         status = 0
-        token = _attempt.set(attempt)
         try:
             async with self._session.request(
                 method,
                 url,
-                data=data,
+                data=body,
                 headers=headers,
                 timeout=self._timeout,
                 allow_redirects=False,
@@ -556,10 +566,19 @@ class KubeClient:
                     answer = shallow(answer)
                 return answer, _warnings(response.headers.getall("Warning", ()))
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            raise ApiUnreachable(f"{verb} {res}: {_words(error)}", sent=attempt.sent) from error
+            if attempt.refused:
+                raise NotLeader(f"{verb} {res} was not sent: not the leader") from error
+            sent = _left_us(error) if body is None else attempt.sent
+            raise ApiUnreachable(f"{verb} {res}: {_words(error)}", sent=sent) from error
         finally:
-            _attempt.reset(token)
             self._report(verb, res, status, loop.time() - started)
+
+    async def _headers(self, what: str, *, refresh: bool = False) -> Mapping[str, str]:
+        """Headers that say who we are. Without them nothing is asked: as if nobody answered."""
+        try:
+            return await self.credentials.headers(refresh=refresh)
+        except CredentialsError as error:
+            raise ApiUnreachable(f"{what}: {error}", sent=False) from error
 
     def _url(self, path: str, query: Mapping[str, str] | None) -> URL:
         url = URL(self._server + path, encoded=True)
@@ -592,6 +611,11 @@ _DEAD_PEER = {
 
 def _backoff(failures: int) -> float:
     return float(0.2 * 2**failures * random.uniform(0.5, 1.0))
+
+
+def _left_us(error: BaseException) -> bool:
+    """Whether a read may have reached the server: a connection could be made."""
+    return not isinstance(error, aiohttp.ClientConnectorError)
 
 
 def _words(error: BaseException) -> str:

@@ -16,8 +16,10 @@ from typing import Protocol
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 #: Bound tokens live an hour and are replaced in the file after 80 % of it.
 TOKEN_AGE_S = 60.0
-#: So long after a fetch that failed the next one begins, at the earliest.
-RETRY_S = 5.0
+#: So long after a fetch that failed the next one begins, and twice as long after each more, up to the second.
+RETRY_S = 1.0, 30.0
+#: A fetch that takes longer holds up nobody who has a token from before.
+PATIENCE_S = 2.0
 
 log = logging.getLogger(__name__)
 
@@ -83,8 +85,10 @@ class RefreshedCredentials:
     """Credentials that are fetched anew when they are too old, or refused.
 
     ``fetch`` may block (it runs exec plugins), so it gets a thread unless ``in_thread`` is False.
-    When it fails after a first success, the old ones go on: a token file that is being replaced,
-    or a plugin with a hiccup, must not stop the controller while the token is valid.
+    When it fails or hangs after a first success, the old ones go on: a token file that is being
+    replaced, or a plugin with a hiccup, must not stop the controller while the token is valid. What
+    failed is tried again when somebody asks, more and more slowly; until then everybody is answered
+    at once, with the old ones or with `CredentialsError`.
     """
 
     server: str
@@ -97,37 +101,44 @@ class RefreshedCredentials:
     clock: Callable[[], float] = time.monotonic
     _cached: Issued | None = None
     _fetched_at: float = 0.0
-    _tried_at: float = -math.inf
-    _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _failures: int = 0
+    _retry_at: float = -math.inf
+    _why: str = ""
+    _renewal: asyncio.Task[None] | None = None
 
     async def headers(self, *, refresh: bool = False) -> Mapping[str, str]:
-        asked_at = self.clock()
-        if self._cached is not None and not refresh and self._is_fresh(asked_at):
+        if self._cached is not None and not refresh and self._is_fresh():
             return self._cached.headers
-        async with self._lock:
-            # Another task may have tried while this one waited for the lock.
-            if self._cached is not None and (
-                self._tried_at > asked_at or (not refresh and self._is_fresh(self.clock()))
-            ):
-                return self._cached.headers
-            try:
-                issued = await asyncio.to_thread(self.fetch) if self.in_thread else self.fetch()
-            except Exception as error:
-                if self._cached is None:
-                    raise CredentialsError(f"cannot obtain a token: {error}") from error
-                log.warning("credentials are not renewed, the old ones go on: %s", error)
-            else:
-                self._cached, self._fetched_at = issued, self.clock()
-                if issued.ssl is not None:
-                    self.ssl = issued.ssl
-            self._tried_at = self.clock()
-            return self._cached.headers
+        if self.clock() >= self._retry_at:
+            # One for all who ask meanwhile; it goes on although one of them gives up.
+            if self._renewal is None or self._renewal.done():
+                self._renewal = asyncio.get_running_loop().create_task(self._renew())
+            has_one = self._cached is not None and not refresh
+            await asyncio.wait({self._renewal}, timeout=PATIENCE_S if has_one else None)
+        if self._cached is None:
+            raise CredentialsError(f"cannot obtain a token: {self._why}")
+        return self._cached.headers
 
-    def _is_fresh(self, now: float) -> bool:
+    async def _renew(self) -> None:
+        try:
+            issued = await asyncio.to_thread(self.fetch) if self.in_thread else self.fetch()
+        except Exception as error:
+            first, most = RETRY_S
+            self._retry_at = self.clock() + min(most, first * 2 ** min(self._failures, 16))
+            self._failures += 1
+            self._why = str(error) or repr(error)
+            if self._cached is not None:
+                log.warning("credentials are not renewed, the old ones go on: %s", self._why)
+            return
+        self._cached, self._fetched_at = issued, self.clock()
+        self._failures, self._retry_at = 0, -math.inf
+        if issued.ssl is not None:
+            self.ssl = issued.ssl
+
+    def _is_fresh(self) -> bool:
         assert self._cached is not None
-        if self._cached.valid_s is None or now - self._fetched_at < self._cached.valid_s:
-            return True
-        return now - self._tried_at < RETRY_S  # and could not be renewed just now
+        valid_s = self._cached.valid_s
+        return valid_s is None or self.clock() - self._fetched_at < valid_s
 
 
 def trusting(*, file: str | None = None, pem: str | None = None) -> ssl.SSLContext:

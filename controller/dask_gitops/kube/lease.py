@@ -131,15 +131,18 @@ class LeaseElector:
                 else:
                     await self._try_to_acquire()
             self._complaint = ""
-        except (KubeError, TimeoutError) as error:
-            # Whatever we knew may be outdated, also by our own write whose answer was lost.
+        except Exception as error:
+            # Only its own end costs the Lease, whatever goes wrong with a request: no token, an
+            # answer that is none, a bug of ours. Whatever we knew may be outdated, also by our own write whose answer was lost.
             self._lease = None
             if isinstance(error, ApiError) and (error.is_conflict or error.is_already_exists):
                 return  # somebody was faster; the next read tells
-            words = str(error) or "timed out"
+            expected = isinstance(error, KubeError | TimeoutError)
+            words = (str(error) or "timed out") if expected else repr(error)
             if words != self._complaint:
                 self._complaint = words
-                log.warning("lease %s/%s: %s", self.namespace, self.name, words)
+                trace = None if expected else error
+                log.warning("lease %s/%s: %s", self.namespace, self.name, words, exc_info=trace)
         self._notice_expiry()
 
     async def _read(self) -> JSON | None:
@@ -231,7 +234,7 @@ class LeaseElector:
             async with asyncio.timeout(self._renew_s):
                 while not await self._released():
                     self._lease = None  # a renewal that was cut off has taken effect: it is another
-        except (KubeError, TimeoutError) as error:
+        except Exception as error:
             log.warning("lease %s/%s was not released: %s", self.namespace, self.name, error)
 
     async def _released(self) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from typing import Any
 
+import aiohttp
 import pytest
 from aiohttp import web
 from dask_gitops.kube import (
@@ -434,6 +435,101 @@ def test_guard_is_asked_again_after_every_wait() -> None:
         assert len(server.requests) == 1
 
     play(main, status(429, headers={"Retry-After": "1"}), POD)
+
+
+#: A write of each kind.
+WRITES: list[Callable[[KubeClient], Awaitable[Any]]] = [
+    lambda client: client.create(PODS, "ns", POD),
+    lambda client: client.patch(PODS, "ns", "a", {"spec": 1}),
+    lambda client: client.delete(PODS, "ns", "a", uid="u"),
+]
+
+
+def test_guard_is_asked_when_the_request_goes_out() -> None:
+    """It was the leader when the write began, and is not when the connection is there."""
+
+    async def main(client: KubeClient, server: Server) -> None:
+        for write in WRITES:
+            asked = 0
+
+            def guard() -> bool:
+                nonlocal asked
+                asked += 1
+                return asked == 1
+
+            client.guard = guard
+            with pytest.raises(NotLeader):
+                await write(client)
+            assert asked == 2
+        await asyncio.sleep(0.05)
+        assert server.bodies == []
+        client.guard = lambda: True
+        for write in WRITES:
+            await write(client)
+        assert len(server.bodies) == 3
+        assert all(server.bodies)
+
+    play(main, POD)
+
+
+async def headers_only(self: Any, writer: Any, conn: Any, length: int | None = None) -> None:
+    """An aiohttp that does not come for the body as it does today."""
+    writer.send_headers()
+    await writer.drain()
+
+
+async def another_way(self: Any, writer: Any, conn: Any, length: int | None = None) -> None:
+    """An aiohttp that takes the body in another way, and tells its protocol of nothing."""
+    await writer.write(await self._body.as_bytes())
+    await writer.write_eof()
+
+
+async def from_the_inside(self: Any, writer: Any, conn: Any, length: int | None = None) -> None:
+    """An aiohttp that knows where its own payloads have their bytes."""
+    await writer.write(self._body._value or b"")
+    await writer.write_eof()
+
+
+@pytest.mark.parametrize("changed", [headers_only, another_way, from_the_inside])
+def test_a_guard_that_is_not_asked_means_that_nothing_is_written(
+    changed: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever a later aiohttp does with a request: it has no body to send unless the guard said yes."""
+    monkeypatch.setattr(aiohttp.ClientRequest, "write_bytes", changed)
+
+    async def main(client: KubeClient, server: Server) -> None:
+        for write in WRITES:
+            answers = iter([True])  # for the question before a connection is made
+            client.guard = lambda answers=answers: next(answers, False)  # type: ignore[misc]
+            with pytest.raises((NotLeader, ApiUnreachable)):
+                await write(client)
+        await asyncio.sleep(0.05)
+        assert server.bodies == []
+
+    play(main, POD, timeout_s=0.2)
+
+
+def test_without_credentials_nobody_answers() -> None:
+    """A token that cannot be had is a trouble as others are: the callers wait and try again."""
+
+    async def main() -> None:
+        def fetch() -> Issued:
+            raise OSError("no plugin")
+
+        async with Server(POD) as server:
+            credentials = RefreshedCredentials(server.url, fetch)
+            async with KubeClient(credentials) as client:
+                reads = [lambda c: c.get(PODS, "ns", "a"), lambda c: c.list(PODS)]
+                for call in (*reads, *WRITES):
+                    with pytest.raises(ApiUnreachable, match="no plugin") as caught:
+                        await call(client)
+                    assert not caught.value.sent
+                with pytest.raises(ApiUnreachable, match="no plugin"):
+                    async for _ in client.watch(PODS, resource_version="1", timeout_s=1):
+                        pass
+            assert server.requests == []
+
+    asyncio.run(main())
 
 
 def test_guard_is_asked_before_aiohttp_repeats_a_delete() -> None:

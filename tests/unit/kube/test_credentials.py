@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 from dask_gitops.kube import Credentials, CredentialsError, in_cluster
+from dask_gitops.kube import credentials as credentials_module
 from dask_gitops.kube.credentials import Issued, RefreshedCredentials
 
 HOST = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "KUBERNETES_SERVICE_PORT": "6443"}
@@ -114,7 +116,7 @@ def test_first_fetch_fails() -> None:
 
 
 def test_what_cannot_be_renewed_goes_on_and_is_tried_again() -> None:
-    """A plugin with a hiccup: no more than one run in five seconds, however many ask."""
+    """A plugin with a hiccup: it is run more and more rarely, however many ask."""
     now, fetches = 100.0, 0
 
     def fetch() -> Issued:
@@ -128,12 +130,93 @@ def test_what_cannot_be_renewed_goes_on_and_is_tried_again() -> None:
         nonlocal now
         credentials = RefreshedCredentials("https://x", fetch, clock=lambda: now)
         assert await credentials.headers() == {"n": "1"}
-        for after, expected, tries in ((61, "1", 2), (1, "1", 2), (5, "1", 3), (6, "4", 4)):
+        for after, expected, tries in (
+            (61, "1", 2),
+            (0.9, "1", 2),
+            (0.2, "1", 3),
+            (1.8, "1", 3),
+            (0.3, "4", 4),
+        ):
             now += after
             assert await credentials.headers() == {"n": expected}
             assert fetches == tries
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("before", [False, True], ids=["never", "earlier"])
+def test_a_plugin_that_fails_for_an_hour_is_run_rarely(before: bool) -> None:
+    """Whoever asks is answered at once, also one whom the server has refused; and it ends with the trouble."""
+    now, runs, broken = 100.0, 0, not before
+
+    def fetch() -> Issued:
+        nonlocal runs
+        runs += 1
+        if broken:
+            raise OSError("no network")
+        return Issued({"n": str(runs)}, 60)
+
+    async def main() -> None:
+        nonlocal now, broken, runs
+        credentials = RefreshedCredentials("https://x", fetch, clock=lambda: now)
+        if before:
+            assert await credentials.headers() == {"n": "1"}
+            broken = True
+            now += 61
+        for second in range(3600):
+            now += 1
+            for refresh in (False, True):
+                if before:
+                    assert await credentials.headers(refresh=refresh) == {"n": "1"}
+                else:
+                    with pytest.raises(CredentialsError, match="no network"):
+                        await credentials.headers(refresh=refresh)
+            if second == 10:
+                assert 3 <= runs <= 6  # a Lease of 15 s is worth some tries
+        assert runs < 140
+        broken = False
+        now += 30
+        said = str(runs + 1)
+        assert await credentials.headers() == {"n": said}
+        broken = True
+        now += 61
+        runs = 0
+        for _ in range(2):  # anew from the shortest pause
+            await credentials.headers()
+            now += 1.1
+        assert runs == 2
+
+    asyncio.run(main())
+
+
+def test_a_plugin_that_hangs_holds_up_nobody_who_has_a_token() -> None:
+    go = threading.Event()
+    runs = 0
+
+    def fetch() -> Issued:
+        nonlocal runs
+        runs += 1
+        if runs == 2:
+            assert go.wait(60)
+        return Issued({"n": str(runs)}, 0)
+
+    async def main() -> None:
+        credentials = RefreshedCredentials("https://x", fetch)
+        assert await credentials.headers() == {"n": "1"}
+        one = asyncio.create_task(credentials.headers())
+        await asyncio.sleep(0.05)
+        one.cancel()  # the Lease's own time-out
+        assert await credentials.headers() == {"n": "1"}
+        waits = asyncio.create_task(credentials.headers(refresh=True))
+        await asyncio.sleep(0.05)
+        assert not waits.done()
+        go.set()
+        assert await waits == {"n": "2"}
+        assert runs == 2
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(credentials_module, "PATIENCE_S", 0.1)
+        asyncio.run(main())
 
 
 def test_a_certificate_that_was_renewed_counts() -> None:

@@ -6,7 +6,15 @@ import random
 from typing import Any
 
 import pytest
-from dask_gitops.kube import DEPLOYMENTS, LEASES, PODS, ApiError, LeaseElector, NotLeader
+from dask_gitops.kube import (
+    DEPLOYMENTS,
+    LEASES,
+    PODS,
+    ApiError,
+    CredentialsError,
+    LeaseElector,
+    NotLeader,
+)
 
 from tests.support import virtual_time
 from tests.support.memory_api import MemoryApi
@@ -223,6 +231,48 @@ def test_an_answer_that_was_lost_is_found_again() -> None:
         api.fault("patch", LEASES, error="timeout", when="after")
         await asyncio.sleep(60)
         assert a.said == ["started"]
+
+    virtual_time.run(main())
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        CredentialsError("no token"),
+        KeyError("metadata"),
+        TypeError("no object"),
+        RecursionError(),
+        ApiError(404, "", "404 page not found"),
+        ApiError(401, "Unauthorized"),
+    ],
+    ids=repr,
+)
+def test_only_its_own_end_costs_the_lease(trouble: Exception) -> None:
+    """Whatever goes wrong with its requests: it takes part on, and keeps what it holds for as long as it may."""
+
+    async def main() -> None:
+        api = MemoryApi()
+        a = Candidate(api, "a")
+        first = api.fault(resource=LEASES, error=trouble, times=None)
+        a.start()
+        await asyncio.sleep(30)
+        first.cancel()
+        await asyncio.sleep(3)
+        assert a.elector.is_leader()
+        short = api.fault(resource=LEASES, error=trouble, times=None)
+        await asyncio.sleep(7)
+        short.cancel()
+        await asyncio.sleep(30)
+        assert a.said == ["started"]
+        long = api.fault(resource=LEASES, error=trouble, times=None)
+        await asyncio.sleep(30)
+        assert a.said == ["started", "lost"]
+        long.cancel()
+        await asyncio.sleep(30)
+        assert a.said == ["started", "lost", "started"]
+        assert a.task is not None
+        assert not a.task.done()
+        await a.stop()
 
     virtual_time.run(main())
 
