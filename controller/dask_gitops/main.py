@@ -89,6 +89,8 @@ class Controller:
         stores = build_stores(self.api, settings.namespaces, self.serving.put)
         self.informers = stores.informers
         self.serving.take(self.informers)
+        self.metrics.caches.informers = self.informers
+        self.metrics.queue.line = self.queue
         self.world = World(
             api=self.api,
             schedulers=SchedulerClient(self._session, aside=self.queue.aside),
@@ -174,6 +176,7 @@ class Controller:
     ) -> None:
         self.metrics.reconciles.labels(key.kind, "error" if error else "ok").inc()
         self.metrics.seconds.labels(key.kind).observe(seconds)
+        self.metrics.waited.labels(key.kind).observe(waited)
 
     # ---- HTTP: health and metrics
 
@@ -231,14 +234,9 @@ class Controller:
         return web.Response(text="".join(["ok\n", *lines]))
 
     async def _metrics(self, request: web.Request) -> web.Response:
-        self.metrics.queue_depth.set(self.queue.depth)
-        self.metrics.queue_age.set(self.queue.oldest_age())
         for scope in self.serving.scopes:
             served = not self.serving.missing(scope)
             self.metrics.served.labels(scope or ALL).set(served)
-        for informer in self.informers:
-            if informer.last_heard is not None:
-                self.metrics.watch_age.labels(informer.resource.plural).set(informer.age())
         return web.Response(
             body=generate_latest(self.metrics.registry),
             headers={"Content-Type": CONTENT_TYPE_LATEST},

@@ -213,6 +213,56 @@ def test_the_age_of_watches(leader: Measured, kubectl: Kubectl) -> None:
     assert heard()
 
 
+def test_what_watches_do(leader: Measured, kubectl: Kubectl, proxy: FaultProxy) -> None:
+    """They list and open, hear, break and open anew: each is counted for its resource."""
+    for which in WATCHED:
+        leader.grows("dask_gitops_watch_lists_total", 0, resource=which)
+        leader.grows("dask_gitops_watch_opened_total", 0, resource=which)
+    heard = leader("dask_gitops_watch_events_total", resource="daskclusters")
+    kubectl.apply(cluster(replicas=1))
+    ready(kubectl)
+    leader.grows("dask_gitops_watch_events_total", heard, resource="daskclusters")
+    opened = leader("dask_gitops_watch_opened_total", resource="pods")
+    errors = leader("dask_gitops_watch_errors_total")
+    proxy.disturb("watches cut and refused")
+    leader.grows("dask_gitops_watch_errors_total", errors)
+    leader.grows("dask_gitops_watch_opened_total", opened, resource="pods")
+
+
+def test_an_object_that_nests_too_deep(leader: Measured, kubectl: Kubectl) -> None:
+    """It is counted and named while it is there; all others are served."""
+    name, counted = "dask_gitops_unreadable_objects", leader("dask_gitops_unreadable_total")
+    before = leader(name)
+    deep: object = 1
+    for _ in range(500):
+        deep = {"a": deep}
+    spec = {"containers": [{"name": "worker"}], "x": deep}
+    kubectl.apply(cluster("deep", worker={"spec": spec}))
+    leader.grows(name, before, resource="daskclusters")
+    leader.grows("dask_gitops_unreadable_total", counted, resource="daskclusters")
+    kubectl.apply(cluster(replicas=1))
+    ready(kubectl)
+    eventually("it is told", lambda: "Unreadable" in kubectl("get", "events"))
+    kubectl("delete", "daskcluster", "deep")
+    eventually("it is forgotten", lambda: leader(name) == before)
+
+
+def test_turns_under_way_and_failing(leader: Measured, kubectl: Kubectl, proxy: FaultProxy) -> None:
+    assert leader("dask_gitops_namespace_served", namespace="*") == 1
+    waits = leader("dask_gitops_queue_wait_seconds_count", kind="DaskCluster")
+    failing = leader("dask_gitops_queue_failing")
+    for number in range(20):
+        proxy.arm(kubectl.namespace, "create pods", number + 1, "reset before")
+    kubectl.apply(cluster(replicas=1))
+    leader.grows("dask_gitops_queue_wait_seconds_count", waits, kind="DaskCluster")
+    leader.grows("dask_gitops_queue_failing", failing)
+    proxy.disarm(kubectl.namespace)
+    ready(kubectl)
+    eventually("nothing fails", lambda: leader("dask_gitops_queue_failing") <= failing)
+    eventually("nothing runs", lambda: leader("dask_gitops_queue_running") == 0)
+    assert leader("dask_gitops_queue_longest_run_seconds") == 0
+
+
 def test_leader_and_queue_of_a_standby(
     leader: Measured, kubectl: Kubectl, controller: ControllerProcess, tmp_path: Path
 ) -> None:

@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 from dask_gitops.kube.credentials import StaticCredentials
 from dask_gitops.kube.errors import ApiError, ApiUnreachable
-from dask_gitops.kube.resource import PODS
+from dask_gitops.kube.resource import PODS, SERVICES
 from dask_gitops.kube.workqueue import WorkQueue
 from dask_gitops.main import DEAF_S, RECOVERY_S, Controller
 from dask_gitops.reconcile.serving import Serving
@@ -29,6 +29,12 @@ class FakeInformer:
     last_heard: float | None = 0.0
     label_selector: str | None = None
     trouble: Exception | None = None
+    lists: int = 0
+    watches: int = 0
+    events: int = 0
+    errors: int = 0
+    convert_errors: int = 0
+    unreadables: int = 0
 
     def age(self) -> float:
         return self.silent_for
@@ -50,6 +56,7 @@ def serve(controller: Controller, *informers: FakeInformer) -> None:
     controller.informers = cast(Any, list(informers))
     controller.serving = Serving(lambda key, seconds: None)
     controller.serving.take(controller.informers)
+    controller.metrics.caches.informers = controller.informers
 
 
 def probed(story: Callable[[Controller, FakeInformer, FakeApi, Any], Any]) -> None:
@@ -188,7 +195,7 @@ def test_a_namespace_that_cannot_be_read_is_named_and_keeps_no_standby_waiting(
         assert str(answer.text).count("not served") == bool(said)
         assert said in str(answer.text)
         served = {"team": 1.0, "gone": 0.0 if said else 1.0}
-        assert await namespaces_served(controller) == served
+        assert await series(controller, "dask_gitops_namespace_served") == served
         informer.synced.clear()
         informer.trouble = trouble
         alone = (await controller._readyz(cast(Any, None))).status
@@ -197,15 +204,70 @@ def test_a_namespace_that_cannot_be_read_is_named_and_keeps_no_standby_waiting(
     probed(story)
 
 
-async def namespaces_served(controller: Controller) -> dict[str, float]:
-    controller.queue = WorkQueue(cast(Any, None))
+async def series(controller: Controller, name: str) -> dict[str, float]:
+    """The values of a series by its only label."""
     answer = await controller._metrics(cast(Any, None))
     return {
-        sample.labels["namespace"]: sample.value
+        next(iter(sample.labels.values()), ""): sample.value
         for family in text_string_to_metric_families(cast(bytes, answer.body).decode())
         for sample in family.samples
-        if sample.name == "dask_gitops_namespace_served"
+        if sample.name == name
     }
+
+
+def test_each_series_tells_the_worst_of_its_informers() -> None:
+    """One that is deaf is not hidden by another that hears, in whatever order; nor one that was never heard."""
+
+    async def story(
+        controller: Controller, informer: FakeInformer, api: FakeApi, health: Any
+    ) -> None:
+        hears = FakeInformer(1.0, namespace="a", lists=1, watches=2, events=7)
+        deaf = FakeInformer(900.0, namespace="b", lists=2, watches=5, errors=3, unreadables=1)
+        services = FakeInformer(2.0, namespace="b", resource=SERVICES, convert_errors=4)
+        for some in ([hears, deaf, services], [services, deaf, hears]):
+            serve(controller, *some)
+            for name, pods, of_services in (
+                ("watch_age_seconds", 900.0, 2.0),
+                ("watch_lists_total", 3.0, 0.0),
+                ("watch_opened_total", 7.0, 0.0),
+                ("watch_events_total", 7.0, 0.0),
+                ("watch_errors_total", 3.0, 0.0),
+                ("unreadable_objects", 1.0, 0.0),
+                ("unreadable_total", 0.0, 4.0),
+            ):
+                found = await series(controller, f"dask_gitops_{name}")
+                assert found == {"pods": pods, "services": of_services}, name
+
+    probed(story)
+
+
+def test_the_queue_is_told() -> None:
+    async def story(
+        controller: Controller, informer: FakeInformer, api: FakeApi, health: Any
+    ) -> None:
+        async def turn(key: str) -> None:
+            if key == "bad":
+                raise ApiError(500)
+            await asyncio.sleep(3600)
+
+        queue: WorkQueue[str] = WorkQueue(
+            turn, workers=2, quiet=(ApiError,), base_s=3600, cap_s=3600
+        )
+        controller.metrics.queue.line = queue
+        for key in ("bad", "slow", "slower", "waits"):
+            queue.put(key)
+        queue.start()
+        await asyncio.sleep(10)
+        found = {
+            name: (await series(controller, f"dask_gitops_queue_{name}"))[""]
+            for name in ("depth", "running", "failing", "oldest_seconds", "longest_run_seconds")
+        }
+        await queue.stop(0)
+        assert found.pop("longest_run_seconds") == pytest.approx(10)
+        assert found.pop("oldest_seconds") == pytest.approx(10)
+        assert found == {"depth": 1, "running": 2, "failing": 1}
+
+    probed(story)
 
 
 def test_a_standby_with_full_caches_is_ready_and_one_without_is_not() -> None:

@@ -110,6 +110,7 @@ class Informer(Generic[T]):
         self.synced = asyncio.Event()
         #: ``loop.time()`` of the last sign of life: list, event, bookmark. None: never.
         self.last_heard: float | None = None
+        self._began: float | None = None
         #: What went wrong since then; None: nothing.
         self.trouble: Exception | None = None
         #: Counters for metrics.
@@ -167,10 +168,9 @@ class Informer(Generic[T]):
         return len(self._entries)
 
     def age(self) -> float:
-        """Seconds since the last sign of life; infinite before the first one."""
-        if self.last_heard is None:
-            return _NEVER
-        return asyncio.get_running_loop().time() - self.last_heard
+        """Seconds since the last sign of life, or since `run` began; infinite before that."""
+        since = self._began if self.last_heard is None else self.last_heard
+        return _NEVER if since is None else asyncio.get_running_loop().time() - since
 
     # What we know ourselves
 
@@ -197,6 +197,7 @@ class Informer(Generic[T]):
     async def run(self) -> None:
         """Keep the cache; returns only by cancellation."""
         loop = asyncio.get_running_loop()
+        self._began = loop.time()
         failures = 0
         while True:
             started = loop.time()
