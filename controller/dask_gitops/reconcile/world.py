@@ -217,12 +217,16 @@ class Refusal:
         since = now - self.at
         return self.rest - since if 0 <= since < self.rest - MOMENT_S else 0.0
 
-    def is_news(self, now: float) -> bool:
-        """Is it to be told, also in a turn that does not come to this part? What passes quickly is not."""
-        since = now - self.at
-        if self.times:
-            return 0 <= since < self.rest + RETRIED_S and now - self.problem.since >= PASSING_S
-        return 0 <= since < self.rest - MOMENT_S
+    def news(self, now: float) -> float:
+        """Seconds for which it is to be told, also by a turn that does not come to this part; 0: it is not.
+
+        An error is told while it is tried again, once it has lasted: what passes is nothing to report.
+        """
+        if not self.times:
+            return self.rests(now)
+        since, lasted = now - self.at, self.at - self.problem.since
+        told = self.rest + RETRIED_S if lasted >= PASSING_S else 0.0
+        return told - since if 0 <= since < told else 0.0
 
     def goes_on(self, now: float) -> bool:
         """Would the same words at this moment be no new ones?"""
@@ -461,9 +465,7 @@ class World:
             for k, known in self._refused.items()
             if k[1] in alive and (lately := {p: s for p, s in known.items() if s.goes_on(now)})
         }
-        self._contended = {
-            k for k in self._contended if self.stores.of(k.kind).get(k.namespace, k.name)
-        }
+        self._contended = {k for k in self._contended if stores.of(k.kind).get(k.namespace, k.name)}
         # A cluster may live for months while groups come and go in it.
         self._highest = {
             k: seen for k, seen in self._highest.items() if seen[0] in alive and self._has_group(*k)
@@ -620,8 +622,9 @@ class World:
             if said.rests(now):
                 resting.add(name)
                 out.look_again(said.rests(now))
-            if said.is_news(now):
+            if said.news(now):
                 out.refused[name] = said.problem
+                out.look_again(said.news(now))
         return resting
 
     def _decided(self, subject: CustomResource) -> Hashable:
@@ -665,7 +668,7 @@ class World:
         said = Refusal(problem, now, rest, times, self._decided(subject), pods)
         known[part.name] = said
         out.refused.pop(part.name, None)
-        if said.is_news(now):
+        if said.news(now):
             out.refused[part.name] = problem
 
     async def _carry_out(

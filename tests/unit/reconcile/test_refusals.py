@@ -323,6 +323,44 @@ async def test_nobody_has_an_earlier_look_beside_a_refusal(h: Harness) -> None:
 
 
 @scenario
+async def test_an_error_that_has_passed_is_never_told(h: Harness) -> None:
+    await up(h, 3)
+    h.api.fault(verb="delete", resource=PODS, error=ApiError(500, "InternalError", "etcd"))
+    h.edit(DASKCLUSTERS, "demo", {"worker": {"replicas": 2}})
+    await h.pass_time(30)
+    assert len(h.workers()) == 2
+    h.edit(DASKCLUSTERS, "demo", {"worker": {"replicas": 3}})
+    await h.settle()
+    told = [r.body["status"] for r in h.api.log if r.subresource == "status"]
+    assert told
+    assert "etcd" not in str(told)
+
+
+@scenario
+async def test_what_failed_for_long_and_is_not_wanted_any_more_is_told_no_longer(
+    h: Harness,
+) -> None:
+    """Its worker ends by itself, so no part of a plan comes back to what failed."""
+    await up(h, 3)
+    fault = h.api.fault(
+        verb="delete", resource=PODS, times=None, error=ApiError(500, "InternalError", "etcd")
+    )
+    h.schedulers.running = set(h.schedulers.workers())
+    h.edit(DASKCLUSTERS, "demo", {"worker": {"replicas": 2}})
+    await h.pass_time(5)
+    h.schedulers.running.clear()
+    await h.pass_time(60)
+    assert "etcd" in h.condition(DASKWORKERGROUPS, GROUP, "Ready")[2]
+    fault.cancel()
+    (gone,) = (
+        p["metadata"]["name"] for p in h.api.items(PODS) if p["status"]["phase"] == "Succeeded"
+    )
+    h.api.remove(PODS, NS, gone)
+    await h.settle()
+    assert h.condition(DASKWORKERGROUPS, GROUP, "Ready")[2] == "2 of 2 workers ready"
+
+
+@scenario
 async def test_an_error_that_lasts_is_told_and_fails_nothing(h: Harness) -> None:
     await up(h, 2)
 
