@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dask_gitops.plan import autoscaler as plan
-from dask_gitops.reconcile.world import Key, Outcomes, World
+from dask_gitops.reconcile.refusals import Outcomes
+from dask_gitops.reconcile.world import Key, World
 
 
 async def reconcile_autoscaler(world: World, key: Key) -> None:

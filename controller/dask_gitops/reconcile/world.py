@@ -6,8 +6,7 @@ import asyncio
 import itertools
 import logging
 import time
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
@@ -47,10 +46,23 @@ from dask_gitops.plan.drain import RETRY_HELD_S
 from dask_gitops.plan.groupstate import GroupState, Worker
 from dask_gitops.plan.idle import Look, begins_anew, look_in, timeout
 from dask_gitops.plan.jobrun import JobState
+from dask_gitops.reconcile.refusals import (
+    BACKOFF_S,
+    LONGEST_BACKOFF_S,
+    REFUSED_S,
+    RETRY_S,
+    SOONEST_S,
+    Failed,
+    Outcomes,
+    Refusal,
+    is_refusal,
+    problem_of,
+    told_as,
+)
 from dask_gitops.resources import labels, names
 from dask_gitops.resources.autoscalers import Limits, target
 from dask_gitops.resources.managed import MANAGER, taken_over
-from dask_gitops.resources.observed import CustomResource, Meta, Pod, Problem, Service
+from dask_gitops.resources.observed import CustomResource, Meta, Pod, Service
 from dask_gitops.resources.pods import ControlApi
 from dask_gitops.resources.revision import merge_patch
 from dask_gitops.scheduler.client import Outcome, SchedulerUnavailable, State, base_url
@@ -66,17 +78,8 @@ WAIT_S = 2.0  # how long a retire call may wait inside the scheduler
 IN_FLIGHT = (
     64  # creates that are on their way when their cluster is deleted can still make something
 )
-RETRY_S = 10  # a quota or missing rights may change without any event for us
-REFUSED_S = 60  # so may an admission rule
-FORGOTTEN_S = 120  # what is refused again within this time after its rest was refused all the while
-BACKOFF_S, LONGEST_BACKOFF_S = 0.25, 15  # after an error; doubled each time
-PASSING_S = 10  # what fails for less than this is nothing to report
-RETRIED_S = 45  # so long after its rest what failed is tried again at the latest
-SOONEST_S = 1.0  # between two turns of which the first saw a refusal
-MOMENT_S = 0.1  # by so much a timer may be early
 UNFINISHED = ("waiting", "processing", "queued", "no-worker")  # Dask's states of tasks to be done
 PROGRESS_S = 1.0  # mere progress is written this often
-FORBIDDEN_S = 60  # missing rights may still be on their way (RBAC is applied beside the objects)
 RESOURCES: Mapping[str, Resource] = {
     r.kind: r for r in (PODS, SERVICES, DASKCLUSTERS, DASKWORKERGROUPS, DASKAUTOSCALERS, DASKJOBS)
 }
@@ -192,91 +195,6 @@ class Schedulers(Protocol):
     ) -> dict[str, Outcome]: ...
 
     async def undrain(self, base_url: str, token: str, ids: Iterable[str]) -> dict[str, str]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """What the API server said to a part of a plan, and how long the part rests for that.
-
-    :ivar at: when it was said last, seconds since the epoch.
-    :ivar rest: seconds after that.
-    :ivar times: how often in a row, if it was no refusal but an error, which may pass; else 0.
-    :ivar decided: what the part was decided by.
-    :ivar pods: so many pods of the cluster counted for a quota, if that refused.
-    """
-
-    problem: Problem
-    at: float
-    rest: float
-    times: int
-    decided: Hashable
-    pods: int | None
-
-    def rests(self, now: float) -> float:
-        """Seconds until the part may be tried again, 0: now. A clock that was set back holds nothing up."""
-        since = now - self.at
-        return self.rest - since if 0 <= since < self.rest - MOMENT_S else 0.0
-
-    def news(self, now: float) -> float:
-        """Seconds for which it is to be told, also by a turn that does not come to this part; 0: it is not.
-
-        An error is told while it is tried again, once it has lasted: what passes is nothing to report.
-        """
-        if not self.times:
-            return self.rests(now)
-        since, lasted = now - self.at, self.at - self.problem.since
-        told = self.rest + RETRIED_S if lasted >= PASSING_S else 0.0
-        return told - since if 0 <= since < told else 0.0
-
-    def goes_on(self, now: float) -> bool:
-        """Would the same words at this moment be no new ones?"""
-        return 0 <= now - self.at < self.rest + FORGOTTEN_S
-
-
-@dataclass(slots=True)
-class Outcomes:
-    """What came of carrying a plan out.
-
-    :ivar refused: part -> what the API server said to it, in this turn or in an earlier one.
-    :ivar undone: names of the parts that did not come to their end.
-    :ivar failures: errors that are no refusals: the turn is to be repeated.
-    :ivar again: look again after so many seconds, as plan and refusals say.
-    """
-
-    refused: dict[str, Problem] = field(default_factory=dict)
-    undone: set[str] = field(default_factory=set)
-    failures: list[ApiError] = field(default_factory=list)
-    again: float | None = None
-    held: list[str] = field(default_factory=list)
-    draining: bool = False  # workers are on their way out: worth looking again soon
-    late: bool = False  # nothing was done: what was declared has changed unseen
-
-    @property
-    def problems(self) -> list[Problem]:
-        return list(self.refused.values())
-
-    def look_again(self, seconds: float | None) -> None:
-        if seconds is not None:
-            self.again = seconds if self.again is None else min(self.again, seconds)
-
-
-class _Failed(Exception):
-    """A write that was answered with an error.
-
-    :ivar what: the write, in words.
-    """
-
-    def __init__(self, what: str, error: ApiError) -> None:
-        super().__init__(what, error)
-        self.what = what
-        self.error = error
-
-    @property
-    def message(self) -> str:
-        """In the API server's words, which need not say what they are about."""
-        name = self.what.rpartition(" ")[2]
-        said = self.error.message or str(self.error)
-        return said if name in said else f"{self.what}: {said}"
 
 
 @dataclass(slots=True)
@@ -598,7 +516,7 @@ class World:
         try:
             for _, group in itertools.groupby(part.actions, type):
                 await self._carry_out(list(group), subject, scheduler, out)
-        except _Failed as failed:
+        except Failed as failed:
             out.undone.add(part.name)
             self._refuse(key, part, subject, failed, out)
         else:
@@ -645,7 +563,7 @@ class World:
         )
 
     def _refuse(
-        self, key: Key, part: Part, subject: CustomResource, failed: _Failed, out: Outcomes
+        self, key: Key, part: Part, subject: CustomResource, failed: Failed, out: Outcomes
     ) -> None:
         """Remember what was said to a part, and tell it."""
         now, error = self.clock(), failed.error
@@ -653,10 +571,10 @@ class World:
         before = known.get(part.name)
         if before is not None and not before.goes_on(now):
             before = None
-        problem = replace(_problem(failed, now, before), declared=part.declared)
+        problem = replace(problem_of(failed, now, before), declared=part.declared)
         pods = self._counted(subject) if error.is_forbidden_quota else None
         times = 0
-        if _is_refusal(error):
+        if is_refusal(error):
             rest: float = REFUSED_S if problem.refused else RETRY_S
             out.look_again(rest)
         else:
@@ -736,7 +654,7 @@ class World:
             async with slots:
                 if self._ends(manifest):
                     return None
-                with _told_as(f"create {action.kind} {manifest['metadata']['name']}"):
+                with told_as(f"create {action.kind} {manifest['metadata']['name']}"):
                     return await self._create_one(action.kind, manifest)
 
         while todo:
@@ -755,11 +673,11 @@ class World:
             return
         name = action.manifest["metadata"]["name"]
         try:
-            with _told_as(f"create {action.kind} {name}"):
+            with told_as(f"create {action.kind} {name}"):
                 await self.api.create(
                     RESOURCES[action.kind], namespace, action.manifest, dry_run=True
                 )
-        except _Failed as failed:
+        except Failed as failed:
             if not (failed.error.is_already_exists or failed.error.is_forbidden_quota):
                 raise
         self._tried[namespace, subject.meta.name] = word
@@ -800,7 +718,7 @@ class World:
         return None
 
     async def _delete(self, action: Delete) -> None:
-        with _told_as(f"delete {action.kind} {action.meta.name}"):
+        with told_as(f"delete {action.kind} {action.meta.name}"):
             await self._delete_one(action)
 
     async def _delete_one(self, action: Delete) -> None:
@@ -826,7 +744,7 @@ class World:
 
     async def _patch(self, action: Patch) -> None:
         """Patch exactly the object that was observed; one that is gone meanwhile needs no patch."""
-        with _told_as(f"patch {action.kind} {action.meta.name}"):
+        with told_as(f"patch {action.kind} {action.meta.name}"):
             await self._patch_one(action)
 
     async def _patch_one(self, action: Patch) -> None:
@@ -862,7 +780,7 @@ class World:
 
     async def _apply(self, action: Apply) -> None:
         """Apply to exactly the object that was observed; one that is gone meanwhile is not made again."""
-        with _told_as(f"apply {action.kind} {action.meta.name}"):
+        with told_as(f"apply {action.kind} {action.meta.name}"):
             await self._apply_one(action)
 
     async def _apply_one(self, action: Apply) -> None:
@@ -1044,46 +962,6 @@ def _cluster_name(subject: CustomResource) -> str:
     if subject.kind in ("DaskCluster", "DaskJob"):
         return subject.meta.name
     return str(subject.spec.get("cluster", ""))
-
-
-def _is_refusal(error: ApiError) -> bool:
-    """Does this say no, rather than that something went wrong?"""
-    return error.is_already_exists or error.status in (400, 403, 413, 422)
-
-
-def _problem(failed: _Failed, now: float, before: Refusal | None) -> Problem:
-    """What to report of a failed write.
-
-    :param before: what was said to the same part right before.
-    """
-    error, message = failed.error, failed.message
-
-    def since(reason: str) -> float:
-        return before.problem.since if before and before.problem.reason == reason else now
-
-    if error.is_already_exists:
-        text = f"{message}; it belongs to something else"
-        return Problem("NameTaken", text, since("NameTaken"))
-    if error.status in (400, 413, 422):  # 400: a value of the wrong type, an admission webhook
-        return Problem("Invalid", message, now, refused=True)
-    if error.is_forbidden_quota:
-        return Problem("QuotaExceeded", message, since("QuotaExceeded"))
-    if error.is_namespace_terminating:
-        return Problem("NamespaceTerminating", message, now)
-    if error.status == 403:
-        first = since("Forbidden")
-        return Problem("Forbidden", message, first, refused=now - first >= FORBIDDEN_S)
-    reason = error.reason if error.reason.isalpha() else f"Status{error.status}"
-    return Problem(reason, message, since(reason))
-
-
-@contextmanager
-def _told_as(what: str) -> Iterator[None]:
-    """Say of an error which write it answered."""
-    try:
-        yield
-    except ApiError as error:
-        raise _Failed(what, error) from error
 
 
 def _needs_news(action: Action) -> bool:

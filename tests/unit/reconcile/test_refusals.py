@@ -15,7 +15,8 @@ from dask_gitops.kube.resource import (
     SERVICES,
     Resource,
 )
-from dask_gitops.reconcile.world import Key, Outcomes
+from dask_gitops.reconcile.refusals import Outcomes
+from dask_gitops.reconcile.world import Key
 from dask_gitops.resources import labels
 from dask_gitops.resources.observed import Problem
 
