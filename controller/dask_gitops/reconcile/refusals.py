@@ -102,7 +102,7 @@ class Failed(Exception):
         """In the API server's words, which need not say what they are about."""
         name = self.what.rpartition(" ")[2]
         said = self.error.message or str(self.error)
-        return said if name in said else f"{self.what}: {said}"
+        return said if f'"{name}"' in said else f"{self.what}: {said}"
 
 
 def is_refusal(error: ApiError) -> bool:
@@ -132,7 +132,8 @@ def problem_of(failed: Failed, now: float, before: Refusal | None) -> Problem:
     if error.status == 403:
         first = since("Forbidden")
         return Problem("Forbidden", message, first, refused=now - first >= FORBIDDEN_S)
-    reason = error.reason if error.reason.isalpha() else f"Status{error.status}"
+    word = error.reason.isascii() and error.reason.isalpha()
+    reason = error.reason if word else f"Status{error.status}"
     return Problem(reason, message, since(reason))
 
 
