@@ -18,7 +18,7 @@ from dask_gitops.kube.resource import (
     SERVICES,
     Resource,
 )
-from dask_gitops.plan.actions import Emit
+from dask_gitops.plan.actions import Emit, Part, Plan
 from dask_gitops.reconcile.autoscaler import reconcile_autoscaler
 from dask_gitops.reconcile.cluster import reconcile_cluster
 from dask_gitops.reconcile.job import reconcile_job
@@ -69,7 +69,8 @@ async def _tell(world: World, key: Key, unreadable: Unreadable) -> None:
     meta = {"namespace": key.namespace, "name": key.name, "uid": unreadable.uid}
     subject = CustomResource(Meta.of({"metadata": meta}), key.kind, {}, {})
     message = f"it is not served as it is: {unreadable.why}; what it made goes on as it was"
-    await world.carry_out([Emit("Unreadable", message, warning=True)], subject)
+    told = Part("unreadable", (Emit("Unreadable", message, warning=True),))
+    await world.carry_out(key, Plan((told,)), subject)
 
 
 class Wiring:
