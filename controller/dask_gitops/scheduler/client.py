@@ -20,7 +20,7 @@ import aiohttp
 
 from dask_gitops.plan.demand import Demand, Kind, Process
 from dask_gitops.scheduler.errors import SchedulerUnavailable, SchedulerUnreachable
-from dask_gitops.scheduler.patience import Patience
+from dask_gitops.scheduler.patience import DECODED, Budget, Patience
 from dask_gitops.text import printable
 
 __all__ = ["Outcome", "SchedulerClient", "SchedulerUnavailable", "State", "WorkerRow", "base_url"]
@@ -142,6 +142,7 @@ class SchedulerClient:
         self._timeout_s = timeout_s
         self._aside = aside
         self._patience = Patience()
+        self._budget = Budget(DECODED)
 
     async def state(self, base_url: str, token: str) -> State:
         """Return what the scheduler knows. Raises `SchedulerUnavailable`."""
@@ -214,7 +215,9 @@ class SchedulerClient:
                 raw = await self._answer(method, base_url, what, token, body, wait_s)
                 turn.size = len(raw)
                 try:
-                    return await parse(_decode(raw))
+                    async with self._budget.of(len(raw)) as waited:
+                        turn.excused = waited
+                        return await parse(_decode(raw))
                 except _Invalid as e:
                     raise SchedulerUnavailable(f"answer is not valid: {e}") from None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -15,6 +16,9 @@ SLOW_S = 1.0  # an answer that takes longer, besides what we asked it to wait, i
 BACKOFF_S = (1.0, 15.0)
 PAUSE_S_PER_MIB = 2.0  # after an answer: to read it costs up to 0.1 s of a loop that serves all
 RECORDS = 1000  # of schedulers that nobody asks right now
+DECODED = (
+    4 * 1024 * 1024
+)  # bytes of answers that may be decoded and looked through at once: each takes ten times as much
 
 
 class _Record:
@@ -29,13 +33,54 @@ class _Record:
         self.free_at = 0.0
 
 
-class Turn:
-    """One call; tell it the size of the answer (bytes)."""
+class Budget:
+    """So many bytes that all share; who comes first is served first.
 
-    __slots__ = ("size",)
+    :param size: bytes. Who asks for more gets them when nobody else has any.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._taken = 0
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    @asynccontextmanager
+    async def of(self, size: int) -> AsyncIterator[float]:
+        """Wait until so many bytes are free, and hold them; gives the seconds that it took."""
+        size = min(size, self._size)
+        loop = asyncio.get_running_loop()
+        since, mine = loop.time(), loop.create_future()
+        self._waiting.append((size, mine))
+        self._grant()
+        try:
+            await mine
+            yield loop.time() - since
+        finally:
+            if mine.done() and not mine.cancelled():
+                self._taken -= size
+            else:
+                mine.cancel()
+            self._grant()
+
+    def _grant(self) -> None:
+        while self._waiting:
+            size, mine = self._waiting[0]
+            if not mine.done():
+                if self._taken + size > self._size:
+                    return
+                self._taken += size
+                mine.set_result(None)
+            self._waiting.popleft()  # it has them, or has given up
+
+
+class Turn:
+    """One call; tell it the size of the answer (bytes), and how long it waited for others (seconds)."""
+
+    __slots__ = ("excused", "size")
 
     def __init__(self) -> None:
         self.size = 0
+        self.excused = 0.0
 
 
 class Patience:
@@ -77,7 +122,7 @@ class Patience:
                         self._failed(record, error)
                         raise
                     now = self._clock()
-                    slow = now - started > SLOW_S + wait_s
+                    slow = now - started - turn.excused > SLOW_S + wait_s
                     record.trouble = min(8, max(0, record.trouble + (2 if slow else -1)))
                     record.free_at = now + turn.size / 2**20 * PAUSE_S_PER_MIB
         finally:

@@ -540,3 +540,61 @@ def test_every_kind_at_once_beside_a_good_cluster(caplog: pytest.LogCaptureFixtu
         assert "owned" not in text
     everything = "\n".join([*told, caplog.text])
     assert not any(token in everything for token in h.tokens)
+
+
+def test_few_large_answers_are_decoded_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """80 schedulers answer with 1.6 MiB in the same moment: never more than the budget is looked through, and none is
+    taken for slow because it waited for the others."""
+    large = json.dumps({**STATE, "workers": [], "fill": "x" * 1_600_000}).encode()
+    held = most = 0
+
+    async def main() -> None:
+        client = SchedulerClient(Any)  # type: ignore[arg-type]
+
+        async def answer(*_: object) -> bytes:
+            await asyncio.sleep(0.01)
+            return large
+
+        async def parse(decoded: Any) -> int:
+            nonlocal held, most
+            held += len(large)
+            most = max(most, held)
+            await asyncio.sleep(0.5)  # it gives others their turn while it looks through
+            held -= len(large)
+            return len(decoded["fill"])
+
+        monkeypatch.setattr(client, "_answer", answer)
+        calls = [client._call("GET", f"http://10.0.0.{n}", "state", "t", parse) for n in range(80)]
+        assert set(await asyncio.gather(*calls)) == {1_600_000}
+        assert most <= patience.DECODED
+        assert all(not record.trouble for record in client._patience._records.values())
+
+    virtual_time.run(main())
+
+
+@pytest.mark.parametrize("size", [1, 5, 10, 50])
+def test_a_budget_is_never_overdrawn_and_always_given_back(size: int) -> None:
+    async def main() -> None:
+        budget, now, most = patience.Budget(10), 0, 0
+
+        async def use(number: int) -> None:
+            nonlocal now, most
+            async with budget.of(size):
+                now += 1
+                most = max(most, now)
+                try:
+                    await asyncio.sleep(number % 7)
+                finally:
+                    now -= 1
+
+        tasks = [asyncio.create_task(use(n)) for n in range(60)]
+        for task in tasks[::3]:
+            await asyncio.sleep(0.1)
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert now == 0
+        assert most <= max(1, 10 // size)
+        async with budget.of(10) as waited:
+            assert waited == 0
+
+    virtual_time.run(main())
