@@ -83,7 +83,10 @@ class Controller:
             connector=aiohttp.TCPConnector(limit=0),
         )
         self.queue: WorkQueue[Key] = WorkQueue(
-            self._reconcile, on_turn=self._count_turn, quiet=(KubeError,)
+            self._reconcile,
+            lane=lambda key: key.namespace,
+            on_turn=self._count_turn,
+            quiet=(KubeError,),
         )
         self.serving = Serving(self.queue.put_after)
         stores = build_stores(self.api, settings.namespaces, self.serving.put)

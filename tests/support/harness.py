@@ -324,7 +324,10 @@ class Harness:
         """A new process: empty caches, empty queue."""
         metrics = Metrics()
         self.queue: WorkQueue[Key] = WorkQueue(
-            self._reconcile, on_turn=self._turned, quiet=(KubeError,)
+            self._reconcile,
+            lane=lambda key: key.namespace,
+            on_turn=self._turned,
+            quiet=(KubeError,),
         )
         wire = _Wire(self)
         self.serving = Serving(self.queue.put_after)

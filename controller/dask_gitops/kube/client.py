@@ -24,6 +24,7 @@ from yarl import URL
 
 from .credentials import Credentials, CredentialsError
 from .errors import ApiError, ApiUnreachable, Asked, NotLeader
+from .fairness import Places
 from .nesting import decode, shallow
 from .resource import Resource
 
@@ -177,7 +178,7 @@ class KubeClient:
     - Writes are repeated only when they certainly did not take effect: the connection could not be
       made, 429, 401 (once, with fresh credentials). An ambiguous end raises
       ``ApiUnreachable(sent=True)`` and the caller copes.
-    - At most ``writes_in_flight`` writes at a time; waits (back-off, Retry-After) hold no slot.
+    - At most ``writes_in_flight`` writes at a time, shared out fairly between namespaces; waits (back-off, Retry-After) hold no slot.
     - ``guard`` is asked right before each write is sent; when it says False `NotLeader` is raised
       and nothing is sent.
 
@@ -206,7 +207,7 @@ class KubeClient:
         self.credentials = credentials
         self.guard = guard
         self._on_request = on_request
-        self._writes: asyncio.Semaphore | None = asyncio.Semaphore(writes_in_flight)
+        self._writes: Places | None = Places(writes_in_flight)
         self._timeout_s = timeout_s
         self._deadline_s = deadline_s
         self._server = credentials.server.rstrip("/")
@@ -388,8 +389,9 @@ class KubeClient:
         query = {"fieldValidation": "Warn", "fieldManager": "dask-gitops"}
         if dry_run:
             query["dryRun"] = "All"
+        path = res.path(namespace)
         answer, warnings = await self._call(
-            "create", "POST", res, res.path(namespace), query=query, body=body
+            "create", "POST", res, path, query=query, body=body, lane=namespace
         )
         return Created(answer, warnings)
 
@@ -419,6 +421,7 @@ class KubeClient:
             body=body,
             content_type=PATCH_TYPES[patch_type],
             asked=(res, name),
+            lane=namespace,
         )
         return answer
 
@@ -458,6 +461,7 @@ class KubeClient:
                 res.path(namespace, name),
                 body=options,
                 asked=(res, name),
+                lane=namespace,
             )
         except ApiError as error:
             if error.is_not_found or error.is_uid_mismatch:
@@ -482,11 +486,12 @@ class KubeClient:
         body: Any = None,
         content_type: str = "application/json",
         asked: Asked | None = None,
+        lane: str | None = None,
     ) -> tuple[JSON, Warnings]:
         url = self._url(path, query)
         data = None if body is None else json.dumps(body, separators=(",", ":")).encode()
         is_write = method != "GET"
-        slot = self._writes if is_write and self._writes is not None else contextlib.nullcontext()
+        places = self._writes if is_write else None
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._deadline_s
         failures = 0
@@ -494,7 +499,7 @@ class KubeClient:
         while True:
             attempt = _Attempt(self.guard if is_write else None)
             try:
-                async with slot:
+                async with places.of(lane) if places is not None else contextlib.nullcontext():
                     return await self._once(
                         verb, method, res, url, data, content_type, asked, attempt
                     )

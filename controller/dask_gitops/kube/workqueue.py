@@ -7,12 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 from collections.abc import Awaitable, Callable, Hashable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Generic, TypeVar
 
+from .fairness import SHARE, Line
+
 log = logging.getLogger(__name__)
+
+#: The lane of the turn that runs here.
+_lane: ContextVar[Hashable] = ContextVar("lane")
+_OUTSIDE = object()
 
 K = TypeVar("K", bound=Hashable)
 
@@ -23,7 +31,9 @@ class WorkQueue(Generic[K]):
     Promises:
 
     - never two turns of one key at a time; at most ``workers`` turns in all, not counting those
-      that stand `aside`; first in, first out
+      that stand `aside`
+    - lanes take turns, and none holds all places: keys of one lane keep those of others waiting for
+      no longer than one turn; within a lane first in, first out
     - a key put several times before its turn gets one turn; put during its turn, one more after
     - at most one timer per key; when a turn begins the timer is dropped: every turn says anew when
       it wants to be back
@@ -34,6 +44,7 @@ class WorkQueue(Generic[K]):
 
     Waiting costs nothing: no task and no timer runs for a key that is at rest.
 
+    :param lane: whose key this is (a namespace); default: all are in one lane.
     :param on_turn: metrics hook, called after each turn with (key, seconds waited in line, seconds
         run, the exception or None); must not raise.
     :param quiet: exceptions that are logged in one line, without traceback.
@@ -43,6 +54,7 @@ class WorkQueue(Generic[K]):
         self,
         process: Callable[[K], Awaitable[None]],
         *,
+        lane: Callable[[K], Hashable] | None = None,
         workers: int = 64,
         base_s: float = 0.5,
         cap_s: float = 30.0,
@@ -51,15 +63,14 @@ class WorkQueue(Generic[K]):
         rng: random.Random | None = None,
     ) -> None:
         self._process = process
-        self._workers = workers
+        self._lane = lane or (lambda key: None)
         self._base_s = base_s
         self._cap_s = cap_s
         self._on_turn = on_turn
         self._quiet = quiet
         self._rng = rng or random.Random()
-        self._ready: dict[K, float] = {}  # key -> since when, in order
+        self._ready: Line[K] = Line(workers, math.inf if lane is None else SHARE)
         self._running: dict[K, tuple[asyncio.Task[None], float]] = {}
-        self._aside = 0
         self._again: set[K] = set()
         self._timers: dict[K, asyncio.TimerHandle] = {}
         self._failures: dict[K, int] = {}
@@ -77,13 +88,13 @@ class WorkQueue(Generic[K]):
         self._cancel_timer(key)
         if key in self._running:
             self._again.add(key)
-        elif key not in self._ready:
-            self._ready[key] = asyncio.get_running_loop().time()
+        else:
+            self._ready.push(self._lane(key), key, asyncio.get_running_loop().time())
             self._pump()
 
     def put_after(self, key: K, seconds: float) -> None:
         """Process ``key`` in so many seconds, unless something sooner comes up."""
-        if self._stopped or key in self._ready or key in self._again:
+        if self._stopped or self._ready.has(self._lane(key), key) or key in self._again:
             return
         if seconds <= 0:
             self.put(key)
@@ -99,12 +110,16 @@ class WorkQueue(Generic[K]):
 
         It does not wait to come back, so there may be more than ``workers`` turns for a moment.
         """
-        self._aside += 1
+        lane = _lane.get(_OUTSIDE)
+        if lane is _OUTSIDE:  # nobody's place
+            yield
+            return
+        self._ready.give_back(lane)
         self._pump()
         try:
             yield
         finally:
-            self._aside -= 1
+            self._ready.take(lane)
 
     # Life
 
@@ -143,7 +158,7 @@ class WorkQueue(Generic[K]):
     @property
     def depth(self) -> int:
         """Keys waiting in line."""
-        return len(self._ready)
+        return self._ready.depth
 
     @property
     def running(self) -> int:
@@ -156,10 +171,9 @@ class WorkQueue(Generic[K]):
         return len(self._failures)
 
     def oldest_age(self) -> float:
-        """Seconds the first in line has waited; 0 when nobody waits."""
-        for since in self._ready.values():
-            return asyncio.get_running_loop().time() - since
-        return 0.0
+        """Seconds the one has waited that waits for longest; 0 when nobody waits."""
+        since = self._ready.oldest()
+        return 0.0 if since is None else asyncio.get_running_loop().time() - since
 
     def longest_run(self) -> float:
         """Seconds the longest present turn has taken so far; 0 when nothing runs."""
@@ -174,20 +188,20 @@ class WorkQueue(Generic[K]):
             self._settle()
             return
         loop = asyncio.get_running_loop()
-        while self._ready and len(self._running) - self._aside < self._workers:
-            key = next(iter(self._ready))
-            since = self._ready.pop(key)
-            task = loop.create_task(self._turn(key, since))
+        while (found := self._ready.pop()) is not None:
+            lane, key, since = found
+            task = loop.create_task(self._turn(key, lane, since))
             self._running[key] = (task, loop.time())
         self._settle()
 
     def _settle(self) -> None:
-        if self._ready or self._running:
+        if self._ready.depth or self._running:
             self._idle.clear()
         else:
             self._idle.set()
 
-    async def _turn(self, key: K, since: float) -> None:
+    async def _turn(self, key: K, lane: Hashable, since: float) -> None:
+        _lane.set(lane)
         loop = asyncio.get_running_loop()
         started = loop.time()
         # What was asked for until now is served by this turn: nothing has been looked at yet.
@@ -202,7 +216,8 @@ class WorkQueue(Generic[K]):
         except Exception as error:
             failure = error
         finally:
-            self._running.pop(key, None)
+            if self._running.pop(key, None) is not None:
+                self._ready.give_back(lane)
             again = key in self._again
             self._again.discard(key)
             if self._on_turn is not None:

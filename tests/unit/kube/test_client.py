@@ -579,6 +579,24 @@ def test_writes_in_flight_are_limited_and_reads_are_not() -> None:
     play(main, slow, writes_in_flight=4)
 
 
+def test_writes_of_one_namespace_do_not_hold_up_those_of_another() -> None:
+    """Thousands wait in one, and the server is slow: the other's is sent at once."""
+
+    async def main(client: KubeClient, server: Server) -> None:
+        many = [asyncio.create_task(client.create(PODS, "bad", POD)) for _ in range(500)]
+        await asyncio.sleep(0.2)
+        flying = len(server.requests)
+        assert 48 <= flying < 64
+        one = asyncio.create_task(client.patch(PODS, "good", "a", {}))
+        await asyncio.sleep(0.2)
+        assert [r.path for r in server.requests[flying:]] == ["/api/v1/namespaces/good/pods/a"]
+        for task in (one, *many):
+            task.cancel()
+        await asyncio.gather(one, *many, return_exceptions=True)
+
+    play(main, hang)
+
+
 def test_a_rotated_token_is_fetched_after_a_401() -> None:
     async def main() -> None:
         async def check(request: web.Request) -> web.StreamResponse:
