@@ -18,6 +18,7 @@ REPLICAS_OVERRIDDEN = "ReplicasOverridden"
 UPDATE_PENDING = "UpdatePending"
 ORPHANED_PODS = "OrphanedPods"
 NOT_SUPPORTED = "NotSupportedYet"
+LIMITED = "Limited"
 SUSPENDED, IDLE = "Suspended", "Idle"
 
 _MESSAGE_LIMIT = 1024  # characters; whole API errors do not belong into `kubectl get`
@@ -81,6 +82,13 @@ def says(status: Mapping[str, Any], kind: str) -> bool:
     """Does this status have a condition of that type which is true?"""
     conditions = status.get("conditions") or ()
     return any(c.get("type") == kind and c.get("status") == "True" for c in conditions)
+
+
+def since(status: Mapping[str, Any], kind: str) -> str | None:
+    """Since when this status says so; None: it does not."""
+    found = (c for c in status.get("conditions") or () if c.get("type") == kind)
+    time = next((c.get("lastTransitionTime") for c in found if c.get("status") == "True"), None)
+    return time if isinstance(time, str) else None
 
 
 def is_progress(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:

@@ -151,6 +151,10 @@ def test_environment(helm: Helm, values: Write) -> None:
         "DASK_GITOPS_LOG_LEVEL": "info",
         "DASK_GITOPS_DASK_IMAGE": "ghcr.io/dask/dask:2026.8.0",
         "DASK_GITOPS_RESERVED_METADATA": "",
+        "DASK_GITOPS_WORKERS_PER_GROUP": "5000",
+        "DASK_GITOPS_WORKERS_PER_CLUSTER": "10000",
+        "DASK_GITOPS_WORKERS_PER_NAMESPACE": "20000",
+        "DASK_GITOPS_WORKERS": "50000",
         "DASK_GITOPS_PORT": "8080",
         "DASK_GITOPS_LEASE_NAME": "test-controller",
         "DASK_GITOPS_LEASE_NAMESPACE": {"fieldRef": {"fieldPath": "metadata.namespace"}},
@@ -167,6 +171,31 @@ def test_environment(helm: Helm, values: Write) -> None:
         "a.b,c.d",
     )
     assert changed["X"] == "z"
+
+
+def test_limits(helm: Helm, values: Write) -> None:
+    """Large numbers stay whole numbers, a part of them may be given, `null` is the controller's own default."""
+    text = (
+        "controller: {limits: {workersPerGroup: 3, workersPerNamespace: 123456789, workers: null}}"
+    )
+    found = environment(render(helm, values, text))
+    assert found["DASK_GITOPS_WORKERS_PER_GROUP"] == "3"
+    assert found["DASK_GITOPS_WORKERS_PER_CLUSTER"] == "10000"
+    assert found["DASK_GITOPS_WORKERS_PER_NAMESPACE"] == "123456789"
+    assert found["DASK_GITOPS_WORKERS"] in ("", "50000")
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "1.5", "1e400", "many", "1000000000", "true"])
+@pytest.mark.parametrize(
+    "name", ["workersPerGroup", "workersPerCluster", "workersPerNamespace", "workers"]
+)
+def test_a_limit_is_a_whole_number_from_one(
+    helm: Helm, values: Write, name: str, value: str
+) -> None:
+    file = values(f"controller: {{limits: {{{name}: {value}}}}}")
+    done = helm.template("--values", file, check=False)
+    assert done.returncode
+    assert name in done.stderr
 
 
 def test_restricted_pod_security(helm: Helm) -> None:

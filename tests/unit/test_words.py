@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from dask_gitops import status
 from dask_gitops.events import event
-from dask_gitops.settings import DEFAULT_DASK_IMAGE, Settings, SettingsError
+from dask_gitops.settings import DEFAULT_DASK_IMAGE, Settings, SettingsError, WorkerLimits
 
 from tests.unit.objects import T0, TIME
 
@@ -106,6 +106,7 @@ def test_settings_of_an_empty_environment() -> None:
     assert found.port == 8080
     assert found.lease_namespace is None
     assert found.identity
+    assert found.limits == WorkerLimits(5_000, 10_000, 20_000, 50_000)
 
 
 def test_settings() -> None:
@@ -120,8 +121,13 @@ def test_settings() -> None:
             "DASK_GITOPS_LEASE_NAMESPACE": "system",
             "DASK_GITOPS_LEASE_NAME": "other",
             "DASK_GITOPS_IDENTITY": "pod-1",
+            "DASK_GITOPS_WORKERS_PER_GROUP": "1",
+            "DASK_GITOPS_WORKERS_PER_CLUSTER": "20",
+            "DASK_GITOPS_WORKERS_PER_NAMESPACE": "300",
+            "DASK_GITOPS_WORKERS": "999999999",
         }
     )
+    assert found.limits == WorkerLimits(1, 20, 300, 999_999_999)
     assert (found.namespaces, found.reserved) == (("a", "b"), ("example.com",))
     assert (found.dask_image, found.port) == ("mine:1", 0)
     assert (found.log_format, found.log_level) == ("json", "DEBUG")
@@ -136,6 +142,11 @@ def test_settings() -> None:
         ("DASK_GITOPS_PORT", "-1"),
         ("DASK_GITOPS_LOG_FORMAT", "xml"),
         ("DASK_GITOPS_LOG_LEVEL", "LOUD"),
+        *(
+            (f"DASK_GITOPS_WORKERS{of}", value)
+            for of in ("", "_PER_GROUP", "_PER_CLUSTER", "_PER_NAMESPACE")
+            for value in ("0", "many", "-1", "1e3", "1.5", "NaN", "010", "٣", "1" + "0" * 5000)
+        ),
     ],
 )
 def test_a_setting_that_cannot_be_used_is_named(name: str, value: str) -> None:

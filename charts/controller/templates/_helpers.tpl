@@ -22,6 +22,16 @@ repository:tag@digest, the tag being the chart's appVersion unless given.
 {{- end -}}
 {{- end -}}
 
+{{/*
+A limit as the controller reads it: Helm's numbers of a million and more would be written 1e+06.
+*/}}
+{{- define "controller.limit" -}}
+{{- $value := index ((first .).Values.limits | default dict) (last .) -}}
+{{- if kindIs "float64" $value }}{{ $value = int64 $value }}{{ end -}}
+{{- if kindIs "invalid" $value }}{{ $value = "" }}{{ end -}}
+{{- toString $value | quote -}}
+{{- end -}}
+
 {{- define "controller.selectorLabels" -}}
 app.kubernetes.io/name: dask-gitops
 app.kubernetes.io/instance: {{ .Release.Name | quote }}

@@ -162,6 +162,10 @@ class Informer(Generic[T]):
         """Objects that the indexer of this name filed under ``value``."""
         return [entry.value for entry in self._indexes[index].get(value, {}).values()]
 
+    def count(self, index: str, value: Hashable) -> int:
+        """How many they are."""
+        return len(self._indexes[index].get(value, ()))
+
     @property
     def size(self) -> int:
         """How many objects there are."""

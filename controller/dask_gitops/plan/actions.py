@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -13,10 +14,13 @@ Kind = Literal["Pod", "Service", "DaskCluster", "DaskWorkerGroup", "DaskAutoscal
 
 @dataclass(frozen=True, slots=True)
 class Create:
-    """Create these objects, the first alone, then twice as many each time, so that a refusal costs little."""
+    """Create these objects, the first alone, then twice as many each time, so that a refusal costs little.
+
+    :ivar manifests: each is taken once, when its turn comes.
+    """
 
     kind: Kind
-    manifests: tuple[JSON, ...]
+    manifests: Sequence[JSON]
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from dask_gitops.plan.groupstatus import (
     also,
     first_problem,
     is_up,
+    limited,
     settling,
     unmet,
     unready,
@@ -557,7 +558,7 @@ def cluster_status(
     scheduler_problem = first_problem(
         [scheduler] if scheduler else [p for p in state.schedulers if p.finished], problems
     )
-    problem = scheduler_problem
+    problem, limit = scheduler_problem, limited(state.groups, cluster.status, now)
     if state.suspended:
         phase, found = _suspended(state, refusal, now)
         problem, current = None, True
@@ -574,7 +575,8 @@ def cluster_status(
     else:
         phase = "Running"
         judged = [p for g in state.groups for p in g.judged]
-        others = [*problems, *groups_refused(state, now)]
+        limits = [limit.problem] if limit else []
+        others = [*problems, *groups_refused(state, now), *limits]
         problem = first_problem(judged, others)
         refused = unmet(others)
         if refused is None and not current:
@@ -596,6 +598,7 @@ def cluster_status(
     if phase == "Running" and state.service is not None and state.service.awaits_address:
         phase = "Pending"  # clients of the existing operator read the address when they see Running
     default = state.default_group
+    found += [limit.condition] if limit else []
     found += _overridden(state)
     if state.orphans:
         count, some = (
@@ -620,7 +623,8 @@ def cluster_status(
         "observedGeneration": cluster.meta.generation,
         "phase": phase,
         "conditions": words.conditions(found, cluster.status, cluster.meta.generation, now),
-        "workers": {"desired": desired, "ready": ready},
+        # A status takes 32 bits, of which each group may want all.
+        "workers": {"desired": min(desired, 2**31 - 1), "ready": ready},
         "replicas": len(default.live) if default else 0,
         "selector": labels.as_string(labels.group_selector(name, names.default_group_name(name))),
         "schedulerAddress": names.scheduler_address(name, namespace),
@@ -632,6 +636,8 @@ def cluster_status(
     soon = [g.settling for g in state.groups if g.settling is not None]
     if problem is not None and not problem.refused and problem.since + deadline > now:
         soon.append(problem.since + deadline - now + 1)
+    if limit is not None and limit.again is not None:
+        soon.append(limit.again)
     return out, min(soon, default=None)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from dask_gitops.plan import idle
+from dask_gitops.plan.limits import Limit, tightest
 from dask_gitops.plan.rollout import image_to_hold, is_of, is_restarted
 from dask_gitops.resources import labels, pods
 from dask_gitops.resources.observed import CustomResource, Pod
@@ -37,6 +38,8 @@ class GroupState:
     :ivar neighbours: addresses and names of the cluster's other worker pods.
     :ivar highest: the highest serial of a worker that was ever seen, also of one that is gone.
     :ivar autoscaled: a DaskAutoscaler moves its number.
+    :ivar limits: what stops its growth; empty: nothing.
+    :ivar granted: how many workers a roll-out that is under way began with; None: nobody remembers.
     :ivar now: the moment (seconds); by default, long after everything.
     """
 
@@ -49,6 +52,8 @@ class GroupState:
     highest: int = -1
     now: float = math.inf
     autoscaled: bool = False
+    limits: tuple[Limit, ...] = ()
+    granted: int | None = None
 
     @cached_property
     def live(self) -> list[Pod]:
@@ -85,6 +90,38 @@ class GroupState:
         """How many workers there should be now."""
         return 0 if self.rest else self.target
 
+    @cached_property
+    def fits(self) -> int:
+        """How many of the wanted workers there are to be, as the limits have it; those that are there are among them."""
+        there = len(self.staying)
+        if self.rolls and self.granted is not None:
+            there = self.granted  # some are there twice, some are between two
+        return int(min(self.want, max(self._room, there)))
+
+    @property
+    def limit(self) -> Limit | None:
+        """What keeps the group from the number that is wanted; None: nothing."""
+        return tightest(self.limits) if self.fits < self.want else None
+
+    @property
+    def spare(self) -> float:
+        """How many workers a roll-out may have beside those that are to be there, as the limits have it."""
+        return max(0.0, self._room - self.fits)
+
+    @property
+    def _room(self) -> float:
+        """How many workers there may be beside all others."""
+        limit = tightest(self.limits)
+        if limit is None:
+            return math.inf
+        # Who leaves in a roll-out leaves the place to a successor.
+        return limit.room + (len(self.leaving) if self.rolls else 0)
+
+    @property
+    def rolls(self) -> bool:
+        """Are workers of an earlier spec being replaced?"""
+        return any(p.meta.uid in self.old for p in self.staying)
+
     @property
     def may_discard(self) -> bool:
         """May results go that have no place, when time is up?
@@ -111,7 +148,7 @@ class GroupState:
         """With how many workers the group was complete last, as far as this scheduler pod remembers."""
         notes = self.scheduler.meta.annotations if self.scheduler else {}
         _, dot, number = notes.get(labels.GROUP_WAS_READY + self.name, "").rpartition(".")
-        return int(number) if dot and number.isdecimal() else None
+        return int(number) if dot and number.isdecimal() and len(number) < 10 else None
 
     @cached_property
     def held_image(self) -> str | None:

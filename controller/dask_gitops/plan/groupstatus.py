@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+import contextlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dask_gitops import status as words
 from dask_gitops.plan import replacement
 from dask_gitops.plan.groupstate import GroupState, known_warning
 from dask_gitops.resources import labels
-from dask_gitops.resources.observed import CustomResource, Pod, Problem
+from dask_gitops.resources.observed import CustomResource, Pod, Problem, parse_time
 from dask_gitops.resources.revision import revision
 
 JSON = dict[str, Any]
 
 PROGRESS_DEADLINE_S = 600  # from here on a problem needs a person
+LOOK_S = (
+    10  # how often to look whether others have left, so that there is room: that is no news of ours
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Limited:
+    """Fewer workers than are wanted, by a limit of the controller.
+
+    :ivar again: when to look whether there is more room (seconds); None: others do not matter.
+    """
+
+    problem: Problem
+    condition: words.Condition
+    again: float | None
 
 
 def ready_revision(state: GroupState) -> str | None:
@@ -67,6 +83,32 @@ def latch(state: GroupState) -> dict[str, str]:
     if revised is None or state.rest or not is_up(state) or had_as_many(state):
         return {}
     return {labels.GROUP_WAS_READY + state.name: revised}
+
+
+def limited(states: Iterable[GroupState], status: Mapping[str, Any], now: float) -> Limited | None:
+    """What the controller's limits keep back; None: nothing.
+
+    :param status: which has said since when.
+    """
+    found = [(s, s.limit) for s in states if s.limit is not None]
+    if not found:
+        return None
+    said = words.since(status, words.LIMITED)
+    since = now
+    with contextlib.suppress(ValueError):
+        since = parse_time(said) or now
+    texts = [
+        f"{words.workers(s.want)} of {s.name} are wanted, {s.fits} can be there: {limit.words}"
+        for s, limit in found
+    ]
+    message = "; ".join(texts[:4]) + (f"; and {len(texts) - 4} more" if len(texts) > 4 else "")
+    # What can never be there needs a person; others may leave.
+    forbidden = any(limit.forbids(s.want) for s, limit in found)
+    return Limited(
+        Problem(words.LIMITED, message, since, refused=forbidden),
+        words.Condition(words.LIMITED, True, found[0][1].reason, message),
+        None if all(limit.of == "group" for _, limit in found) else LOOK_S,
+    )
 
 
 def settling(*states: GroupState) -> str:
@@ -136,9 +178,10 @@ def group_status(
     else:
         updated = sum(state.is_current(p) for p in live)
         scheduler_down = state.scheduler is None or not state.scheduler.ready
+        limit = limited([state], group.status, now)
         problem = first_problem(
             [*state.judged, *(p for p in state.pods if p.finished and state.is_current(p))],
-            problems,
+            [*problems, *([limit.problem] if limit else [])],
         )
         count = f"{len(ready)} of {words.workers(state.want)} ready"
         if state.old:
@@ -158,6 +201,9 @@ def group_status(
             left = problem.since + _deadline(state.cluster) - now if problem else 0.0
             if left >= 0 and problem and not problem.refused:
                 soon.append(left + 1)
+        if limit is not None:
+            found.append(limit.condition)
+            soon += [] if limit.again is None else [limit.again]
     if held:
         found.append(words.Condition(words.SCALE_DOWN_HELD, True, "NothingIsDiscarded", held))
     if state.held_image is not None and updated < len(live):

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from dask_gitops import status as words
-from dask_gitops.plan.actions import Create, Draft, Emit
+from dask_gitops.plan.actions import Draft, Emit
 from dask_gitops.resources import labels
 from dask_gitops.resources.observed import CustomResource, Pod, Problem, parse_time
 
@@ -55,20 +55,17 @@ def notes(pod: Pod) -> dict[str, str]:
     }
 
 
-def hand_on(draft: Draft, dead: Sequence[Pod], mourned: Sequence[Pod]) -> None:
-    """Write on the worker pods that are about to be created what became of those that they replace.
+def inherited(mourned: Sequence[Pod]) -> list[dict[str, str]]:
+    """Annotations for the worker pods that come in their place, the longest row of deaths first.
 
-    An Event tells of those that failed and are not replaced now.
-
-    :param mourned: those of the dead whose early end says something of their successors.
+    :param mourned: pods whose early end says something of their successors.
     """
-    created = [
-        m for a in draft.actions if isinstance(a, Create) and a.kind == "Pod" for m in a.manifests
-    ]
-    longest = sorted(mourned, key=deaths_in_a_row, reverse=True)
-    for manifest, pod in zip(created, longest, strict=False):
-        manifest["metadata"]["annotations"].update(notes(pod))
-    failed = [p for p in dead[len(created) :] if p.phase == "Failed"]
+    return [notes(pod) for pod in sorted(mourned, key=deaths_in_a_row, reverse=True)]
+
+
+def mourn(dead: Sequence[Pod], draft: Draft) -> None:
+    """Tell of those that failed and are not replaced now."""
+    failed = [p for p in dead if p.phase == "Failed"]
     if failed:
         told = Emit("WorkersFailed", deaths(failed), warning=True)
         draft.part("ended workers").add(told)  # once they are away: nobody is told twice

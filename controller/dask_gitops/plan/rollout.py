@@ -39,8 +39,15 @@ class Budget:
             strategy: JSON = (resource.spec.get("updateStrategy") or {}) if resource else {}
             surge = _given(strategy.get("maxSurge"), surge)
             unavailable = _given(strategy.get("maxUnavailable"), unavailable)
-        found = cls(_number(surge, want, math.ceil), _number(unavailable, want, math.floor))
-        return found if found.surge or found.unavailable else cls(1, 0)
+        return cls(_number(surge, want, math.ceil), _number(unavailable, want, math.floor)).moving
+
+    @property
+    def moving(self) -> Budget:
+        return self if self.surge or self.unavailable else Budget(1, 0)
+
+    def within(self, spare: float) -> Budget:
+        """With no more surge than there is room for; one that has to be is there all the same."""
+        return Budget(int(min(self.surge, spare)), self.unavailable).moving
 
 
 def _given(value: Any, default: Any) -> Any:

@@ -38,8 +38,9 @@ def turnover(state: GroupState) -> Turnover:
     if old:
         new = [p for p in state.staying if p.meta.uid not in state.old]
         return _roll(state, old, new)
-    missing, cancel, drain = _resize(state.staying, state.want)
-    return Turnover(missing, missing, cancel, (drain,))
+    missing, cancel, drain = _resize(state.staying, state.fits)
+    # Who is there may stay, whatever the limits say.
+    return Turnover(missing, max(0, state.want - len(state.staying)), cancel, (drain,))
 
 
 def _resize(
@@ -53,7 +54,8 @@ def _resize(
 
 def _roll(state: GroupState, old: Sequence[Pod], new: Sequence[Pod]) -> Turnover:
     """As a Deployment does it: new ones within the surge, old ones as far as enough are ready without them."""
-    want, budget = state.want, Budget.of(state.want, state.group, state.cluster)
+    want = state.fits
+    budget = Budget.of(want, state.group, state.cluster).within(state.spare)
     at_least = want - budget.unavailable
     cancel = tuple(p for p in old if not p.started)
     ready_old = tuple(p for p in old if p.started and p.ready)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, overload
 
 from dask_gitops import status as words
 from dask_gitops.plan import replacement
@@ -15,6 +17,9 @@ from dask_gitops.resources import groups, pods
 from dask_gitops.resources.metadata import metadata_patch, with_note
 from dask_gitops.resources.observed import Pod
 
+JSON = dict[str, Any]
+
+MOST_AT_ONCE = 200  # workers that are made in one turn; the news of them brings the next one
 HEAD_START_S = 10  # workers are created this long after the scheduler got a node, even if its image is still pulled
 
 
@@ -79,21 +84,21 @@ def plan_group(
     if state.leaving:
         retire(state, workers, now, draft, silence, stay={p.meta.uid for p, _ in reclaimed})
     cancel(flow, draft)
-    missing -= len(reclaimed)
-    if missing > 0 and may_grow:
+    made = min(missing - len(reclaimed), MOST_AT_ONCE) if may_grow else 0
+    if made > 0:
         _grow(
             state,
-            missing,
-            now,
+            made,
             draft,
             rolling=flow.rolling,
             default_image=default_image,
             reserved=reserved,
             dead=dead,
+            mourned=mourned,
         )
     if flow.leave:
         choose(state, flow, workers, now, draft, silence)
-    replacement.hand_on(draft, dead, mourned)
+    replacement.mourn(dead[max(0, made) :], draft)
     return draft.done()
 
 
@@ -123,43 +128,68 @@ def _may_grow(state: GroupState, now: float, draft: Draft) -> bool:
 def _grow(
     state: GroupState,
     missing: int,
-    now: float,
     draft: Draft,
     *,
     rolling: bool,
     default_image: str,
     reserved: tuple[str, ...],
     dead: Sequence[Pod],
+    mourned: Sequence[Pod],
 ) -> None:
     """Create workers.
 
     :param dead: the pods that they replace, of those that ended.
+    :param mourned: those of the dead whose early end says something of their successors.
     """
     scheduler = state.scheduler
     if state.group is None or state.cluster is None or scheduler is None:
         return
     first = 1 + max((p.serial for p in state.pods), default=-1)
     first = max(first, state.highest + 1)
-    warning = known_warning(state)
+    make = functools.partial(
+        pods.worker_pod,
+        state.cluster,
+        state.group,
+        default_image=scheduler.image or default_image,
+        held_image=state.held_image,
+        reserved=reserved,
+        warning=known_warning(state),
+    )
+    notes = replacement.inherited(mourned)
     draft.part("grow").add(
-        Create(
-            "Pod",
-            tuple(
-                pods.worker_pod(
-                    state.cluster,
-                    state.group,
-                    serial,
-                    default_image=scheduler.image or default_image,
-                    held_image=state.held_image,
-                    reserved=reserved,
-                    warning=warning,
-                )
-                for serial in range(first, first + missing)
-            ),
-        ),
+        Create("Pod", Crowd(make, range(first, first + missing), notes)),
         Emit("Updating", f"created {words.workers(missing)} of the new spec")
         if rolling
         else replacement.growth(
             missing, state.want, dead=dead[:missing], was_up=had_as_many(state)
         ),
     )
+
+
+class Crowd(Sequence[JSON]):
+    """Manifests of workers; each is made when it is asked for, as a thousand large ones have no room beside each other."""
+
+    def __init__(
+        self, make: Callable[[int], JSON], serials: range, notes: Sequence[dict[str, str]]
+    ) -> None:
+        """:param notes: further annotations of the first of them."""
+        self._make = make
+        self._serials = serials
+        self._notes = notes
+
+    def __len__(self) -> int:
+        return len(self._serials)
+
+    @overload
+    def __getitem__(self, n: int) -> JSON: ...
+
+    @overload
+    def __getitem__(self, n: slice) -> Sequence[JSON]: ...
+
+    def __getitem__(self, n: int | slice) -> JSON | Sequence[JSON]:
+        if isinstance(n, slice):
+            return Crowd(self._make, self._serials[n], self._notes[n])
+        manifest = self._make(self._serials[n])
+        if n < len(self._notes):
+            manifest["metadata"]["annotations"].update(self._notes[n])
+        return manifest

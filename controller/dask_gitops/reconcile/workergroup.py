@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dask_gitops.kube.errors import KubeError
+from dask_gitops.plan.actions import Create
 from dask_gitops.plan.groupstate import GroupState, Worker
 from dask_gitops.plan.groupstatus import group_status
 from dask_gitops.plan.workergroup import needs_scheduler, plan_group
+from dask_gitops.reconcile.places import Place
 from dask_gitops.reconcile.world import Key, World
 from dask_gitops.scheduler.client import SchedulerUnavailable
 
@@ -55,7 +57,10 @@ async def _reconcile_in(world: World, key: Key, cluster_name: str) -> None:
     subject = state.group or state.cluster
     if subject is None:
         return
-    done = await world.carry_out(key, steps, subject, state.scheduler)
+    making = sum(len(a.manifests) for a in steps.actions if isinstance(a, Create))
+    place = Place(key.namespace, cluster_name, key.name)
+    with world.places.making(place, len(state.live) + making):
+        done = await world.carry_out(key, steps, subject, state.scheduler)
     if (
         done.late
     ):  # news of a cluster reach the groups that are there, not the pods of one that was removed

@@ -46,6 +46,7 @@ from dask_gitops.plan.drain import RETRY_HELD_S
 from dask_gitops.plan.groupstate import GroupState, Worker
 from dask_gitops.plan.idle import Look, begins_anew, look_in, timeout
 from dask_gitops.plan.jobrun import JobState
+from dask_gitops.reconcile.places import WORKERS, Place, Places, filed_under
 from dask_gitops.reconcile.refusals import (
     BACKOFF_S,
     LONGEST_BACKOFF_S,
@@ -117,6 +118,10 @@ class Store(Generic[T]):
         informer = self._of(namespace)
         return informer.unreadable(namespace, name) if informer else None
 
+    def count(self, index: str, *value: str) -> int:
+        """How many objects there are under this value, in all namespaces."""
+        return sum(informer.count(index, value) for informer in self.informers.values())
+
     def observe(self, raw: JSON) -> None:
         informer = self._of(raw["metadata"].get("namespace", ""))
         if informer is not None:
@@ -166,6 +171,7 @@ class Stores:
 POD_INDEXERS: Mapping[str, Callable[[Pod], Iterable[Hashable]]] = {
     "cluster": lambda p: [(p.meta.namespace, p.cluster, p.component)],
     "group": lambda p: [(p.meta.namespace, p.cluster, p.group)] if p.group else [],
+    WORKERS: filed_under,
     "group-name": lambda p: [(p.meta.namespace, p.group)] if p.group else [],
 }
 GROUP_INDEXERS: Mapping[str, Callable[[CustomResource], Iterable[Hashable]]] = {
@@ -232,8 +238,14 @@ class World:
     # What each DaskAutoscaler remembers: its windows begin anew with a new process.
     scaling: dict[Key, Memory] = field(default_factory=dict)
 
+    # Worker Pods that are being made, where limits count them.
+    places: Places = field(init=False)
+
     # How much may be remembered before that of objects that are gone is dropped.
     _room: int = 20
+
+    def __post_init__(self) -> None:
+        self.places = Places(self.settings.limits)
 
     # ---- what is observed
 
@@ -300,6 +312,7 @@ class World:
         cluster = stores.clusters.get(namespace, cluster_name)
         if cluster is None or cluster.meta.deleting is not None:
             self._highest.pop((namespace, name), None)
+            self.places.forget(namespace, name)
             return GroupState(name, group, None, None)
         uid = cluster.meta.uid
         pods = tuple(
@@ -313,7 +326,7 @@ class World:
             if neighbours
             else []
         )
-        return GroupState(
+        state = GroupState(
             name=name,
             group=group,
             cluster=cluster,
@@ -324,6 +337,9 @@ class World:
             now=self.clock(),
             autoscaled=group is not None and bool(self._autoscalers(namespace, cluster_name, name)),
         )
+        place = Place(namespace, cluster_name, name)
+        limits = self.places.limits_of(place, stores.pods, len(state.staying))
+        return replace(state, limits=limits, granted=self.places.granted(state, namespace))
 
     def _autoscalers(self, namespace: str, cluster: str, group: str) -> list[CustomResource]:
         found = self.stores.autoscalers.by_index("group", namespace, cluster, group)
@@ -388,6 +404,7 @@ class World:
         self._highest = {
             k: seen for k, seen in self._highest.items() if seen[0] in alive and self._has_group(*k)
         }
+        self.places.forget_all_but(self._highest)
         self._tried = {k: tried for k, tried in self._tried.items() if tried[0] in alive}
         self._room = 20 + 2 * (len(self._refused) + len(self._highest) + len(self._tried))
 
@@ -647,23 +664,25 @@ class World:
 
     async def _create(self, action: Create) -> None:
         """Slow start: 1, 2, 4 ... at once, so that a quota's refusal costs a few requests only."""
-        todo, size = list(action.manifests), 1
+        todo, left, size = iter(action.manifests), len(action.manifests), 1
         slots = asyncio.Semaphore(IN_FLIGHT)
+        warnings: list[str] = []
 
-        async def one(manifest: JSON) -> str | None:
+        async def one(warning: str | None) -> str | None:
             async with slots:
+                manifest = next(todo)  # made now, if it was not before
+                if warning is not None:
+                    manifest["metadata"]["annotations"][labels.SPEC_WARNING] = warning
                 if self._ends(manifest):
                     return None
                 with told_as(f"create {action.kind} {manifest['metadata']['name']}"):
                     return await self._create_one(action.kind, manifest)
 
-        while todo:
-            batch, todo = todo[:size], todo[size:]
-            answers = await _all(one(manifest) for manifest in batch)
-            warnings = [a for a in answers if a is not None]
-            if warnings:
-                for manifest in todo:
-                    manifest["metadata"]["annotations"][labels.SPEC_WARNING] = warnings[0]
+        while left > 0:
+            known = warnings[0] if warnings else None
+            answers = await _all(one(known) for _ in range(min(size, left)))
+            warnings += [a for a in answers if a is not None]
+            left -= size
             size *= 2
 
     async def _try_out(self, action: TryOut, subject: CustomResource) -> None:

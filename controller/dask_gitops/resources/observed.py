@@ -175,7 +175,7 @@ class Pod:
     @property
     def serial(self) -> int:
         text = self.meta.labels.get(labels.SERIAL, "")
-        return int(text) if text.isdecimal() else 0
+        return int(text) if text.isdecimal() and len(text) < 10 else 0
 
     @property
     def retiring(self) -> float | None:

@@ -10,7 +10,9 @@ from dask_gitops.plan.actions import Create, Delete, Emit, Patch, Plan, Retire, 
 from dask_gitops.plan.drain import match
 from dask_gitops.plan.groupstate import GroupState, Worker
 from dask_gitops.plan.groupstatus import group_status, latch, ready_revision
-from dask_gitops.plan.workergroup import needs_scheduler, plan_group
+from dask_gitops.plan.limits import Limit
+from dask_gitops.plan.workergroup import MOST_AT_ONCE, needs_scheduler, plan_group
+from dask_gitops.resources import pods
 from dask_gitops.resources.observed import CustomResource, Pod, Problem
 
 from tests.unit.objects import T0, cluster, ended, group, pending, running, scheduler, worker
@@ -195,6 +197,63 @@ def test_a_pod_that_ended_at_once_and_is_not_wanted_goes() -> None:
 
 def test_a_pod_that_is_being_deleted_is_left_alone() -> None:
     assert plan(state(ended(1, deleting=JUST_NOW), replicas=0)) == Plan()
+
+
+# ---- limits
+
+
+def test_two_billion_are_planned_as_two_hundred_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    worker_pod = pods.worker_pod
+
+    def count(cluster: Any, group: Any, serial: int, **rest: Any) -> JSON:
+        made.append(serial)
+        return worker_pod(cluster, group, serial, **rest)
+
+    monkeypatch.setattr(pods, "worker_pod", count)
+    (create, _) = plan(state(replicas=2_000_000_000)).actions
+    assert isinstance(create, Create)
+    assert made == []  # each is made when it is its turn
+    assert len(create.manifests) == MOST_AT_ONCE
+    serials = [m["metadata"]["labels"]["dask.org/worker-serial"] for m in create.manifests[198:]]
+    assert serials == ["198", "199"]
+    assert made == [198, 199]
+
+
+def test_the_first_of_many_remember_who_died_before_them() -> None:
+    dead = (ended(0), ended(1))
+    found = plan_group(state(*dead, replicas=500), None, T0 + 100, default_image="dask:1")
+    create = next(a for a in found.actions if isinstance(a, Create))
+    notes = [m["metadata"]["annotations"].get("dask.org/quick-deaths") for m in create.manifests]
+    assert notes[:3] == ["1", "1", None]
+    assert len(notes) == MOST_AT_ONCE
+
+
+@pytest.mark.parametrize(
+    ("most", "others", "there", "want", "expected"),
+    [
+        (5, 0, 0, 9, 5),
+        (5, 2, 0, 9, 3),
+        (5, 0, 8, 9, 8),  # who is there stays
+        (5, 0, 8, 7, 7),
+        (5, 9, 2, 9, 2),
+        (5, 0, 3, 4, 4),
+    ],
+)
+def test_how_many_fit(most: int, others: int, there: int, want: int, expected: int) -> None:
+    of = state(*(worker(n) for n in range(there)), replicas=want)
+    wide, tight = Limit("namespace", 1000, 0), Limit("cluster", most, others)
+    of = replace(of, limits=(wide, tight))
+    assert of.fits == expected
+    assert of.limit == (None if expected == want else tight)
+
+
+@pytest.mark.parametrize("note", ["x." + "9" * 5000, "x.2000000000000", "x.-1", "x.1e9", "."])
+def test_a_noted_number_that_is_none_of_ours(note: str) -> None:
+    of = state(
+        replicas=None, scheduler=scheduler(annotations={"ready.dask.org/demo-default": note})
+    )
+    assert of.want == 1
 
 
 # ---- choosing who leaves
