@@ -7,7 +7,7 @@ nothing is scaled down sooner for that.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,7 +17,14 @@ from dask_gitops.plan.demand import Demand, Process
 from dask_gitops.plan.drain import match
 from dask_gitops.plan.groupstate import GroupState
 from dask_gitops.plan.groupstatus import unready
-from dask_gitops.plan.split import Crew, Share, declared_threads, share, workers_for_memory
+from dask_gitops.plan.split import (
+    Crew,
+    Share,
+    declared_threads,
+    make,
+    share,
+    workers_for_memory,
+)
 from dask_gitops.resources import names
 from dask_gitops.resources.autoscalers import Direction, Limits, target
 from dask_gitops.resources.observed import CustomResource, Problem
@@ -31,6 +38,7 @@ UNHEARD_S = 60  # for so long a number that we tried to write may turn out to ha
 RESETS, REMEMBERED_S = 3, 3600  # who undoes so many of our numbers within this time keeps doing so;
 PAUSE_S, LONGEST_PAUSE_S = 60, 600  # then we wait this long, doubled each time
 PEACE_S = 900  # after the last of them nobody contests the number any more
+STRANGERS = 20  # kinds of workers without a pod here that are told apart, the most frequent ones
 CONTESTED = "Contested"
 
 Wishes = tuple[tuple[float, int], ...]  # (since when, number of workers), the last one holds
@@ -168,7 +176,19 @@ def crews(state: ScalerState, demand: Demand) -> list[Crew]:
         out.append(
             Crew(group.name, _offers(group, pods), declared_threads(group.group), pods, maximum)
         )
-    return [*out, *(Crew("", dict(p.resources), p.nthreads, ((p,),)) for p in strangers)]
+    return [*out, *_strangers(strangers)]
+
+
+def _strangers(some: Iterable[Process]) -> list[Crew]:
+    """Those that can do the same are one crew."""
+    found: dict[Hashable, list[Process]] = {}
+    for process in some:
+        found.setdefault(make(process), []).append(process)
+    crews = sorted(found.values(), key=lambda alike: -len(alike))[:STRANGERS]
+    return [
+        Crew("", dict(alike[0].resources), alike[0].nthreads, tuple((p,) for p in alike))
+        for alike in crews
+    ]
 
 
 def _offers(group: GroupState, pods: Sequence[Sequence[Process]]) -> dict[str, float]:

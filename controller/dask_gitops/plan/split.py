@@ -6,8 +6,10 @@ docs/autoscaling.md says the same in words.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from dask_gitops.plan.demand import Kind, Needs, Process
 from dask_gitops.resources.commands import option, words_of
@@ -16,6 +18,10 @@ from dask_gitops.resources.observed import CustomResource, main_container
 from dask_gitops.resources.revision import quantity
 
 FULL = 0.6  # of the workers' memory that results may take, as Dask's own adaptive scaling has it
+MAKES = (
+    8  # of one group's processes that are told apart: of one spec, there is one, two in a roll-out
+)
+LOOKS = 300_000  # at what one process or group has of one resource, in one decision
 LEAST = 0.001  # threads for tasks that take no time: they need somebody, too
 
 
@@ -40,10 +46,20 @@ class Crew:
 
     def at_once(self, needs: Needs) -> float:
         """How many such tasks one pod runs at a time, on average."""
-        live = [sum(_at_once(p.nthreads, p.resources, needs) for p in pod) for pod in self.pods]
-        return (sum(live) / len(live) if live else 0) or max(
-            1, _at_once(self.threads, self.offers, needs)
-        )
+        seen = sum(count for _, _, count in self.makes)
+        live = sum(count * _at_once(n, has, needs) for n, has, count in self.makes)
+        each = live / seen * self._processes / len(self.pods) if seen else 0
+        return each or max(1, _at_once(self.threads, self.offers, needs))
+
+    @cached_property
+    def makes(self) -> list[tuple[int, Mapping[str, float], int]]:
+        """Threads, resources, and how many such processes there are; the most frequent ones stand for all."""
+        found = Counter(make(p) for pod in self.pods for p in pod)
+        return [(n, dict(has), count) for (n, has), count in found.most_common(MAKES)]
+
+    @cached_property
+    def _processes(self) -> int:
+        return sum(map(len, self.pods))
 
     @property
     def busy(self) -> int:
@@ -57,6 +73,11 @@ class Crew:
         if any(not p.memory_limit for p in processes):
             return math.inf
         return sum(max(0.0, FULL * p.memory_limit - p.bytes) for p in processes)
+
+
+def make(process: Process) -> tuple[int, frozenset[tuple[str, float]]]:
+    """What is the same for processes that can do the same."""
+    return process.nthreads, frozenset(process.resources.items())
 
 
 @dataclass(slots=True)
@@ -85,8 +106,8 @@ def share(crews: Sequence[Crew], kinds: Sequence[Kind], target_seconds: float) -
     shares = {crew.name: Share() for crew in crews if crew.maximum is not None}
     used = [0.0] * len(crews)
     plain = [not crew.offers for crew in crews]
-    for kind in sorted(kinds, key=lambda k: (not k.needs, k.needs)):
-        threads = min(kind.tasks, max(kind.seconds / target_seconds, LEAST))
+    for kind in _merged(kinds, target_seconds, len(crews) + sum(len(c.makes) for c in crews)):
+        threads = kind.threads
         able = [n for n, crew in enumerate(crews) if crew.can(kind.needs)]
         if not kind.needs and any(plain):
             able = [n for n in able if plain[n]]
@@ -107,7 +128,42 @@ def share(crews: Sequence[Crew], kinds: Sequence[Kind], target_seconds: float) -
     return shares
 
 
-def _add(to: Share, work: float, kind: Kind, times: int = 1) -> None:
+@dataclass(slots=True)
+class _Work:
+    """All tasks that need the same.
+
+    :ivar threads: that would do them in time.
+    """
+
+    needs: Needs
+    threads: float = 0.0
+    waiting: int = 0
+
+
+def _merged(kinds: Iterable[Kind], target_seconds: float, width: int) -> list[_Work]:
+    """Kinds of the same needs as one, in the order in which they are shared out, those without needs at last.
+
+    What a scheduler of some users' code can make of a cluster with many groups has an end: beyond it, the least work
+    waits until the rest is done.
+
+    :param width: how much has to be looked at for each need.
+    """
+    found: dict[Needs, _Work] = {}
+    for kind in kinds:
+        work = found.setdefault(kind.needs, _Work(kind.needs))
+        work.threads += min(kind.tasks, max(kind.seconds / target_seconds, LEAST))
+        work.waiting += kind.waiting
+    kept: list[_Work] = []
+    looks = 0
+    for work in sorted(found.values(), key=lambda w: -w.threads):
+        looks += (1 + len(work.needs)) * width
+        if kept and looks > LOOKS:
+            break
+        kept.append(work)
+    return sorted(kept, key=lambda w: (not w.needs, w.needs))
+
+
+def _add(to: Share, work: float, kind: _Work, times: int = 1) -> None:
     to.work += work
     to.waiting += kind.waiting * times
     to.needs |= {name for name, _ in kind.needs}

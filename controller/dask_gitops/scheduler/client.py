@@ -37,6 +37,9 @@ ROWS_AT_ONCE = 200
 MAX_KINDS, MAX_NEEDS = 200, 20
 """Kinds of tasks that a scheduler may tell apart, and resources that one kind may need."""
 
+MAX_STATES = 100
+"""States of tasks that a scheduler may tell apart; Dask has ten."""
+
 MAX_WAIT_S = 20.0
 """Seconds that a `retire` call may wait inside the scheduler."""
 
@@ -379,6 +382,8 @@ class _Fields:
 
 async def _parse_state(answer: Any) -> State:
     fields = _Fields(answer, "")
+    if len(fields.value("tasks")) > MAX_STATES:
+        raise fields.wrong("tasks", "are too many")
     workers: dict[str, WorkerRow] = {}
     for n, item in enumerate(fields.items("workers")):
         if n % ROWS_AT_ONCE == ROWS_AT_ONCE - 1:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from dask_gitops.plan.demand import Kind, Process
-from dask_gitops.plan.split import Crew, declared_threads, share, workers_for_memory
+from dask_gitops.plan.split import LOOKS, MAKES, Crew, declared_threads, share, workers_for_memory
 
 from tests.unit.objects import group
 
@@ -181,3 +181,35 @@ def test_a_scheduler_may_say_anything() -> None:
 def test_busy_is_a_worker_with_tasks_or_actors() -> None:
     idle, acting = process(), Process("h", "n", 1, GB, 0, 0, 0, 1)
     assert Crew("a", pods=((idle, process(1)), (idle,), (acting,))).busy == 2
+
+
+# ---- what is alike counts as one
+
+
+def test_kinds_of_the_same_needs_are_shared_out_as_they_stand() -> None:
+    """One long task and many short ones are no thousand long ones."""
+    some = [kind(1, 1000), kind(1000, 0.001), kind(2, 50, GPU), kind(3, 50, GPU)]
+    crews = [crew("plain", maximum=100), crew("gpu", maximum=100, offers={"GPU": 1.0})]
+    assert work(crews, *some) == {"plain": 1.2, "gpu": 5}
+    shares = share(crews, some, 5.0)
+    assert (shares["plain"].waiting, shares["gpu"].waiting) == (1001, 5)
+
+
+def test_processes_that_differ_count_as_many_as_they_are() -> None:
+    two = Crew("x", pods=((process(threads=1),), (process(threads=3),)), maximum=100)
+    assert two.at_once(()) == 2
+    # Of very many different ones, the most frequent stand for all.
+    odd = tuple((process(threads=n),) for n in range(100, 200))
+    many = Crew("x", pods=((process(threads=2),),) * 900 + odd, maximum=100)
+    assert 2 <= many.at_once(()) < 4
+    assert len(many.makes) == MAKES
+
+
+def test_beyond_what_can_be_looked_at_the_heaviest_count() -> None:
+    needs = [tuple((f"r{m}", n + 1.0) for m in range(20)) for n in range(200)]
+    kinds = [kind(n + 1, 5, need) for n, need in enumerate(needs)]
+    offers = dict.fromkeys((f"r{m}" for m in range(20)), 1000.0)
+    crews = [crew(f"c{n}", maximum=10**6, offers=offers, threads=10**6) for n in range(400)]
+    found = share(crews, kinds, 5.0)
+    least = LOOKS // (21 * len(crews))
+    assert found["c0"].waiting == sum(range(200, 200 - least, -1))
