@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Write values.schema.json (of the chart and of the controller's) and docs/values.md from the schemas in YAML.
+"""Write values.schema.json (of the chart and of the controller's) and docs/values.md from the schemas in YAML, and for the
+command the schemas of the Dask kinds from their definitions.
 
 `python ci/schema.py` writes, `python ci/schema.py --check` fails when a file is not current.
 """
@@ -17,6 +18,7 @@ from generated import ROOT, write_or_check
 
 SCHEMAS = [Path("values.schema.yaml"), Path("charts/controller/values.schema.yaml")]
 TABLE = Path("docs/values.md")
+DEFINITIONS = Path("controller/dask_gitops/cli/definitions.json")
 
 INTRO = """\
 # Values
@@ -149,7 +151,34 @@ def outputs() -> dict[Path, str]:
         for path, schema in zip(SCHEMAS, schemas, strict=True)
     }
     files[TABLE] = to_table(*schemas)
+    files[DEFINITIONS] = json.dumps(kinds(), separators=(",", ":"), sort_keys=True) + "\n"
     return files
+
+
+def kinds() -> dict[str, Any]:
+    """Kind -> the schema of its newest version."""
+    found = {}
+    for path in sorted((ROOT / "charts/crds/crds").glob("*.yaml")):
+        spec = yaml.safe_load(path.read_text(encoding="utf-8"))["spec"]
+        schema = spec["versions"][-1]["schema"]["openAPIV3Schema"]
+        found[spec["names"]["kind"]] = without_words(schema)
+    return found
+
+
+def without_words(node: Any, *, names: bool = False) -> Any:
+    """A schema without what only people read.
+
+    :param names: the keys are names of fields.
+    """
+    if isinstance(node, list):
+        return [without_words(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    return {
+        key: without_words(value, names=key == "properties" and not names)
+        for key, value in node.items()
+        if names or key not in ("description", "x-kubernetes-validations")
+    }
 
 
 if __name__ == "__main__":

@@ -1,7 +1,10 @@
-"""Does a spec follow the definition of its kind? Only where the definitions are among the manifests."""
+"""Does a spec follow the definition of its kind? Of that among the manifests, else of the one that this version brings."""
 
 from __future__ import annotations
 
+import functools
+import importlib.resources
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -11,14 +14,14 @@ from .rehearsal import Declared
 
 def complaints(objects: Declared, definitions: Mapping[str, JSON]) -> list[str]:
     """What the API server would refuse, in words that name object and field."""
-    if not definitions:
+    if not objects:
         return []
     import jsonschema
 
-    checks = {
-        kind: jsonschema.Draft202012Validator(_plain(schema))
-        for kind, schema in definitions.items()
-    }
+    schemas = {**ours(), **definitions}
+    checker = jsonschema.Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer)
+    validator = jsonschema.validators.extend(jsonschema.Draft202012Validator, type_checker=checker)
+    checks = {kind: validator(_plain(schema)) for kind, schema in schemas.items()}
     found = []
     for of, raw in objects.items():
         errors = checks[of.kind].iter_errors(raw) if of.kind in checks else ()
@@ -26,6 +29,21 @@ def complaints(objects: Declared, definitions: Mapping[str, JSON]) -> list[str]:
             path = _path(error.absolute_path)
             found.append(f"{of.kind} {of.namespace}/{of.name}: {path}: {error.message}")
     return found
+
+
+@functools.cache
+def ours() -> Mapping[str, JSON]:
+    """Schemas of the Dask kinds as this version defines them."""
+    text = importlib.resources.files(__package__).joinpath("definitions.json").read_text("utf-8")
+    found: dict[str, JSON] = json.loads(text)
+    return found
+
+
+def _is_integer(checker: Any, value: Any) -> bool:
+    """As the API server sees it: what is larger than a float can tell exactly is no whole number any more."""
+    if isinstance(value, float):
+        return value.is_integer() and abs(value) < 2**53
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _path(parts: Iterable[Any]) -> str:

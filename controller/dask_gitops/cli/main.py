@@ -14,14 +14,25 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from dask_gitops import __version__
 from dask_gitops.resources.revision import without_nulls
 from dask_gitops.settings import Settings, SettingsError
 
 from . import sources
 from .definitions import complaints
 from .differences import differences
-from .rehearsal import Declared, Picture, RehearsalError, Unit, live_part, rehearse, unit_of, units
-from .report import ERROR, FORMATS, Report
+from .rehearsal import (
+    Declared,
+    Picture,
+    RehearsalError,
+    Unit,
+    fault,
+    live_part,
+    rehearse,
+    unit_of,
+    units,
+)
+from .report import ERROR, FAULT, FORMATS, Report
 from .sources import Side, SourceError
 from .story import tell
 from .subject import Subject
@@ -31,6 +42,7 @@ exit codes:
   0  no scheduler restarts, no work or result is lost
   2  something cannot be read, rendered or understood, or the API server would refuse it
   3  a scheduler restarts (also later, when it is idle), or work or results are lost
+  4  a fault of dask-gitops itself: it knows nothing of the change; please report it
 """
 
 
@@ -118,18 +130,23 @@ def _read(args: argparse.Namespace, files: Sequence[str], chart: str | None) -> 
 
 def check(before: Declared, after: Side) -> None:
     """:raises SourceError: the API server would refuse what is to be declared."""
-    plain = {of: {**raw, "spec": without_nulls(raw["spec"])} for of, raw in after.objects.items()}
-    try:
-        found = complaints(plain, after.definitions)
-    except ImportError as error:
-        raise SourceError(
-            "jsonschema is not installed, with which specs are checked; pip install 'dask-gitops[cli]'"
-        ) from error
+    found = _complaints(after)
     for of in before.keys() & after.objects.keys():
         if of.kind == "DaskWorkerGroup" and unit_of(before[of]) != unit_of(after.objects[of]):
             found.append(f"{of.kind} {of.namespace}/{of.name}: spec.cluster cannot be changed; give the group another name")  # fmt: skip
     if found:
         raise SourceError("\n".join(["the API server would refuse this:", *found]))
+
+
+def _complaints(side: Side) -> list[str]:
+    """:raises SourceError: nobody can tell."""
+    plain = {of: {**raw, "spec": without_nulls(raw["spec"])} for of, raw in side.objects.items()}
+    try:
+        return complaints(plain, side.definitions)
+    except ImportError as error:
+        raise SourceError(
+            "jsonschema is not installed, with which specs are checked; pip install 'dask-gitops[cli]'"
+        ) from error
 
 
 async def compare(
@@ -152,11 +169,23 @@ def is_same(unit: Unit) -> bool:
 
 
 def run(args: argparse.Namespace) -> Report:
-    """:raises SourceError: something cannot be read.
-    :raises RehearsalError: something cannot be understood.
+    """:raises SourceError: something cannot be read, or the API server would refuse it.
+    :raises RehearsalError: a fault of ours.
     """
     before, after = read_sides(args)
     check(before.objects, after)
+    try:
+        return _report(args, before, after)
+    except RehearsalError:
+        wrong = _complaints(before)  # an API server of another version may have taken it
+        if wrong:
+            raise SourceError(
+                "\n".join(["what was declared before cannot be understood:", *wrong])
+            ) from None
+        raise
+
+
+def _report(args: argparse.Namespace, before: Side, after: Side) -> Report:
     settings = Settings.from_env(after.controller or before.controller)
     live = None
     if args.live:
@@ -175,10 +204,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     log.setLevel(logging.CRITICAL)  # what the controller says while it rehearses
     try:
         report = run(args)
-    except (SourceError, RehearsalError, SettingsError) as error:
+        text = FORMATS[args.output](report)
+    except (SourceError, SettingsError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(ERROR)
+    except Exception as error:
+        said = str(error) if isinstance(error, RehearsalError) else fault(error)
+        print(f"error: a fault of dask-gitops {__version__}, please report it: {said}", file=sys.stderr)  # fmt: skip
+        sys.exit(FAULT)
     finally:
         log.setLevel(level)
-    sys.stdout.write(FORMATS[args.output](report))
+    sys.stdout.write(text)
     sys.exit(report.exit_code)

@@ -7,8 +7,10 @@ applied, while the cluster is busy; at last the cluster becomes idle, for what h
 from __future__ import annotations
 
 import math
+import traceback
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple, cast
 
 from dask_gitops.kube.client import Api
@@ -22,6 +24,7 @@ from dask_gitops.resources.pods import DRAIN_TIMEOUT_S
 from dask_gitops.resources.revision import merge_patch, without_nulls
 from dask_gitops.resources.tracking import protected_by
 from dask_gitops.settings import Settings
+from dask_gitops.text import printable
 
 from .memory import CUSTOM, JSON, Kubernetes, Name, merged
 
@@ -33,7 +36,7 @@ SLOWEST = 6  # doublings of the time between two looks that change nothing
 
 
 class RehearsalError(Exception):
-    """A change cannot be played; the message names the object."""
+    """A change cannot be played, by a fault of ours; the message names the object."""
 
 
 class Id(NamedTuple):
@@ -142,25 +145,28 @@ class Play:
     async def _turn(self, key: Key) -> None:
         self.turns += 1
         if self.turns > TURNS + TURNS_EACH * sum(map(len, self.kubernetes.objects.values())):
-            raise RehearsalError(
-                f"{key}: it never comes to rest; is there a number that the API server would refuse?"
-            )
+            raise RehearsalError(f"{key}: it never comes to rest")
         try:
             await reconcile(self.world, key)
         except KubeError:
             self.put(key, 1)
-        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-            raise RehearsalError(
-                f"{key}: its spec cannot be understood ({type(error).__name__}: {error}); "
-                "the API server would refuse it"
-            ) from error
+        except Exception as error:
+            raise RehearsalError(f"{key}: {fault(error)}") from error
+
+
+def fault(error: BaseException) -> str:
+    """What was raised and where, in one line, for who looks for the fault."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" in {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    said = printable(" ".join(str(error).split()), 200)
+    return f"{type(error).__name__}{where}{f': {said}' if said else ''}"
 
 
 async def rehearse(unit: Unit, settings: Settings, now: float) -> Course:
     """Play the change.
 
     :param now: seconds since the epoch, for live objects.
-    :raises RehearsalError: a spec cannot be understood.
+    :raises RehearsalError: the controller would fail on it.
     """
     kubernetes = Kubernetes(OLDEST if unit.live is None else now)
     play = Play(kubernetes, settings)

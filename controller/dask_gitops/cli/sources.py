@@ -7,18 +7,18 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from dask_gitops import __version__
 from dask_gitops.kube import ApiError, CredentialsError, KubeClient, KubeError, from_kubeconfig
 from dask_gitops.kube.resource import DASKAUTOSCALERS, DASKWORKERGROUPS, PODS, SERVICES
 from dask_gitops.resources import labels
 
+from . import documents
+from .documents import DocumentError
 from .memory import CUSTOM, JSON, KINDS
 from .rehearsal import Id, Picture
 
@@ -49,19 +49,6 @@ class Side:
     controller: dict[str, str] = field(default_factory=dict)
 
 
-class _Loader(yaml.SafeLoader):
-    """Times stay the text that they are, as in Kubernetes."""
-
-    yaml_implicit_resolvers = {  # noqa: RUF012 (PyYAML's own attribute)
-        first: [(tag, expression) for tag, expression in some if not tag.endswith(":timestamp")]
-        for first, some in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
-    def documents(self) -> Iterator[Any]:
-        while self.check_data():  # type: ignore[no-untyped-call]
-            yield self.get_data()
-
-
 # ---- manifests
 
 
@@ -80,7 +67,10 @@ def read_manifests(paths: Iterable[str], namespace: str) -> Side:
 
 def _texts(path: str) -> Iterable[tuple[str, str]]:
     if path == "-":
-        yield "standard input", sys.stdin.read()
+        try:
+            yield "standard input", sys.stdin.read()
+        except UnicodeDecodeError as error:
+            raise SourceError(f"standard input: cannot be read: {error}") from error
         return
     root = Path(path)
     if not root.exists():
@@ -102,13 +92,13 @@ def add(side: Side, text: str, name: str, namespace: str) -> None:
     :param name: of the stream, for errors.
     """
     try:
-        documents = list(_Loader(text).documents())
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or str(error)
-        raise SourceError(f"{name}{line}: this is no YAML: {problem}") from error
-    for number, document in enumerate(documents, 1):
+        found = documents.read(text)
+    except DocumentError as error:
+        line = f", line {error.line}" if error.line else ""
+        raise SourceError(
+            f"{name}{line}: this is no YAML that Kubernetes reads: {error}"
+        ) from error
+    for number, document in enumerate(found, 1):
         if document is not None:
             _add_object(side, document, f"{name}, document {number}", namespace)
 

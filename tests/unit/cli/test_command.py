@@ -187,7 +187,7 @@ def test_folders_and_pipes(plan: Plan, tmp_path: Path, monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("new", "said"),
     [
-        ("a: [1\nb: 2\n", "new.yaml, line 2: this is no YAML: "),
+        ("a: [1\nb: 2\n", "new.yaml, line 2: this is no YAML that Kubernetes reads: "),
         ("clusters: {demo: {}}", "new.yaml, document 1: this is no Kubernetes object"),
         ("- 1", "new.yaml, document 1: this is no Kubernetes object"),
         (CLUSTER.replace("name: demo, ", ""), "DaskCluster: metadata.name is missing"),
@@ -198,8 +198,15 @@ def test_folders_and_pipes(plan: Plan, tmp_path: Path, monkeypatch: pytest.Monke
         ("kind: List\nitems: 3", "document 1: this List cannot be understood"),
         ("kind: Deployment\nspec: {template: {spec: {containers: [{env: [{value: x}]}]}}}", "this Deployment cannot be understood"),
         (CRD.replace("- schema", "- scheme"), "document 1: this CustomResourceDefinition cannot be understood"),
-        (CLUSTER.replace("3", "three"), "DaskCluster a/demo: its spec cannot be understood"),
-        (CLUSTER.replace("3", "-3"), "DaskWorkerGroup a/demo-default: it never comes to rest; is there a number that the API server would refuse?"),
+        ("kind: A\nkind: B", "new.yaml, line 2: this is no YAML that Kubernetes reads: the key 'kind' is there twice"),
+        ('{"kind": "A", "kind": "B"}', "new.yaml: this is no YAML that Kubernetes reads: the key 'kind' is there twice"),
+        (CLUSTER.replace(": 3", ": three"), "DaskCluster a/demo: spec.worker.replicas: 'three' is not of type 'integer'"),
+        (CLUSTER.replace(": 3", ": -3"), "DaskCluster a/demo: spec.worker.replicas: -3 is less than the minimum of 0"),
+        *(
+            (CLUSTER.replace(": 3", f": {number}"), "DaskCluster a/demo: spec.worker.replicas: ")
+            for number in ("1e30", "1" + "0" * 30, "1" + "0" * 500, "1e400", "1.5", "'3'", "0o9", "on")
+        ),
+        (CLUSTER.replace(": 3", ": .NaN"), "new.yaml, line 4: this is no YAML that Kubernetes reads: '.NaN' is no number of JSON"),
         (CLUSTER.replace("3", "three") + CRD, "DaskCluster a/demo: spec.worker.replicas: 'three' is not of type 'integer'"),
         (CLUSTER.replace("3", "-3") + CRD, "DaskCluster a/demo: spec.worker.replicas: -3 is less than the minimum of 0"),
     ],
@@ -209,6 +216,59 @@ def test_what_cannot_be_read(plan: Plan, new: str, said: str) -> None:
     assert (code, out) == (2, "")
     assert err.startswith("error: ")
     assert said in err
+
+
+@pytest.mark.parametrize(
+    "number", ["08", "0o10", "0x8", "8.0", "8e0", "0b1_000", "+8", "!!int '8'"]
+)
+def test_a_number_as_kubernetes_reads_it(plan: Plan, number: str) -> None:
+    code, out, err = plan(*SIDES, old=CLUSTER, new=CLUSTER.replace(": 3", f": {number}"))
+    assert (code, err) == (0, "")
+    assert out.startswith("cluster demo    5 more workers, 3 to 8\n")
+
+
+def test_spellings_of_the_same_are_no_change(plan: Plan) -> None:
+    head = CLUSTER.partition("spec:")[0]
+    old = "spec: {suspend: false, drainTimeout: 1000, worker: {replicas: 10, env: {A: 'on', 'true': '1'}}}"
+    new = (
+        "spec: {suspend: off, drainTimeout: 1e3, worker: {replicas: 012, env: {A: 'on', on: '1'}}}"
+    )
+    assert plan(*SIDES, old=head + old, new=head + new) == (0, "nothing changes\n", "")
+
+
+def test_a_fault_of_ours_says_so(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever it is: an exit code of its own, one line, and never a word of the API server."""
+
+    async def broken(world: object, key: object) -> None:
+        raise KeyError("a\nb")
+
+    def broken_too(*args: object) -> None:
+        raise AssertionError
+
+    for place, fault in (("rehearsal.reconcile", broken), ("main.tell", broken_too)):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"dask_gitops.cli.{place}", fault)
+            code, out, err = plan(*SIDES, old=CLUSTER, new=MORE)
+        assert (code, out) == (4, "")
+        assert re.fullmatch(
+            r"error: a fault of dask-gitops \S+, please report it: .*(KeyError|AssertionError) in test_command.py:\d+.*\n",
+            err,
+        )
+
+
+def test_what_was_declared_wrongly_before_is_no_fault_of_ours(plan: Plan) -> None:
+    wrong = CLUSTER.replace("replicas: 3", "replicas: three")
+    code, _, err = plan(*SIDES, old=wrong, new=CLUSTER)
+    assert code == 2
+    assert "what was declared before cannot be understood" in err
+    assert "'three' is not of type 'integer'" in err
+
+
+def test_a_pipe_that_holds_no_text(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\xff\xfe"), encoding="utf-8"))
+    code, _, err = plan("--from", "old.yaml", "--to", "-", old=CLUSTER)
+    assert code == 2
+    assert "standard input: cannot be read" in err
 
 
 def test_what_a_definition_takes(plan: Plan) -> None:
