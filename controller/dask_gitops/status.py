@@ -43,13 +43,35 @@ def ready(reason: str, message: str) -> list[Condition]:
     return [Condition(READY, True, reason, message)]
 
 
-def reconciling(reason: str, message: str) -> list[Condition]:
-    return [Condition(READY, False, reason, message), Condition(RECONCILING, True, reason, message)]
+def reconciling(reason: str, message: str, why: str = "") -> list[Condition]:
+    """:param why: what is in the way, without counts and what else Ready says; empty: ``message``."""
+    way = Condition(RECONCILING, True, reason, why or message)
+    return [Condition(READY, False, reason, message), way]
 
 
-def stalled(reason: str, message: str) -> list[Condition]:
-    """Only where a person is needed: kstatus, Helm and Flux give up on it."""
-    return [Condition(READY, False, reason, message), Condition(STALLED, True, reason, message)]
+def stalled(reason: str, message: str, why: str = "") -> list[Condition]:
+    """Only where a person is needed: kstatus, Helm and Flux give up on it.
+
+    :param why: what is in the way, without counts and what else Ready says; empty: ``message``.
+    """
+    way = Condition(STALLED, True, reason, why or message)
+    return [Condition(READY, False, reason, message), way]
+
+
+def unready(status: Mapping[str, Any], generation: int | None = None) -> Condition | None:
+    """The condition of a written status that says what is in the way; None: nothing is, or nobody knows.
+
+    :param generation: only if it was observed for that.
+    """
+    found = {c.get("type"): c for c in status.get("conditions") or ()}
+    if found.get(READY, {}).get("status") != "False":
+        return None
+    for kind in (STALLED, RECONCILING):
+        said = found.get(kind, {})
+        current = generation is None or said.get("observedGeneration") == generation
+        if said.get("status") == "True" and current:
+            return Condition(kind, True, str(said.get("reason")), str(said.get("message") or ""))
+    return None
 
 
 def conditions(

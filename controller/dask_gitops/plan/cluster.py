@@ -513,19 +513,12 @@ def groups_refused(state: ClusterState, now: float) -> list[Problem]:
     """What the API server refuses to the groups: there are no pods that could tell."""
     found = []
     for each in state.groups:
-        group = each.group
-        if group is None:
-            continue
-        conditions = {c.get("type"): c for c in group.status.get("conditions") or ()}
-        ready = conditions.get(words.READY, {})
-        current = ready.get("observedGeneration") == group.meta.generation
-        if current and ready.get("status") == "False" and ready.get("reason") in _REFUSALS:
-            refused = conditions.get(words.STALLED, {}).get("status") == "True"
-            said = str(ready.get("message", ""))
-            message = f"worker group {group.meta.name}: {said.partition('; ')[2] or said}"
+        said = each.group and words.unready(each.group.status, each.group.meta.generation)
+        if said and said.reason in _REFUSALS:
+            message = f"worker group {each.name}: {said.message}"
+            refused = said.type == words.STALLED
             # Where all workers are up, it is something else that is declared.
-            problem = Problem(ready["reason"], message, now, refused=refused, declared=is_up(each))
-            found.append(problem)
+            found.append(Problem(said.reason, message, now, refused, declared=is_up(each)))
     return found
 
 

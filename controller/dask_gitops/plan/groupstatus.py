@@ -153,8 +153,8 @@ def unready(
         return words.reconciling(reason, message)
     text = f"{message}; {problem.message}"
     if problem.refused or now - problem.since > deadline:
-        return words.stalled(problem.reason, text)
-    return words.reconciling(problem.reason, text)
+        return words.stalled(problem.reason, text, problem.message)
+    return words.reconciling(problem.reason, text, problem.message)
 
 
 def group_status(

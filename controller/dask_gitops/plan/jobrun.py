@@ -231,7 +231,7 @@ def _end_of(pod: Pod, run: Run, now: float, *, suspended: bool) -> End | None:
         return End(False, "RunnerDeleted", f"{name} was deleted{why}", at)
     # What its kubelet says of our own way to stop it is no news.
     said = pod.exited if labels.ENDING in pod.meta.annotations else pod.end or pod.exited
-    reason = (said or "").partition(":")[0].partition(" ")[0]
+    reason = said.reason if said else ""
     if not _WORD.fullmatch(reason) or reason == "Error":
         reason = "RunnerFailed"
     return End(False, reason, f"{name}: {said or 'failed'}", at)
@@ -270,16 +270,14 @@ def trouble(
     found = first_problem([run.runner] if run.runner and not run.runner.finished else [], others)
     if found is not None or run.cluster is None:
         return found
-    conditions = {c.get("type"): c for c in run.cluster.status.get("conditions") or ()}
-    ready = conditions.get(words.READY, {})
-    if ready.get("status") != "False" or ready.get("reason") == "Progressing":
+    # Not of Ready: its counts change from second to second, and are the cluster's to tell.
+    said = words.unready(run.cluster.status)
+    if said is None or said.reason == "Progressing":
         return None
-    stalled = conditions.get(words.STALLED, {}).get("status") == "True"
+    ready = next(c for c in run.cluster.status["conditions"] if c.get("type") == words.READY)
     since = seconds(ready.get("lastTransitionTime"))
-    # Its counts change from second to second, and are the cluster's to tell.
-    said = str(ready.get("message", "")).partition("; ")
-    message = f"its cluster says {ready.get('reason')}: {said[2] or said[0]}"
-    return Problem(str(ready.get("reason")), message, since, refused=stalled)
+    message = f"its cluster says {said.reason}: {said.message}"
+    return Problem(said.reason, message, since, refused=said.type == words.STALLED)
 
 
 def _names_taken(state: JobState) -> list[Problem]:

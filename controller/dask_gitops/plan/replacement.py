@@ -51,7 +51,7 @@ def notes(pod: Pod) -> dict[str, str]:
     return {
         labels.QUICK_DEATHS: str(row),
         labels.FAILING_SINCE: since,
-        labels.LAST_DEATH: pod.end or "it ended",
+        labels.LAST_DEATH: str(pod.end or "it ended"),
     }
 
 
@@ -168,7 +168,7 @@ def scheduler_event(made: JSON, *, warning: bool) -> Emit:
 def why_it_ended(pod: Pod, now: float) -> str:
     """Why a pod is there no longer, in words, from what was last seen of it."""
     if pod.end is not None:
-        return pod.end
+        return str(pod.end)
     if pod.meta.deleting is not None and now >= pod.meta.deleting + LOST_NODE_S:
         return "the pod was deleted, and its node never confirmed its end"
     return "the pod was deleted"

@@ -888,7 +888,7 @@ class World:
                 f"{pod.meta.name} {o.message}"
                 for pod in retired
                 for o in workers[pod.meta.uid]
-                if "lost" in o.message
+                if o.lost
             ]
             end = "; ".join(lost) or "nothing was lost"
             reason = "ResultsDiscarded" if lost else "ScaledDown"

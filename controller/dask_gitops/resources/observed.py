@@ -122,6 +122,21 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
+class Ending:
+    """How something ended.
+
+    :ivar reason: the word of whoever ended it; not always CamelCase.
+    :ivar words: the same for people, with the exit code, or what was said.
+    """
+
+    reason: str
+    words: str
+
+    def __str__(self) -> str:
+        return self.words
+
+
+@dataclass(frozen=True, slots=True)
 class Pod:
     """A scheduler, worker or runner Pod, reduced to what decisions need."""
 
@@ -145,10 +160,10 @@ class Pod:
     ended: float | None  # since when its containers have stopped for good
     lived: float  # seconds that it worked, 0 if nobody knows
     exit_code: int | None  # of the main container, once it has ended and is not started again
-    exited: str | None  # how, in words
+    exited: Ending | None  # how
     stopped: bool  # none of its containers runs, or will as far as one can see
     gates: tuple[str, ...]  # what keeps it from being scheduled
-    end: str | None  # why it ended, in words; None: not at all, or because somebody deleted it
+    end: Ending | None  # why it ended; None: not at all, or because somebody deleted it
     problem: Problem | None
 
     @property
@@ -219,7 +234,7 @@ class Pod:
             ended=(ended := _ended(status, conditions, states)),
             lived=max(0.0, ended - _began(meta, states)) if ended else 0.0,
             exit_code=(code := _exit_code(spec, status, state)),
-            exited=_exit_words(state["state"]["terminated"]) if code is not None else None,
+            exited=_exit(state["state"]["terminated"]) if code is not None else None,
             stopped=bool(states) and all("terminated" in (s.get("state") or {}) for s in states),
             gates=gates,
             end=_end(meta, status, conditions, [state, *states]),
@@ -271,6 +286,10 @@ def _exit_code(spec: JSON, status: JSON, state: JSON) -> int | None:
     return code if code == 0 or for_good else None
 
 
+def _exit(terminated: JSON) -> Ending:
+    return Ending(str(terminated.get("reason") or "Error"), _exit_words(terminated))
+
+
 def _exit_words(terminated: JSON) -> str:
     reason, said = terminated.get("reason") or "Error", (terminated.get("message") or "").strip()
     words = f"{reason} (exit code {terminated.get('exitCode', '?')})"
@@ -305,7 +324,7 @@ def _began(meta: Meta, states: list[JSON]) -> float:
 
 def _end(
     meta: Meta, status: JSON, conditions: Mapping[str, JSON], states: list[JSON]
-) -> str | None:
+) -> Ending | None:
     disruption = conditions.get("DisruptionTarget", {})
     if status.get("phase") == "Failed" and status.get("reason"):
         cause, why = status["reason"], status.get("message")
@@ -314,12 +333,12 @@ def _end(
     else:
         cause = why = None
     if cause:
-        return printable(f"{cause}: {why}" if why else cause, _WORDS_LIMIT)
+        return Ending(cause, printable(f"{cause}: {why}" if why else cause, _WORDS_LIMIT))
     if meta.deleting is not None or status.get("phase") not in ("Succeeded", "Failed"):
         return None
     ends = _ends(status, states)
     bad = [t for t in ends if t.get("exitCode")]
-    return _exit_words((bad or ends)[0]) if ends else status["phase"]
+    return _exit((bad or ends)[0]) if ends else Ending(status["phase"], status["phase"])
 
 
 def _ends(status: JSON, states: list[JSON]) -> list[JSON]:

@@ -117,6 +117,8 @@ class Outcome:
     it is back at work, `message` says why."""
     message: str
     """For people: "2 tasks running". Printable, at most 200 characters."""
+    lost: bool = False
+    """Something was discarded with it."""
 
 
 def base_url(host: str, port: int = 8787) -> str:
@@ -376,6 +378,9 @@ class _Fields:
     def wrong(self, key: str, words: str) -> _Invalid:
         return _Invalid(f"{self._prefix}{key} {words}")
 
+    def has(self, key: str) -> bool:
+        return key in self._value
+
     def is_null(self, key: str) -> bool:
         return key in self._value and self._value[key] is None
 
@@ -490,7 +495,10 @@ def _parse_outcome(row: _Fields) -> Outcome:
     state = row.text("state", 64)
     if state not in get_args(OutcomeState):
         raise row.wrong("state", "is none that we know")
-    return Outcome(state=cast(OutcomeState, state), message=row.note("message"))
+    message = row.note("message")
+    # A scheduler that runs since an earlier version says it in words only.
+    lost = row.truth("lost") if row.has("lost") else message.endswith("are lost")
+    return Outcome(cast(OutcomeState, state), message, lost)
 
 
 def _canonical_host(host: str) -> str:

@@ -137,7 +137,7 @@ class Control:
         self.s = scheduler
         self.leaving = {}  # server id: Leaving
         self.refused = {}  # server id: why the last attempt ended
-        self.retired = {}  # server id: in words; the last ones we removed
+        self.retired = {}  # server id: in words, was something lost; the last ones we removed
         self.worker = None  # the background task
         self.place = True  # is there a worker that stays?
         self.dying = 0.0  # when the last one said that its process ends
@@ -327,10 +327,13 @@ class Control:
             elif i in known:
                 out[i] = "refused", self.refused.get(i, "put back to work")
             elif i in self.retired:
-                out[i] = "retired", self.retired[i]
+                out[i] = "retired", self.retired[i][0]
             else:
                 out[i] = "gone", "unknown to the scheduler"
-        return {i: {"state": state, "message": why} for i, (state, why) in out.items()}
+        rows = {i: {"state": state, "message": why} for i, (state, why) in out.items()}
+        for i, row in rows.items():
+            row["lost"] = row["state"] == "retired" and self.retired[i][1]
+        return rows
 
     def undrain(self, ids):
         known, out = self.by_id(), {}
@@ -509,7 +512,7 @@ class Control:
         if s.workers.get(ws.address) is ws:
             return self.refuse(leaving, "the scheduler could not remove it")
         self.forget(ws.server_id)
-        remember(self.retired, ws.server_id, end)
+        remember(self.retired, ws.server_id, (end, bool(lost or actors)))
 
 
 def remember(where, key, value):

@@ -314,8 +314,8 @@ def test_what_is_refused_to_a_group_shows_at_the_cluster(
 ) -> None:
     of = cluster(SPEC)
     conditions = [
-        {"type": "Ready", "status": "False", "reason": "QuotaExceeded", "message": "0 of 2", "observedGeneration": generation},
-        {"type": kind, "status": "True", "reason": "QuotaExceeded"},
+        {"type": "Ready", "status": "False", "reason": "QuotaExceeded", "message": "0 of 2; a; b", "observedGeneration": generation},
+        {"type": kind, "status": "True", "reason": "QuotaExceeded", "message": "a; b", "observedGeneration": generation},
     ]  # fmt: skip
     declared = default_group(of)
     refused = CustomResource(
@@ -324,7 +324,7 @@ def test_what_is_refused_to_a_group_shows_at_the_cluster(
     _, found, message, _ = report(state(of, default=refused))
     assert found == expected
     if generation:
-        assert message.endswith("worker group demo-default: 0 of 2")
+        assert message.endswith("; worker group demo-default: a; b")
 
 
 @pytest.mark.parametrize("kind", ["Pod", "Service"])

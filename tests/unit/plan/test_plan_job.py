@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -208,3 +209,42 @@ def test_the_pauses_between_attempts() -> None:
         plan = plan_job(JobState(told, (failed(of, attempt),), cluster(of)), T0, default_image="d")
         pauses.append(plan.again)
     assert pauses == [10, 20, 40, 80, 160, 300, 300]
+
+
+@pytest.mark.parametrize("count", ["0 of 2 workers ready", "a; b; 1 of 2 workers ready"])
+def test_what_its_cluster_says_is_told_whole_and_without_counts(count: str) -> None:
+    of = job()
+    words = "pod x; is forbidden; exceeded quota"
+    said = [
+        {"type": "Ready", "status": "False", "reason": "QuotaExceeded", "message": f"{count}; {words}", "lastTransitionTime": TIME},
+        {"type": "Reconciling", "status": "True", "reason": "QuotaExceeded", "message": words},
+    ]  # fmt: skip
+    made = replace(cluster(of), status={"conditions": said})
+    status, _ = job_status(JobState(of, (runner(of),), made), T0)
+    (ready,) = (c for c in status["conditions"] if c["type"] == "Ready")
+    assert ready["reason"] == "QuotaExceeded"
+    assert ready["message"].endswith(f"; its cluster says QuotaExceeded: {words}")
+    assert count not in ready["message"]
+
+
+def test_a_jobs_reason_is_the_word_of_who_ended_it() -> None:
+    of = job({"backoffLimit": 0})
+    for reason, expected in (
+        ("OOMKilled", "OOMKilled"),
+        ("not: one word", "RunnerFailed"),
+        ("Error", "RunnerFailed"),
+    ):
+        state = {
+            "terminated": {
+                "exitCode": 9,
+                "reason": reason,
+                "message": "a: b; c",
+                "finishedAt": TIME,
+            }
+        }
+        states = [{"name": "job", "restartCount": 0, "state": state}]
+        pod = runner(of, status={"phase": "Failed", "containerStatuses": states})
+        end = look(JobState(of, (pod,), cluster(of)), T0).end
+        assert end is not None
+        assert end.reason == expected
+        assert end.message.startswith(f"nightly-runner: {reason} (exit code 9): a: b; c")

@@ -242,7 +242,10 @@ GONE = {"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvict
 )
 def test_how_a_pod_ended(status: JSON, ended: float | None, lived: float, end: str | None) -> None:
     found = pod(status)
-    assert (found.ended, found.lived, found.end) == (ended, lived, end)
+    said = None if found.end is None else str(found.end)
+    assert (found.ended, found.lived, said) == (ended, lived, end)
+    if end:
+        assert found.end.reason == end.partition(" ")[0].partition(":")[0]
 
 
 def test_a_deleted_pod_says_nothing_of_how_its_containers_were_stopped() -> None:

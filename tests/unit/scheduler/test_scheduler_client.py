@@ -211,6 +211,35 @@ def test_retire_outcomes():
     assert call(answers({"workers": rows}), what) == {s: Outcome(s, "") for s in rows}
 
 
+@pytest.mark.parametrize(
+    ("row", "lost"),
+    [
+        ({"message": "removed", "lost": True}, True),
+        (
+            {"message": "removed; 1 keys and 0 actors had no place and are lost", "lost": False},
+            False,
+        ),
+        ({"message": "removed; 1 keys and 0 actors had no place and are lost"}, True),  # of 0.1.0
+        ({"message": "removed from lost+found"}, False),
+    ],
+)
+def test_what_was_lost_is_told_by_a_field(row, lost):
+    async def what(client, url):
+        return await client.retire(url, TOKEN, ["a"])
+
+    found = call(answers({"workers": {"a": {"state": "retired", **row}}}), what)
+    assert found["a"].lost is lost
+
+
+def test_a_loss_that_is_no_truth_is_refused():
+    async def what(client, url):
+        return await client.retire(url, TOKEN, ["a"])
+
+    row = {"state": "retired", "message": "", "lost": "no"}
+    with pytest.raises(SchedulerUnavailable, match=r"workers\[0\].lost is not true or false"):
+        call(answers({"workers": {"a": row}}), what)
+
+
 # ---- each hostility
 
 
