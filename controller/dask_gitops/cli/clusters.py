@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dask_gitops import status as words
 from dask_gitops.kube.resource import DASKCLUSTERS, PODS, SERVICES
 from dask_gitops.plan import idle
-from dask_gitops.resources import names
+from dask_gitops.resources import names, numbers
 from dask_gitops.resources.observed import CustomResource, parse_time
 
 from .rehearsal import Picture, is_parked
@@ -67,7 +67,7 @@ def _replaced_now(scene: Scene, cluster: CustomResource) -> Iterator[Effect]:
         text = "the scheduler is replaced at once, as the cluster is parked"
     if made - scene.course.started > AT_ONCE_S:
         strategy = cluster.spec.get("updateStrategy") or {}
-        limit = idle.duration(float(strategy.get("schedulerDeadlineSeconds") or 0))
+        limit = idle.duration(numbers.seconds(strategy.get("schedulerDeadlineSeconds"), 0.0))
         text = f"the scheduler waits until it is idle, at most {limit}, then it is replaced"
     yield Effect("scheduler-replaced", text + _with_it(scene, scene.course.before), True)
 

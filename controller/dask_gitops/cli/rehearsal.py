@@ -19,7 +19,7 @@ from dask_gitops.kube.resource import DASKCLUSTERS, DASKJOBS, Resource
 from dask_gitops.metrics import Metrics
 from dask_gitops.reconcile.wiring import build_stores, reconcile
 from dask_gitops.reconcile.world import RESOURCES, Key, World
-from dask_gitops.resources import labels
+from dask_gitops.resources import labels, numbers
 from dask_gitops.resources.pods import DRAIN_TIMEOUT_S
 from dask_gitops.resources.revision import merge_patch, without_nulls
 from dask_gitops.resources.tracking import protected_by
@@ -233,15 +233,20 @@ def _declared(raw: JSON, part: str) -> JSON:
 
 def _quiet(declared: Declared) -> float:
     """For how long nothing may happen before the end: longer than anybody waits for anything."""
-    longest, jobs = DRAIN_TIMEOUT_S, []
+    longest, jobs = float(DRAIN_TIMEOUT_S), []
     for raw in declared.values():
         spec: JSON = raw.get("spec") or {}
         strategy = spec.get("updateStrategy") or {}
         for wait in (spec.get("drainTimeout"), strategy.get("schedulerDeadlineSeconds")):
-            longest = max(longest, wait or 0)
+            longest = max(longest, numbers.seconds(wait, 0.0))
         if raw["kind"] == DASKJOBS.kind and not spec.get("suspend"):
             # A run that is under way must not run over its deadline meanwhile.
-            jobs.append(min(QUIET_S, (spec.get("activeDeadlineSeconds") or math.inf) / 4))
+            jobs.append(
+                min(
+                    QUIET_S,
+                    (numbers.seconds(spec.get("activeDeadlineSeconds"), 0.0) or math.inf) / 4,
+                )
+            )
     return min(jobs, default=1000 + 2.0 * longest)
 
 

@@ -17,7 +17,7 @@ from dask_gitops.kube.resource import (
     Resource,
 )
 from dask_gitops.plan import idle
-from dask_gitops.resources import labels, names
+from dask_gitops.resources import labels, names, numbers
 from dask_gitops.resources.observed import CustomResource
 from dask_gitops.resources.pods import DRAIN_TIMEOUT_S
 
@@ -141,7 +141,7 @@ class Scene:
         for resource, name in ((DASKWORKERGROUPS, group), (DASKCLUSTERS, self.unit.name)):
             if seconds is None and name is not None:
                 seconds = spec_of(self.at(self.course.busy, resource, name)).get("drainTimeout")
-        limit = idle.duration(float(DRAIN_TIMEOUT_S if seconds is None else seconds))
+        limit = idle.duration(numbers.seconds(seconds, DRAIN_TIMEOUT_S))
         return f"results that have no place are discarded after {limit}"
 
 

@@ -22,7 +22,7 @@ from dask_gitops.plan.groupstatus import (
 )
 from dask_gitops.plan.groupstatus import latch as group_latch
 from dask_gitops.plan.rollout import scheduler_is_current, target, when
-from dask_gitops.resources import autoscalers, groups, labels, names, pods, services
+from dask_gitops.resources import autoscalers, groups, labels, names, numbers, pods, services
 from dask_gitops.resources.metadata import metadata_patch, with_note
 from dask_gitops.resources.observed import (
     CustomResource,
@@ -283,7 +283,7 @@ def waits_because(
 
 def _deadline_of_wait(cluster: CustomResource) -> float | None:
     value = (cluster.spec.get("updateStrategy") or {}).get("schedulerDeadlineSeconds")
-    return None if value is None else float(value)
+    return numbers.some_seconds(value)
 
 
 def _waits_since(scheduler: Pod, cluster: CustomResource) -> float | None:
@@ -537,8 +537,7 @@ def cluster_status(
     :param look: what the scheduler said last of being idle, if it was asked.
     """
     cluster, scheduler = state.cluster, state.scheduler
-    deadline = cluster.spec.get("progressDeadlineSeconds")
-    deadline = PROGRESS_DEADLINE_S if deadline is None else float(deadline)
+    deadline = numbers.seconds(cluster.spec.get("progressDeadlineSeconds"), PROGRESS_DEADLINE_S)
     refusal = first_problem((), problems)
     problems = [*problems, *names_taken(state)]
     live = [p for g in state.groups for p in g.live]

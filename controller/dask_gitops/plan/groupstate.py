@@ -9,7 +9,7 @@ from functools import cached_property
 from dask_gitops.plan import idle
 from dask_gitops.plan.limits import Limit, tightest
 from dask_gitops.plan.rollout import image_to_hold, is_of, is_restarted
-from dask_gitops.resources import labels, pods
+from dask_gitops.resources import labels, numbers, pods
 from dask_gitops.resources.observed import CustomResource, Pod
 
 SETTLED_S = 10  # so long must a worker run that nothing probes, before it counts as one that works
@@ -72,8 +72,7 @@ class GroupState:
         """``spec.worker.replicas`` as it stands; 0 for a removed group."""
         if self.group is None:
             return 0
-        replicas: int | None = (self.group.spec.get("worker") or {}).get("replicas")
-        return replicas
+        return numbers.whole((self.group.spec.get("worker") or {}).get("replicas"))
 
     @property
     def rest(self) -> idle.Rest:
@@ -208,8 +207,10 @@ class GroupState:
     @property
     def drain_timeout(self) -> float:
         for resource in (self.group, self.cluster):
-            if resource is not None and resource.spec.get("drainTimeout") is not None:
-                return float(resource.spec["drainTimeout"])
+            if resource is not None:
+                said = numbers.some_seconds(resource.spec.get("drainTimeout"))
+                if said is not None:
+                    return said
         return pods.DRAIN_TIMEOUT_S
 
 

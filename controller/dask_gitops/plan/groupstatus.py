@@ -10,7 +10,7 @@ from typing import Any
 from dask_gitops import status as words
 from dask_gitops.plan import replacement
 from dask_gitops.plan.groupstate import GroupState, known_warning
-from dask_gitops.resources import labels
+from dask_gitops.resources import labels, numbers
 from dask_gitops.resources.observed import CustomResource, Pod, Problem, parse_time
 from dask_gitops.resources.revision import revision
 
@@ -245,5 +245,4 @@ def _at_rest(
 
 
 def _deadline(cluster: CustomResource) -> float:
-    value = cluster.spec.get("progressDeadlineSeconds")
-    return PROGRESS_DEADLINE_S if value is None else float(value)
+    return numbers.seconds(cluster.spec.get("progressDeadlineSeconds"), PROGRESS_DEADLINE_S)

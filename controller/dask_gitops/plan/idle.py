@@ -11,7 +11,7 @@ from typing import Literal
 
 from dask_gitops import status as words
 from dask_gitops.plan.actions import Delete, Draft, Emit, Patch
-from dask_gitops.resources import labels
+from dask_gitops.resources import labels, numbers
 from dask_gitops.resources.observed import CustomResource, Pod, parse_time
 from dask_gitops.resources.tracking import tracked_by
 
@@ -55,7 +55,7 @@ def begins_anew(cluster: CustomResource) -> bool:
 
 def timeout(cluster: CustomResource) -> float:
     """Seconds without work after which something is to happen; 0: never."""
-    return float(cluster.spec.get("idleTimeout") or 0)
+    return numbers.seconds(cluster.spec.get("idleTimeout"), 0.0)
 
 
 def rest(cluster: CustomResource, scheduler: Pod | None) -> Rest:

@@ -21,7 +21,7 @@ from dask_gitops.plan.jobrun import (
     seconds,
 )
 from dask_gitops.plan.replacement import BACKOFF_S, LONGEST_S
-from dask_gitops.resources import labels
+from dask_gitops.resources import labels, numbers
 from dask_gitops.resources.metadata import metadata_patch, with_note
 from dask_gitops.resources.observed import Pod
 from dask_gitops.resources.runner import cluster_metadata, job_cluster, runner_metadata, runner_pod
@@ -93,7 +93,7 @@ def _go_on(
     reserved: tuple[str, ...],
 ) -> None:
     job, runner = state.job, run.runner
-    deadline = job.spec.get("activeDeadlineSeconds")
+    deadline = numbers.some_seconds(job.spec.get("activeDeadlineSeconds"))
     if deadline is not None and run.started is not None:
         draft.look_again(run.started + deadline - now)
     if run.failure is not None:
@@ -223,7 +223,7 @@ def _clean_up(state: JobState, run: Run, now: float, draft: Draft) -> None:
     """After the end: runners stop and stay for their logs, the cluster goes, and in due time the rest."""
     job, end = state.job, run.end
     assert end is not None
-    ttl = job.spec.get("ttlSecondsAfterFinished")
+    ttl = numbers.some_seconds(job.spec.get("ttlSecondsAfterFinished"))
     left = None if ttl is None else end.at + ttl - now
     expired = left is not None and left <= 0
     if left is not None and not expired:
@@ -232,7 +232,7 @@ def _clean_up(state: JobState, run: Run, now: float, draft: Draft) -> None:
         # Exact: a person may just have asked for another run.
         draft.part("expired").add(
             Delete("DaskJob", job.meta, exact=True),
-            Emit("Expired", f"deleted {ttl} s after its end"),
+            Emit("Expired", f"deleted {ttl:.0f} s after its end"),
         )
         return
     kept = run.last or run.cluster

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from dask_gitops import status as words
 from dask_gitops.plan.groupstatus import first_problem
 from dask_gitops.plan.idle import is_suspended
-from dask_gitops.resources import labels, names
+from dask_gitops.resources import labels, names, numbers
 from dask_gitops.resources.observed import CustomResource, Meta, Pod, Problem, parse_time
 
 JSON = dict[str, Any]
@@ -189,7 +189,7 @@ def _last_attempt(state: JobState, run: Run, now: float) -> tuple[int, End | Non
 def _no_more_attempts(state: JobState, run: Run) -> End | None:
     if run.failure is None:
         return None
-    limit = state.job.spec.get("backoffLimit")
+    limit = numbers.whole(state.job.spec.get("backoffLimit"))
     lost = run.failure.reason == "NodeLost" and not state.gives_up_the_lost
     if limit is not None and run.attempt <= limit and not lost:
         return None
@@ -198,12 +198,12 @@ def _no_more_attempts(state: JobState, run: Run) -> End | None:
 
 
 def _too_late(state: JobState, run: Run, now: float) -> End | None:
-    deadline = state.job.spec.get("activeDeadlineSeconds")
+    deadline = numbers.some_seconds(state.job.spec.get("activeDeadlineSeconds"))
     if deadline is None or run.started is None or state.suspended or now < run.started + deadline:
         return None
     problem = trouble(state, run, now)
     why = problem.message if problem else _said_last(run.told)
-    message = f"it took longer than {deadline} s{f'; {why}' if why else ''}"
+    message = f"it took longer than {deadline:.0f} s{f'; {why}' if why else ''}"
     return End(False, "DeadlineExceeded", message, now)
 
 

@@ -23,7 +23,7 @@ from dask_gitops.plan.jobrun import (
     started_as_noted,
     trouble,
 )
-from dask_gitops.resources import labels, names
+from dask_gitops.resources import labels, names, numbers
 from dask_gitops.resources.observed import CustomResource, Pod, Problem
 from dask_gitops.resources.runner import cluster_revision, runner_revision
 
@@ -115,7 +115,7 @@ def _under_way(
         reason = "Running" if run.failure is None else "Retrying"
         return words.ready(reason, also(text, problem)), None
     declared = (job.spec.get("cluster") or {}).get("spec") or {}
-    deadline = float(declared.get("progressDeadlineSeconds") or PROGRESS_DEADLINE_S)
+    deadline = numbers.seconds(declared.get("progressDeadlineSeconds"), PROGRESS_DEADLINE_S)
     again = None
     if problem is not None and not problem.refused and problem.since + deadline > now:
         again = problem.since + deadline - now + 1
@@ -123,7 +123,7 @@ def _under_way(
 
 
 def _what_goes_on(state: JobState, run: Run) -> str:
-    limit = state.job.spec.get("backoffLimit")
+    limit = numbers.whole(state.job.spec.get("backoffLimit"))
     of = f", attempt {run.attempt} of {limit + 1}" if limit else ""
     if run.failure is not None:
         return f"{run.failure.message}{of}; the next one follows"

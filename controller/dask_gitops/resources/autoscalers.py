@@ -6,7 +6,7 @@ import copy
 from dataclasses import dataclass
 from typing import Any
 
-from dask_gitops.resources import labels, names
+from dask_gitops.resources import labels, names, numbers
 from dask_gitops.resources.observed import CustomResource
 from dask_gitops.resources.pods import owner_reference
 from dask_gitops.resources.revision import merge_patch, revision, without_nulls
@@ -44,11 +44,11 @@ class Limits:
     @classmethod
     def of(cls, autoscaler: CustomResource) -> Limits:
         spec = autoscaler.spec
-        minimum = int(spec.get("minimum") or 0)
+        minimum = numbers.whole(spec.get("minimum")) or 0
         return cls(
             minimum=minimum,
-            maximum=max(minimum, int(spec.get("maximum") or 0)),
-            interval=float(spec.get("interval") or INTERVAL_S),
+            maximum=max(minimum, numbers.whole(spec.get("maximum")) or 0),
+            interval=max(1.0, numbers.seconds(spec.get("interval"), 0.0) or INTERVAL_S),
             up=_direction(spec.get("scaleUp"), UP_WINDOW_S),
             down=_direction(spec.get("scaleDown"), DOWN_WINDOW_S),
         )
@@ -56,8 +56,8 @@ class Limits:
 
 def _direction(spec: JSON | None, window: float) -> Direction:
     said = without_nulls(spec or {})
-    seconds = min(float(said.get("stabilizationSeconds", window)), LONGEST_WINDOW_S)
-    return Direction(seconds, said.get("maxPercent"))
+    seconds = min(numbers.seconds(said.get("stabilizationSeconds"), window), LONGEST_WINDOW_S)
+    return Direction(seconds, numbers.whole(said.get("maxPercent")))
 
 
 def target(autoscaler: CustomResource) -> tuple[str, str]:

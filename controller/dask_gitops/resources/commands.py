@@ -72,7 +72,7 @@ def words_of(container: JSON) -> list[str]:
 def port(container: JSON, name: str) -> int | None:
     """The port that ``--port 9000``, ``--dashboard-address :9000`` and the like fix; None when none does."""
     text = (option(words_of(container), name) or "").strip("'\"").rpartition(":")[2]
-    return int(text) if text.isdecimal() and int(text) else None
+    return (int(text) or None) if text.isdecimal() and len(text) < 10 else None
 
 
 def option(words: Sequence[Any], name: str) -> str | None:

@@ -450,7 +450,7 @@ def test_numbers_for_programs() -> None:
 
 @pytest.mark.parametrize(
     "spec",
-    [{"worker": {"replicas": "three"}}, {"worker": ["x"]}, {"workerGroups": [{"worker": {}}]}],
+    [{"workerGroups": 3}, {"worker": ["x"]}, {"workerGroups": [{"worker": {}}]}],
 )
 def test_a_spec_that_the_controller_fails_on_is_named(spec: Any) -> None:
     """The API server takes none of them."""
