@@ -34,6 +34,7 @@ from dask_gitops.kube import (
     load,
 )
 from dask_gitops.metrics import ALL, Metrics
+from dask_gitops.reconcile.failures import TurnFailed
 from dask_gitops.reconcile.serving import Serving, is_refused
 from dask_gitops.reconcile.wiring import build_stores, reconcile
 from dask_gitops.reconcile.world import Key, World
@@ -86,7 +87,7 @@ class Controller:
             self._reconcile,
             lane=lambda key: key.namespace,
             on_turn=self._count_turn,
-            quiet=(KubeError,),
+            quiet=(KubeError, TurnFailed),
         )
         self.serving = Serving(self.queue.put_after)
         stores = build_stores(self.api, settings.namespaces, self.serving.put)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -20,7 +20,10 @@ ORPHANED_PODS = "OrphanedPods"
 NOT_SUPPORTED = "NotSupportedYet"
 LIMITED = "Limited"
 SUSPENDED, IDLE = "Suspended", "Idle"
+INTERNAL_ERROR = "InternalError"
+INVALID = "Invalid"  # reason: only a person can make it right
 
+_WRONG_LIMIT = 3  # fields that are named
 _MESSAGE_LIMIT = 1024  # characters; whole API errors do not belong into `kubectl get`
 
 
@@ -72,6 +75,21 @@ def unready(status: Mapping[str, Any], generation: int | None = None) -> Conditi
         if said.get("status") == "True" and current:
             return Condition(kind, True, str(said.get("reason")), str(said.get("message") or ""))
     return None
+
+
+def misshapen(found: Sequence[Condition], wrong: Sequence[object]) -> list[Condition]:
+    """The same conditions, but stalled as long as a spec cannot be read.
+
+    :param wrong: what cannot be read, each a path with what is wrong there.
+    """
+    if not wrong:
+        return list(found)
+    said = next((c.message for c in found if c.type == READY), "")
+    text = "; ".join([said, *map(str, wrong[:_WRONG_LIMIT])])
+    if len(wrong) > _WRONG_LIMIT:
+        text += f"; and {len(wrong) - _WRONG_LIMIT} more fields"
+    rest = [c for c in found if c.type not in (READY, RECONCILING, STALLED)]
+    return [*stalled(INVALID, text), *rest]
 
 
 def conditions(

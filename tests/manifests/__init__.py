@@ -24,7 +24,7 @@ CLUSTERS = sorted(path.stem for path in (HERE / "expected").glob("*.yaml"))  # t
 
 _HEALTH = {"path": "/health"}
 _PROBES: dict[str, JSON] = {
-    "startup": {"periodSeconds": 1, "timeoutSeconds": 5, "failureThreshold": 300},
+    "startup": {"periodSeconds": 1, "timeoutSeconds": 5, "failureThreshold": 600},
     "readiness": {"periodSeconds": 1, "timeoutSeconds": 5, "failureThreshold": 10},
     "liveness": {"periodSeconds": 20, "timeoutSeconds": 10, "failureThreshold": 6},
     "worker readiness": {"periodSeconds": 2, "timeoutSeconds": 5, "failureThreshold": 15},
@@ -82,6 +82,9 @@ def expected(
         kind, called = key.split(" ")
         manifest["kind"] = kind
         manifest["apiVersion"] = "kubernetes.dask.org/v1" if kind.startswith("Dask") else "v1"
+        notes = manifest["metadata"].get("annotations") or {}
+        if notes.get("cluster-autoscaler.kubernetes.io/safe-to-evict") == "false":
+            notes["karpenter.sh/do-not-disrupt"] = "true"
         manifest["metadata"] |= {
             "name": called,
             "namespace": cluster.meta.namespace,

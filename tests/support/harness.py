@@ -36,6 +36,7 @@ from dask_gitops.kube.resource import (
 from dask_gitops.kube.workqueue import WorkQueue
 from dask_gitops.metrics import Metrics
 from dask_gitops.plan.demand import Demand, Kind, Process
+from dask_gitops.reconcile.failures import TurnFailed
 from dask_gitops.reconcile.serving import Serving
 from dask_gitops.reconcile.wiring import build_stores, reconcile
 from dask_gitops.reconcile.world import Key, World
@@ -327,7 +328,7 @@ class Harness:
             self._reconcile,
             lane=lambda key: key.namespace,
             on_turn=self._turned,
-            quiet=(KubeError,),
+            quiet=(KubeError, TurnFailed),
         )
         wire = _Wire(self)
         self.serving = Serving(self.queue.put_after)

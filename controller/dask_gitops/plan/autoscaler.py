@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from dask_gitops import status as words
+from dask_gitops.model.declared import Place
+from dask_gitops.model.shape import WrongShape
 from dask_gitops.plan.actions import Action, Draft, Emit, Patch, Plan
 from dask_gitops.plan.demand import Demand, Process
 from dask_gitops.plan.drain import match
@@ -95,6 +97,8 @@ class ScalerState:
     :ivar rival: an older autoscaler of the same group.
     :ivar groups: all groups of the cluster, the autoscaler's own among them.
     :ivar maxima: of the groups that have an autoscaler, by name.
+    :ivar wrong: what cannot be read of the autoscaler's spec.
+    :ivar unread: places in it for which nothing counts.
     """
 
     autoscaler: CustomResource
@@ -103,6 +107,8 @@ class ScalerState:
     rival: CustomResource | None = None
     groups: tuple[GroupState, ...] = ()
     maxima: Mapping[str, int] | None = None
+    wrong: tuple[WrongShape, ...] = ()
+    unread: frozenset[Place] = frozenset()
 
     @property
     def limits(self) -> Limits:
@@ -133,6 +139,8 @@ def eldest(rivals: Sequence[CustomResource]) -> CustomResource:
 def waits(state: ScalerState) -> list[words.Condition] | None:
     """Why this autoscaler does nothing, and asks nobody; None: it steers."""
     cluster_name, group_name = target(state.autoscaler)
+    if state.unread:
+        return words.reconciling("Progressing", "it does nothing")
     if state.rival is not None:
         message = f"DaskAutoscaler {state.rival.meta.name} is older and sizes {group_name} already"
         return words.stalled("SecondAutoscaler", message)
@@ -406,6 +414,7 @@ def autoscaler_status(state: ScalerState, memory: Memory, now: float) -> tuple[J
                 f"the next try is {words.timestamp(contested_until(memory))} at the earliest"
             )
             found.append(words.Condition(CONTESTED, True, "NumberIsReset", message))
+    found = words.misshapen(found, state.wrong)
     out: JSON = {
         "observedGeneration": scaler.meta.generation,
         "conditions": words.conditions(found, scaler.status, scaler.meta.generation, now),

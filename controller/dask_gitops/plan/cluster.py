@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from dask_gitops import status as words
+from dask_gitops.model.declared import Place, unread_below
+from dask_gitops.model.shape import WrongShape
 from dask_gitops.plan import idle, replacement
 from dask_gitops.plan.actions import Apply, Create, Delete, Draft, Emit, Patch, Plan, TryOut
 from dask_gitops.plan.groupstate import GroupState
 from dask_gitops.plan.groupstatus import (
-    PROGRESS_DEADLINE_S,
     also,
     first_problem,
     is_up,
@@ -32,7 +33,7 @@ from dask_gitops.resources.observed import (
     Service,
     parse_time,
 )
-from dask_gitops.resources.pods import ControlApi
+from dask_gitops.resources.pods import PROGRESS_DEADLINE_S, ControlApi
 from dask_gitops.resources.revision import revision
 
 JSON = dict[str, Any]
@@ -68,6 +69,8 @@ class ClusterState:
     :ivar predecessor: the cluster's scheduler pod that was seen last, maybe gone; None: never, by this process.
     :ivar working: worker pods of this cluster that have neither ended nor been deleted, of any group.
     :ivar autoscaler: the DaskAutoscaler of the cluster's name, whoever made it.
+    :ivar wrong: what cannot be read of the cluster's spec.
+    :ivar unread: places in the cluster's spec for which nothing counts.
     """
 
     cluster: CustomResource
@@ -78,6 +81,17 @@ class ClusterState:
     predecessor: Pod | None = None
     working: int = 0
     autoscaler: CustomResource | None = None
+    wrong: tuple[WrongShape, ...] = ()
+    unread: frozenset[Place] = frozenset()
+
+    @property
+    def blind(self) -> bool:
+        """Can nobody tell what the scheduler is to run?"""
+        return unread_below(self.unread, "scheduler", "spec") or ("image",) in self.unread
+
+    def is_current(self, scheduler: Pod) -> bool:
+        """Does the scheduler run what the spec says now, as far as anybody can tell?"""
+        return self.blind or scheduler_is_current(scheduler, self.cluster)
 
     @property
     def suspended(self) -> bool:
@@ -111,7 +125,7 @@ def needs_load(state: ClusterState) -> bool:
         and scheduler.running
         and not state.suspended
         and when(state.cluster) == "WhenIdle"
-        and not scheduler_is_current(scheduler, state.cluster)
+        and not state.is_current(scheduler)
     )
 
 
@@ -145,13 +159,14 @@ def plan_cluster(
 
     scheduler = state.scheduler
     _scheduler(state, now, draft, manifest)
+    service_known = not state.blind and not unread_below(state.unread, "scheduler", "service")
     if state.service is None:
-        if not state.suspended:
+        if not state.suspended and service_known:
             made = services.scheduler_service(cluster, reserved=reserved)
             draft.part("service", declared=True).add(Create("Service", (made,)))
     elif not state.owns(state.service):
         draft.look_again(PREDECESSOR_S)
-    elif state.service.meta.deleting is None:
+    elif state.service.meta.deleting is None and service_known:
         _changed_service(cluster, state.service, draft, reserved)
     _groups(state, draft, reserved)
     _autoscaler(state, draft)
@@ -195,7 +210,9 @@ def _scheduler(state: ClusterState, now: float, draft: Draft, manifest: Callable
             else:
                 draft.look_again(overdue - now)
         elif pod.finished and state.owns(pod):
-            current = scheduler_is_current(pod, state.cluster)
+            if state.blind:
+                continue  # nobody could come in its place
+            current = state.is_current(pod)
             wait = replacement.may_be_replaced_in(pod, now) if current else 0.0
             if wait > 0:
                 draft.look_again(wait)
@@ -203,7 +220,7 @@ def _scheduler(state: ClusterState, now: float, draft: Draft, manifest: Callable
                 draft.part("ended scheduler").add(Delete("Pod", pod.meta))
         elif not state.owns(pod):
             draft.look_again(PREDECESSOR_S)
-    if not state.schedulers and not state.suspended:
+    if not state.schedulers and not state.suspended and not state.blind:
         last, made = None if state.rested else state.predecessor, manifest()
         renewed = last is not None and not scheduler_is_current(last, state.cluster)
         if not state.rested:
@@ -229,10 +246,10 @@ def _keep_current(
     """Bring the scheduler pod to what is declared: its labels as it runs, its spec by another pod, in due time."""
     cluster = state.cluster
     patch = metadata_patch(with_note(pods.scheduler_metadata(cluster, reserved)), scheduler.meta)
-    if patch:
+    if patch and not unread_below(state.unread, "scheduler", "metadata"):
         change = Patch("Pod", scheduler.meta, {"metadata": patch})
         draft.part("metadata", declared=True).add(change)
-    if scheduler_is_current(scheduler, cluster):
+    if state.is_current(scheduler):
         return
     why, again = waits_because(state, scheduler, now, load, silence)
     # Before the old pod goes, and as soon as the change is made: a spec that is refused is found while all goes on.
@@ -325,18 +342,18 @@ def _groups(state: ClusterState, draft: Draft, reserved: tuple[str, ...]) -> Non
     """Create, change and remove the groups that the cluster itself declares; never anybody else's."""
     cluster = state.cluster
     wanted = {g["metadata"]["name"]: g for g in groups.declared_groups(cluster, reserved=reserved)}
-    existing = {g.name: g.group for g in state.groups if g.group is not None}
+    existing = _stored_groups(state)
     ending = {g.name for g in state.groups if g.group is None}  # their names are still taken
     for name, want in wanted.items():
         group = existing.get(name)
         if name in ending:
             draft.look_again(PREDECESSOR_S)
         elif group is None:
-            if not state.suspended:
+            if not state.suspended and not _unread_group(state, name):
                 made = Create("DaskWorkerGroup", (want,))
                 draft.part(_part_of(name), declared=True).add(made)
         elif group.meta.owner_uid == cluster.meta.uid and group.meta.deleting is None:
-            body = groups.group_patch(want, group)
+            body = _group_patch(state, want, group)
             if body:
                 # Exact, so that a leader that was asleep copies no number over a later one.
                 change = Patch("DaskWorkerGroup", group.meta, body, exact="spec" in body)
@@ -344,6 +361,8 @@ def _groups(state: ClusterState, draft: Draft, reserved: tuple[str, ...]) -> Non
         elif group.meta.owner_uid is not None:
             draft.look_again(PREDECESSOR_S)
     for name, group in existing.items():
+        if unread_below(state.unread, "workerGroups") and name not in wanted:
+            continue  # perhaps it is still meant to be there
         if (
             name not in wanted
             and group.meta.owner_uid == cluster.meta.uid
@@ -413,13 +432,38 @@ def _autoscaler_current(state: ClusterState) -> bool:
     return ours or _autoscaler_noted(state)
 
 
+def _stored_groups(state: ClusterState) -> dict[str, CustomResource]:
+    """The groups that are there, as they lie on the API server."""
+    return {g.name: g.stored or g.group for g in state.groups if g.group is not None}
+
+
+def _unread_group(state: ClusterState, name: str) -> bool:
+    """Can nobody tell what this group of the cluster is to be?"""
+    inline = name.removeprefix(f"{state.cluster.meta.name}-")
+    default = name == names.default_group_name(state.cluster.meta.name)
+    place = ("worker",) if default else ("workerGroups", inline, "worker")
+    return unread_below(state.unread, *place)
+
+
+def _group_patch(state: ClusterState, want: JSON, group: CustomResource) -> JSON:
+    """What brings a group to what its cluster says; one of which nobody can tell that keeps its spec, but for its number."""
+    if not _unread_group(state, group.meta.name):
+        return groups.group_patch(want, group)
+    kept = {**(group.spec.get("worker") or {})}
+    said = want["spec"]["worker"].get("replicas")
+    kept.pop("replicas", None)
+    if said is not None:
+        kept["replicas"] = said
+    return groups.group_patch({**want, "spec": {**group.spec, "worker": kept}}, group)
+
+
 def _groups_current(state: ClusterState) -> bool:
-    existing = {g.name: g.group for g in state.groups if g.group is not None}
+    existing = _stored_groups(state)
     for want in groups.declared_groups(state.cluster):
         group = existing.get(want["metadata"]["name"])
         if group is None or (
             group.meta.owner_uid == state.cluster.meta.uid
-            and "spec" in groups.group_patch(want, group)
+            and "spec" in _group_patch(state, want, group)
         ):
             return False
     return True
@@ -439,6 +483,7 @@ def is_complete(state: ClusterState) -> bool:
     return (
         scheduler is not None
         and scheduler.ready
+        and not state.unread
         and state.service is not None
         and state.owns(state.service)
         and state.service.meta.annotations.get(labels.REVISION)
@@ -451,7 +496,7 @@ def is_complete(state: ClusterState) -> bool:
 
 def was_ready(state: ClusterState) -> bool:
     scheduler = state.scheduler
-    if scheduler is None or any(g.old for g in state.groups):
+    if scheduler is None or any(g.old for g in state.groups) or state.unread:
         return False
     return scheduler.meta.annotations.get(labels.WAS_READY) == ready_revision(state.cluster)
 
@@ -546,7 +591,7 @@ def cluster_status(
     if any(g.old for g in state.groups):
         updated = sum(g.is_current(p) for g in state.groups for p in g.live)
         count += f", {updated} of {desired} updated"
-    current = scheduler is None or scheduler_is_current(scheduler, cluster)
+    current = scheduler is None or state.is_current(scheduler)
     scheduler_problem = first_problem(
         [scheduler] if scheduler else [p for p in state.schedulers if p.finished], problems
     )
@@ -555,10 +600,8 @@ def cluster_status(
         phase, found = _suspended(state, refusal, now)
         problem, current = None, True
     elif scheduler is None:
-        phase, found = (
-            "Created",
-            unready("the scheduler is being created", problem, now, deadline=deadline),
-        )
+        text = "there is no scheduler" if state.blind else "the scheduler is being created"
+        phase, found = ("Created", unready(text, problem, now, deadline=deadline))
     elif not scheduler.ready:
         phase, found = (
             "Pending",
@@ -585,7 +628,8 @@ def cluster_status(
         else:
             text = f"scheduler ready, {count}{settling(*state.groups)}"
             found = unready(text, problem, now, deadline=deadline)
-    if any(c.type == words.STALLED for c in found) and phase != "Running":
+    found = words.misshapen(found, state.wrong)
+    if any(c.type == words.STALLED for c in found) and phase not in ("Running", "Suspended"):
         phase = "Error"
     if phase == "Running" and state.service is not None and state.service.awaits_address:
         phase = "Pending"  # clients of the existing operator read the address when they see Running

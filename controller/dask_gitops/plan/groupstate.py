@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 
+from dask_gitops.model.declared import Place
+from dask_gitops.model.shape import WrongShape
 from dask_gitops.plan import idle
 from dask_gitops.plan.limits import Limit, tightest
 from dask_gitops.plan.rollout import image_to_hold, is_of, is_restarted
@@ -41,6 +43,10 @@ class GroupState:
     :ivar limits: what stops its growth; empty: nothing.
     :ivar granted: how many workers a roll-out that is under way began with; None: nobody remembers.
     :ivar now: the moment (seconds); by default, long after everything.
+    :ivar stored: the group as it lies on the API server; ``group`` says what counts of it.
+    :ivar wrong: what cannot be read of its spec.
+    :ivar unread: places in the group's spec for which nothing counts.
+    :ivar blind: what the scheduler is to run cannot be read, and nothing counts for that.
     """
 
     name: str
@@ -54,6 +60,10 @@ class GroupState:
     autoscaled: bool = False
     limits: tuple[Limit, ...] = ()
     granted: int | None = None
+    stored: CustomResource | None = None
+    wrong: tuple[WrongShape, ...] = ()
+    unread: frozenset[Place] = frozenset()
+    blind: bool = False
 
     @cached_property
     def live(self) -> list[Pod]:
@@ -152,14 +162,14 @@ class GroupState:
     @cached_property
     def held_image(self) -> str | None:
         """The image that workers keep until the scheduler changes its own too; None: they wait for nothing."""
-        if self.cluster is None or self.group is None:
+        if self.cluster is None or self.group is None or self.blind or self.unread:
             return None
         return image_to_hold(self.scheduler, self.cluster, self.group, self.live)
 
     @cached_property
     def revision(self) -> str | None:
-        """Of the workers' spec; None for a removed group."""
-        if self.cluster is None or self.group is None:
+        """Of the workers' spec; None for a removed group, or one whose workers nobody can tell."""
+        if self.cluster is None or self.group is None or self.unread:
             return None
         return pods.worker_revision(self.cluster, self.group)
 

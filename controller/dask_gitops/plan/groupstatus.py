@@ -12,11 +12,11 @@ from dask_gitops.plan import replacement
 from dask_gitops.plan.groupstate import GroupState, known_warning
 from dask_gitops.resources import labels, numbers
 from dask_gitops.resources.observed import CustomResource, Pod, Problem, parse_time
+from dask_gitops.resources.pods import PROGRESS_DEADLINE_S
 from dask_gitops.resources.revision import revision
 
 JSON = dict[str, Any]
 
-PROGRESS_DEADLINE_S = 600  # from here on a problem needs a person
 LOOK_S = (
     10  # how often to look whether others have left, so that there is room: that is no news of ours
 )
@@ -36,7 +36,7 @@ class Limited:
 
 def ready_revision(state: GroupState) -> str | None:
     """What "was up once" is remembered for: the meaning of the workers' spec and their number."""
-    if state.group is None or state.cluster is None:
+    if state.revision is None or state.cluster is None:
         return None
     meaning = revision(state.revision, state.cluster.spec.get("restartedAt"))
     return f"{meaning}.{state.target}"
@@ -204,6 +204,7 @@ def group_status(
         if limit is not None:
             found.append(limit.condition)
             soon += [] if limit.again is None else [limit.again]
+    found = words.misshapen(found, state.wrong)
     if held:
         found.append(words.Condition(words.SCALE_DOWN_HELD, True, "NothingIsDiscarded", held))
     if state.held_image is not None and updated < len(live):

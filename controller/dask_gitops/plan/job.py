@@ -104,6 +104,8 @@ def _go_on(
     elif runner is not None and runner.meta.deleting is not None:
         draft.look_again(lost_in(runner, now) or PREDECESSOR_S)
         return
+    if runner is None and state.unread:
+        return  # nobody can tell what is to run; the deadline counts all the same
     if runner is None:
         started = now if run.started is None else run.started
         made = runner_pod(
@@ -156,6 +158,8 @@ def _may_retry(run: Run, now: float, draft: Draft) -> bool:
 def _cluster(state: JobState, run: Run, draft: Draft, reserved: tuple[str, ...]) -> None:
     """After the runner, wherever one is to be made: workers must not eat its quota."""
     if run.cluster is None:
+        if state.unread:
+            return
         if state.cluster is None:
             made = job_cluster(state.job, restarted_at=run.restarted_at, reserved=reserved)
             draft.part(CLUSTER, after=(RUNNER,)).add(Create("DaskCluster", (made,)))

@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from dask_gitops import status as words
+from dask_gitops.model.declared import Place
+from dask_gitops.model.shape import WrongShape
 from dask_gitops.plan.groupstatus import first_problem
 from dask_gitops.plan.idle import is_suspended
 from dask_gitops.resources import labels, names, numbers
@@ -36,12 +38,16 @@ class JobState:
     :ivar runners: all runner pods under the job's name, also of a deleted job of the same name.
     :ivar cluster: the DaskCluster of the job's name, whoever made it.
     :ivar scheduler: that cluster's scheduler pod, unless it has ended.
+    :ivar wrong: what cannot be read of the job's spec.
+    :ivar unread: places in the job's spec for which nothing counts.
     """
 
     job: CustomResource
     runners: tuple[Pod, ...] = ()
     cluster: CustomResource | None = None
     scheduler: Pod | None = None
+    wrong: tuple[WrongShape, ...] = ()
+    unread: frozenset[Place] = frozenset()
 
     @property
     def suspended(self) -> bool:

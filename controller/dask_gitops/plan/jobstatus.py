@@ -7,7 +7,7 @@ from typing import Any
 
 from dask_gitops import status as words
 from dask_gitops.plan.actions import Emit
-from dask_gitops.plan.groupstatus import PROGRESS_DEADLINE_S, also, first_problem, unready
+from dask_gitops.plan.groupstatus import also, first_problem, unready
 from dask_gitops.plan.jobrun import (
     FAILED,
     NEVER,
@@ -25,6 +25,7 @@ from dask_gitops.plan.jobrun import (
 )
 from dask_gitops.resources import labels, names, numbers
 from dask_gitops.resources.observed import CustomResource, Pod, Problem
+from dask_gitops.resources.pods import PROGRESS_DEADLINE_S
 from dask_gitops.resources.runner import cluster_revision, runner_revision
 
 JSON = dict[str, Any]
@@ -63,6 +64,7 @@ def job_status(
         rank = _rank(run)
         out["jobStatus"] = _ORDER[rank]
         found, again = _under_way(state, run, now, problems, started=_ORDER[rank] == RUNNING)
+        found = words.misshapen(found, state.wrong)
     warning = run.runner.meta.annotations.get(labels.SPEC_WARNING) if run.runner else None
     if warning:
         found.append(words.spec_warning(warning))

@@ -11,10 +11,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from dask_gitops.model.podspec import PodSpec
 from dask_gitops.plan.demand import Kind, Needs, Process
-from dask_gitops.resources.commands import option, words_of
+from dask_gitops.resources.commands import option
 from dask_gitops.resources.labels import WORKER
-from dask_gitops.resources.observed import CustomResource, main_container
+from dask_gitops.resources.observed import CustomResource
 from dask_gitops.resources.revision import quantity
 
 FULL = 0.6  # of the workers' memory that results may take, as Dask's own adaptive scaling has it
@@ -190,19 +191,31 @@ def workers_for_memory(crew: Crew, others: Sequence[Crew]) -> int:
 
 
 def declared_threads(group: CustomResource) -> int:
-    """Threads of one pod as its spec tells: ``--nthreads`` (and ``--nworkers``), else its limit of CPUs, else 1."""
-    spec = (group.spec.get("worker") or {}).get("spec") or {}
-    container = main_container(spec.get("containers") or [], WORKER)
-    words = words_of(container)
-    said, processes = (_whole(option(words, name)) for name in ("--nthreads", "--nworkers"))
-    if said:
-        return said * max(1, processes)
-    limit = ((container.get("resources") or {}).get("limits") or {}).get("cpu")
+    """Threads of one pod as its spec tells: ``--nthreads`` (and ``--nworkers``), else the CPUs that Kubernetes grants.
+
+    Those are the container's limit, else its request, else what the Pod has as a whole; at least 1.
+    """
+    spec = PodSpec.of((group.spec.get("worker") or {}).get("spec"))
+    container = spec.main(WORKER)
+    if container is not None:
+        words = container.words
+        said, processes = (_whole(option(words, name)) for name in ("--nthreads", "--nworkers"))
+        if said:
+            return said * max(1, processes)
+    granted = [container.limits, container.requests] if container is not None else []
+    for some in (*granted, spec.limits, spec.requests):
+        if some.get("cpu"):
+            return _cpus(some["cpu"])
+    return 1
+
+
+def _cpus(said: object) -> int:
+    """A quantity of CPUs -> threads."""
     try:
-        return max(1, math.ceil(float(str(quantity(limit))))) if limit else 1
+        return max(1, math.ceil(float(str(quantity(said)))))
     except (ValueError, OverflowError):
         return 1
 
 
 def _whole(text: str | None) -> int:
-    return int(text) if text and text.isdecimal() and len(text) < 6 else 0
+    return int(text) if text and text.isascii() and text.isdecimal() and len(text) < 6 else 0

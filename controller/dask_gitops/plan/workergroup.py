@@ -71,7 +71,7 @@ def plan_group(
             if pod.retiring is None:
                 dead.append(pod)
                 mourned += [] if other else [pod]
-    if state.group is not None and state.declared is None and not state.rest:
+    if state.group is not None and state.declared is None and not state.rest and not state.unread:
         body = {"spec": {"replicas": state.want}}
         held = Patch("DaskWorkerGroup", state.group.meta, body, subresource="scale")
         draft.part("number").add(held)
@@ -104,7 +104,7 @@ def plan_group(
 
 def _metadata(state: GroupState, draft: Draft, reserved: tuple[str, ...]) -> None:
     """Changed labels and annotations reach the live pods as they are; nothing restarts."""
-    if state.cluster is None or state.group is None:
+    if state.cluster is None or state.group is None or state.unread:
         return
     want = with_note(pods.worker_metadata(state.cluster, state.group, reserved))
     for pod in state.live:
@@ -117,7 +117,7 @@ def _metadata(state: GroupState, draft: Draft, reserved: tuple[str, ...]) -> Non
 def _may_grow(state: GroupState, now: float, draft: Draft) -> bool:
     """Workers come once the scheduler has its place: they would take its room."""
     scheduler = state.scheduler
-    if state.group is None or scheduler is None or scheduler.scheduled is None:
+    if state.group is None or scheduler is None or scheduler.scheduled is None or state.unread:
         return False
     if not scheduler.started and now < scheduler.scheduled + HEAD_START_S:
         draft.look_again(scheduler.scheduled + HEAD_START_S - now)

@@ -21,6 +21,7 @@ from dask_gitops.kube.resource import (
 from dask_gitops.plan.actions import Emit, Part, Plan
 from dask_gitops.reconcile.autoscaler import reconcile_autoscaler
 from dask_gitops.reconcile.cluster import reconcile_cluster
+from dask_gitops.reconcile.failures import guarded
 from dask_gitops.reconcile.job import reconcile_job
 from dask_gitops.reconcile.release import release
 from dask_gitops.reconcile.workergroup import reconcile_group
@@ -50,19 +51,33 @@ RECONCILERS: dict[str, Callable[[World, Key], Awaitable[None]]] = {
 }
 
 
+async def turn(world: World, key: Key) -> None:
+    """One step, and whatever it raises."""
+    await release(world, key)
+    unreadable = world.stores.of(key.kind).unreadable(key.namespace, key.name)
+    if unreadable is None:
+        await RECONCILERS[key.kind](world, key)
+    elif not unreadable.told:
+        unreadable.told = True
+        await _tell(world, key, unreadable)
+
+
 async def reconcile(world: World, key: Key) -> None:
     """One step for whatever this key names.
 
-    What cannot be read is told, once; it is not served, and whatever it made goes on as it is.
+    What cannot be read at all is told, once; it is not served, and whatever it made goes on as it is.
+
+    :raises TurnFailed: it has a bug of ours in it, and that was told.
     """
-    await release(world, key)
-    unreadable = world.stores.of(key.kind).unreadable(key.namespace, key.name)
-    if unreadable is not None:
-        if not unreadable.told:
-            unreadable.told = True
-            await _tell(world, key, unreadable)
-        return
-    await RECONCILERS[key.kind](world, key)
+    await guarded(
+        str(key),
+        lambda: world.stores.of(key.kind).get(key.namespace, key.name),
+        world.failures,
+        turn(world, key),
+        world.emit,
+        world.write_status,
+        world.clock,
+    )
 
 
 async def _tell(world: World, key: Key, unreadable: Unreadable) -> None:

@@ -26,6 +26,7 @@ from dask_gitops.kube.resource import (
     Resource,
 )
 from dask_gitops.metrics import Metrics
+from dask_gitops.model.declared import Reading, unread_below
 from dask_gitops.plan.actions import (
     Action,
     Apply,
@@ -46,7 +47,9 @@ from dask_gitops.plan.drain import RETRY_HELD_S
 from dask_gitops.plan.groupstate import GroupState, Worker
 from dask_gitops.plan.idle import Look, begins_anew, look_in, timeout
 from dask_gitops.plan.jobrun import JobState
+from dask_gitops.reconcile.failures import Failures
 from dask_gitops.reconcile.places import WORKERS, Place, Places, filed_under
+from dask_gitops.reconcile.readings import Readings
 from dask_gitops.reconcile.refusals import (
     BACKOFF_S,
     LONGEST_BACKOFF_S,
@@ -240,6 +243,9 @@ class World:
 
     # Worker Pods that are being made, where limits count them.
     places: Places = field(init=False)
+    # What custom resources say, also where a spec of theirs cannot be read.
+    readings: Readings = field(default_factory=Readings)
+    failures: Failures = field(default_factory=Failures)
 
     # How much may be remembered before that of objects that are gone is dropped.
     _room: int = 20
@@ -255,6 +261,7 @@ class World:
         declared = {g.meta.name for g in self.stores.groups.by_index("cluster", namespace, name)}
         if self.stores.groups.get(namespace, default) is not None:
             declared.add(default)  # also one whose spec names another cluster: it holds the name
+        reading, cluster = self.readings.of(cluster), self.readings.what_counts(cluster)
         schedulers = self._schedulers(namespace, name)
         workers = self.stores.pods.by_index("cluster", namespace, name, labels.WORKER)
         return ClusterState(
@@ -266,16 +273,21 @@ class World:
             groups=tuple(self.group_state(namespace, group, name) for group in sorted(declared)),
             orphans=tuple(p for p in workers if p.meta.owner_uid is None and not p.gone),
             working=sum(p.meta.owner_uid == cluster.meta.uid and not p.gone for p in workers),
+            wrong=reading.wrong,
+            unread=reading.unread,
         )
 
     def job_state(self, job: CustomResource) -> JobState:
         namespace, name = job.meta.namespace, job.meta.name
         pods = self.stores.pods.by_index("cluster", namespace, name, labels.JOB_RUNNER)
+        reading = self.readings.of(job)
         return JobState(
-            job=job,
+            job=self.readings.what_counts(job),
             runners=tuple(p for p in pods if names.is_runner_name(p.meta.name, name)),
             cluster=self.stores.clusters.get(namespace, name),
             scheduler=next((p for p in self._schedulers(namespace, name) if not p.gone), None),
+            wrong=reading.wrong,
+            unread=reading.unread,
         )
 
     def _schedulers(self, namespace: str, cluster: str) -> tuple[Pod, ...]:
@@ -309,11 +321,18 @@ class World:
         group = stores.groups.get(namespace, name)
         if group is not None and group.meta.deleting is not None:
             group = None
+        stored, reading = group, Reading({})
+        if group is not None:
+            reading, group = self.readings.of(group), self.readings.what_counts(group)
         cluster = stores.clusters.get(namespace, cluster_name)
         if cluster is None or cluster.meta.deleting is not None:
             self._highest.pop((namespace, name), None)
             self.places.forget(namespace, name)
-            return GroupState(name, group, None, None)
+            return GroupState(
+                name, group, None, None, stored=stored, wrong=reading.wrong, unread=reading.unread
+            )
+        of_cluster = self.readings.of(cluster)
+        cluster = self.readings.what_counts(cluster)
         uid = cluster.meta.uid
         pods = tuple(
             p
@@ -336,6 +355,10 @@ class World:
             highest=self._highest_serial(namespace, name, uid, pods),
             now=self.clock(),
             autoscaled=group is not None and bool(self._autoscalers(namespace, cluster_name, name)),
+            stored=stored,
+            wrong=reading.wrong,
+            unread=reading.unread,
+            blind=unread_below(of_cluster.unread, "scheduler", "spec"),
         )
         place = Place(namespace, cluster_name, name)
         limits = self.places.limits_of(place, stores.pods, len(state.staying))
@@ -343,18 +366,21 @@ class World:
 
     def _autoscalers(self, namespace: str, cluster: str, group: str) -> list[CustomResource]:
         found = self.stores.autoscalers.by_index("group", namespace, cluster, group)
-        return [a for a in found if a.meta.deleting is None]
+        return [self.readings.what_counts(a) for a in found if a.meta.deleting is None]
 
     def scaler_state(self, autoscaler: CustomResource) -> ScalerState:
         """What there is of an autoscaler's group and cluster."""
         namespace = autoscaler.meta.namespace
+        reading = self.readings.of(autoscaler)
+        wrong, unread = reading.wrong, reading.unread
+        autoscaler = self.readings.what_counts(autoscaler)
         cluster_name, name = target(autoscaler)
         rivals = [*self._autoscalers(namespace, cluster_name, name), autoscaler]
         elder = eldest(rivals)
         rival = elder if elder.meta.uid != autoscaler.meta.uid else None
         cluster = self.stores.clusters.get(namespace, cluster_name)
         if cluster is None or cluster.meta.deleting is not None:
-            return ScalerState(autoscaler, rival=rival)
+            return ScalerState(autoscaler, rival=rival, wrong=wrong, unread=unread)
         declared = self.stores.groups.by_index("cluster", namespace, cluster_name)
         maxima = {
             g.meta.name: Limits.of(eldest(own)).maximum
@@ -365,7 +391,7 @@ class World:
         if name in {g.meta.name for g in declared if g.meta.deleting is None}:
             group = self.group_state(namespace, name, cluster_name, neighbours=True)
         groups = [self.group_state(namespace, g.meta.name, cluster_name) for g in declared]
-        return ScalerState(autoscaler, cluster, group, rival, tuple(groups), maxima)
+        return ScalerState(autoscaler, cluster, group, rival, tuple(groups), maxima, wrong, unread)
 
     def _highest_serial(
         self, namespace: str, group: str, cluster_uid: str, pods: Sequence[Pod]
@@ -384,7 +410,7 @@ class World:
         return there or bool(stores.pods.by_index("group-name", namespace, name))
 
     def _forget_the_gone(self) -> None:
-        if len(self._refused) + len(self._highest) + len(self._tried) <= self._room:
+        if self._remembered() <= self._room:
             return
         stores = self.stores
         alive = {
@@ -406,7 +432,11 @@ class World:
         }
         self.places.forget_all_but(self._highest)
         self._tried = {k: tried for k, tried in self._tried.items() if tried[0] in alive}
-        self._room = 20 + 2 * (len(self._refused) + len(self._highest) + len(self._tried))
+        self.readings.keep(alive)
+        self._room = 20 + 2 * self._remembered()
+
+    def _remembered(self) -> int:
+        return len(self._refused) + len(self._highest) + len(self._tried) + len(self.readings)
 
     async def ask(self, scheduler: Pod) -> list[Worker]:
         """The workers that this scheduler knows.
@@ -440,7 +470,7 @@ class World:
 
     async def look(self, cluster: CustomResource) -> Look | None:
         """Ask the cluster's scheduler whether it is idle, if it is time for that."""
-        if not timeout(cluster):
+        if not timeout(self.readings.what_counts(cluster)):
             return None
         scheduler = self.cluster_state(cluster).scheduler
         if scheduler is None or self.look_in(cluster, scheduler) != 0:
@@ -461,7 +491,8 @@ class World:
 
     def look_in(self, cluster: CustomResource, scheduler: Pod | None) -> float | None:
         """Seconds until the scheduler is to be asked whether it is idle; None: never, as things are."""
-        return look_in(cluster, scheduler, self.last_look(cluster), self.clock())
+        counts = self.readings.what_counts(cluster)
+        return look_in(counts, scheduler, self.last_look(cluster), self.clock())
 
     def _address(self, scheduler: Pod) -> tuple[str, str]:
         if not scheduler.ip or not scheduler.running:
@@ -631,7 +662,7 @@ class World:
             elif isinstance(action, TryOut):
                 await self._try_out(action, subject)
             elif isinstance(action, Emit):
-                await self._emit(action, subject)
+                await self.emit(action, subject)
             elif scheduler is not None:
                 try:
                     if isinstance(action, Retire):
@@ -892,7 +923,7 @@ class World:
             ]
             end = "; ".join(lost) or "nothing was lost"
             reason = "ResultsDiscarded" if lost else "ScaledDown"
-            await self._emit(
+            await self.emit(
                 Emit(
                     reason,
                     f"retired {words.listed(p.meta.name for p in retired)}; {end}",
@@ -913,7 +944,7 @@ class World:
         body = {"metadata": {"annotations": {labels.RETIRING: None}}}
         await _all(self._patch(Patch("Pod", pod.meta, body)) for pod in action.pods)
 
-    async def _emit(self, action: Emit, subject: CustomResource) -> None:
+    async def emit(self, action: Emit, subject: CustomResource) -> None:
         """An Event that cannot be written is no reason to stop working."""
         meta = subject.meta
         now = self.clock()

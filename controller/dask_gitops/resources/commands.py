@@ -1,85 +1,244 @@
-"""Commands that old manifests use, in words that every version of Dask understands.
+"""Pure: commands that old manifests use, in words that every version of Dask understands.
 
 The console scripts ``dask-scheduler`` and ``dask-worker`` are gone since distributed 2026.6, while
-``python -m distributed.cli.dask_scheduler`` and ``.dask_worker`` work in all versions.
+``python -m distributed.cli.dask_scheduler`` and ``.dask_worker`` work in all versions. They are also what people call
+hosts, workers and files: only where a program to run may stand does such a word mean one.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
-JSON = dict[str, Any]
+from dask_gitops.model.podspec import Container
+from dask_gitops.resources import shelltext
+
 _MODULES = {
-    "dask-scheduler": ["python", "-m", "distributed.cli.dask_scheduler"],
-    "dask-worker": ["python", "-m", "distributed.cli.dask_worker"],
+    "dask-scheduler": ("python", "-m", "distributed.cli.dask_scheduler"),
+    "dask-worker": ("python", "-m", "distributed.cli.dask_worker"),
 }
-_OLD = "dask-(?:scheduler|worker)"
-# In a shell text: the word where a command may stand, i.e. at the start, after a separator, after a word like exec,
-# behind variables that are set for it and programs that run another one. Atomic groups keep the time linear:
-# a text may come from anybody.
-_IN_SHELL = re.compile(
-    rf"""((?:^|[\n;&|({{]|\b(?:exec|nohup|then|do|else|time)\s|\s--\s|\s-[a-z]*c\s+['"])\s*
-    (?>(?:
-        \w+=\S*\s+
-        | (?:[^\s;&|(){{}}'"]*\.sh|env|nice|(?:conda|mamba|micromamba|pipenv|pixi|poetry|uv)\s+run)
-          (?>(?:\s+-\S+(?:\s+(?!{_OLD})[^\s;&|'"-][^\s;&|]*)?)*)\s+
-    )*))
-    (?:[^\s;&|(){{}}]*/)?({_OLD})(?=[\s;&|)<>'"]|$)""",
-    re.VERBOSE,
-)
-_SHELL_OPTION = re.compile(r"-[a-z]*c")  # bash -c, sh -ec, bash -lc
-_FLAGS = ("--", "--no-capture-output", "--live-stream")  # of start programs: no value follows
+_SHELLS = {"sh", "bash", "dash", "ash", "ksh", "zsh", "busybox"}
+_SWITCH_USER = {"su", "runuser"}  # they hand a text to a shell, behind -c
+# Programs that run the one that is named behind their own options, and how many words of their own stand before it.
+_STARTERS = {
+    "tini": 0, "tini-static": 0, "dumb-init": 0, "catatonit": 0, "env": 0, "exec": 0, "command": 0, "nohup": 0, "nice": 0,
+    "ionice": 0, "time": 0, "stdbuf": 0, "setsid": 0, "numactl": 0, "xvfb-run": 0, "sudo": 0, "setpriv": 0,
+    "eval": 0, "timeout": 1, "gosu": 1, "su-exec": 1, "taskset": 1, "chrt": 1,
+}  # fmt: skip
+_RUN_STARTERS = {
+    "conda",
+    "mamba",
+    "micromamba",
+    "pipenv",
+    "pixi",
+    "poetry",
+    "uv",
+}  # with their word `run`
+_SCRIPTS = {"entrypoint", "docker-entrypoint", "prepare", "start"}  # like any *.sh
+# In a shell text, a command may follow these at once.
+_KEYWORDS = {"then", "do", "else", "elif", "if", "while", "until", "!", "{"}
+# Options that stand alone, where one cannot see whether the next word is its value.
+_FLAGS = {"--no-capture-output", "--live-stream", "--foreground", "--preserve-status", "--ignore-environment"}  # fmt: skip
+_VALUES = {"--name", "--prefix", "--cwd", "--user", "--group", "--chdir", "--unset", "--environment", "--project"}  # fmt: skip
+_SHORT_FLAGS = {"tini": "gsvw", "tini-static": "gsvw", "dumb-init": "cv", "env": "i0v", "sudo": "EHnS", "exec": "cl",
+                "conda": "v", "mamba": "v", "micromamba": "v", "time": "pv", "xvfb-run": "a", "setsid": "cfw"}  # fmt: skip
+_OPAQUE = {"dask", "dask-cuda-worker"}  # what follows are their own words, also behind --
 
 
-def _program(word: str) -> str:
+def program(word: str) -> str:
+    """``/usr/bin/tini`` -> ``tini``."""
     return word.rsplit("/", 1)[-1]
 
 
-def modernised(container: JSON) -> JSON:
-    """The container with ``dask-scheduler`` / ``dask-worker`` in command or args replaced by the module's call."""
-    out = dict(container)
-    before = ""  # args go on where the command ends
-    done = False
-    for field in ("command", "args"):
-        words = out.get(field)
-        if not isinstance(words, list):
-            continue
-        new: list[Any] = []
-        for word in words:
-            if not isinstance(word, str) or done:
-                new.append(word)
-            elif _SHELL_OPTION.fullmatch(before) or any(c.isspace() for c in word):
-                new.append(_IN_SHELL.sub(lambda m: m[1] + " ".join(_MODULES[m[2]]), word))
-            elif _program(word) in _MODULES and (before in _FLAGS or before[:2] != "--"):
-                new += _MODULES[_program(word)]
-                done = True  # a later one is an argument, such as a name
-            else:
-                new.append(word)
-                done = [before, word] in (call[1:] for call in _MODULES.values())
-            before = str(word)
-        out[field] = new
+def modernised(container: Container) -> Container:
+    """The container with ``dask-scheduler`` / ``dask-worker`` as the program of its command or args replaced."""
+    command, args = container.command, container.args
+    new = _modern_words((*command, *args))
+    if new is None:
+        return container
+    fields = dict(container.fields)
+    for field, part in (("command", new[: len(command)]), ("args", new[len(command) :])):
+        if part:
+            fields[field] = [word for words in part for word in words]
+    return Container(fields)
+
+
+def _is_old(word: str) -> bool:
+    return program(word) in _MODULES
+
+
+def _modern_words(words: tuple[str, ...]) -> list[tuple[str, ...]] | None:
+    """What stands for each word; None: every word for itself."""
+    if not any(old in word for word in words for old in _MODULES):
+        return None
+    found = Programs(words)
+    out: list[tuple[str, ...]] = [(word,) for word in words]
+    for at in found.programs:
+        if _is_old(words[at]):
+            out[at] = _MODULES[program(words[at])]
+    for at in found.texts:
+        out[at] = (_modern_text(words[at]),)
     return out
 
 
-def words_of(container: JSON) -> list[str]:
-    """All words of command and args, those of shell texts one by one."""
-    words = [*(container.get("command") or []), *(container.get("args") or [])]
-    return [part for word in words for part in str(word).split()]
+@lru_cache(maxsize=32)
+def _modern_text(text: str) -> str:
+    """A shell text in which the old words are replaced where a command may stand."""
+    return shelltext.replaced(text, _edits)
 
 
-def port(container: JSON, name: str) -> int | None:
+def _edits(words: Sequence[str], raw: Sequence[str]) -> dict[int, str]:
+    """What stands for some of the words of one command in a shell text, by their index.
+
+    :param raw: the words as they are written, with their quotes.
+    """
+    found = Programs(words, in_shell=True)
+    out = {
+        at: " ".join(_MODULES[program(words[at])]) for at in found.programs if _is_old(words[at])
+    }
+    for at in found.texts:
+        out[at] = shelltext.inside(raw[at], _modern_text)
+    return out
+
+
+class Programs:
+    """Where among words that are run stands a program, and where a text for a shell.
+
+    :ivar programs: indices, those of programs that start another one among them.
+    :ivar texts: indices.
+    """
+
+    def __init__(self, words: Sequence[str], *, in_shell: bool = False) -> None:
+        self.words = words
+        self.in_shell = in_shell
+        self.programs: list[int] = []
+        self.texts: list[int] = []
+        self._dashes = iter([at for at, word in enumerate(words) if word == "--"])
+        self._dash = next(self._dashes, None)
+        at: int | None = 0
+        while at is not None and at < len(words):
+            at = self._program(at)
+
+    def _program(self, at: int) -> int | None:
+        """Look at the word where a program should stand; where is the next such place?"""
+        word = self.words[at]
+        name = program(word)
+        if word == "--" or (self.in_shell and (word in _KEYWORDS or _assigns(word))):
+            return at + 1
+        if not self.in_shell and at == 0 and any(c.isspace() for c in word):
+            self.texts.append(at)  # the image's own entrypoint is a shell
+            return self._behind_dashes(at)
+        self.programs.append(at)
+        if name in _MODULES or name in _OPAQUE or name.startswith("python"):
+            return None
+        if name in _SHELLS:
+            return self._shell(at + 1)
+        if name in _SWITCH_USER:
+            return self._text_of(at + 1)
+        if name in _RUN_STARTERS:
+            return self._run(at + 1, name)
+        if name in _STARTERS:
+            return self._options(at + 1, name, _STARTERS[name])
+        if (name.endswith(".sh") and not name.startswith("wait")) or name in _SCRIPTS:
+            behind = self._behind_dashes(at)
+            return self._options(at + 1, "", 0) if behind is None else behind
+        return self._behind_dashes(at)
+
+    def _behind_dashes(self, at: int) -> int | None:
+        while self._dash is not None and self._dash <= at:
+            self._dash = next(self._dashes, None)
+        return None if self._dash is None else self._dash + 1
+
+    def _shell(self, at: int) -> int | None:
+        """``bash -lc text``, ``bash -l script``."""
+        while at < len(self.words):
+            word = self.words[at]
+            if word in _SHELLS:  # busybox sh
+                at += 1
+            elif word[:1] in ("-", "+") and word != "--":
+                at += 1
+                if word[1:2] != "-" and "c" in word[1:]:
+                    return self._text_of(at - 1)
+                if word in ("-o", "+o", "--rcfile", "--init-file"):
+                    at += 1
+            else:
+                return at
+        return None
+
+    def _text_of(self, at: int) -> int | None:
+        """The text behind ``-c``, or ``-ec``."""
+        while at < len(self.words):
+            word = self.words[at]
+            if word[:1] == "-" and word[1:2] != "-" and word.endswith("c"):
+                if at + 1 < len(self.words):
+                    self.texts.append(at + 1)
+                return self._behind_dashes(at + 1)
+            at += 1
+        return None
+
+    def _run(self, at: int, name: str) -> int | None:
+        """``conda run -n env program``."""
+        while at < len(self.words):
+            if self.words[at] == "run":
+                return self._options(at + 1, name, 0)
+            if not self.words[at].startswith("-"):
+                return None
+            at += 1
+        return None
+
+    def _options(self, at: int, starter: str, own: int) -> int | None:
+        """Past the options of a program that starts another one, and so many more words of its own."""
+        flags = _SHORT_FLAGS.get(starter, "")
+        while at < len(self.words):
+            word = self.words[at]
+            if word == "--":
+                return at + 1
+            if starter in ("env", "sudo") and (_assigns(word) or word == "-"):
+                at += 1
+            elif word.startswith("-") and len(word) > 1:
+                at += 1
+                if self._takes_value(word, starter, flags, at):
+                    at += 1
+            elif own:
+                own -= 1
+                at += 1
+            else:
+                return at
+        return None
+
+    def _takes_value(self, option: str, starter: str, flags: str, at: int) -> bool:
+        """Is the word after this option its value?"""
+        if at >= len(self.words) or self.words[at].startswith("-"):
+            return False
+        if option in _FLAGS or "=" in option or option.startswith("--no-"):
+            return False
+        if option[1] == "-":
+            return not starter or option in _VALUES or not _is_old(self.words[at])
+        if len(option) > 2 or option[1:].isdecimal() or option[1] in flags:
+            return False  # -n5, or flags together
+        # Of a script nobody knows: an old word behind it is the program rather than a value.
+        return bool(starter) or not _is_old(self.words[at])
+
+
+def _assigns(word: str) -> bool:
+    """``NAME=value``"""
+    name, equals, _ = word.partition("=")
+    return bool(equals) and name.isidentifier()
+
+
+def port(container: Container, name: str) -> int | None:
     """The port that ``--port 9000``, ``--dashboard-address :9000`` and the like fix; None when none does."""
-    text = (option(words_of(container), name) or "").strip("'\"").rpartition(":")[2]
-    return (int(text) or None) if text.isdecimal() and len(text) < 10 else None
+    said = (option(container.words, name) or "").strip("'\"").rpartition(":")[2]
+    fits = said.isdecimal() and said.isascii() and len(said) < 6
+    return int(said) if fits and 0 < int(said) < 65536 else None
 
 
-def option(words: Sequence[Any], name: str) -> str | None:
+def option(words: Iterable[str], name: str) -> str | None:
     """Value of ``--name value`` or ``--name=value`` among the words of a command; None when it is not there."""
+    words = list(words)
     for index, word in enumerate(words):
         if word == name and index + 1 < len(words):
-            return str(words[index + 1])
-        if isinstance(word, str) and word.startswith(name + "="):
+            return words[index + 1]
+        if word.startswith(name + "="):
             return word[len(name) + 1 :]
     return None

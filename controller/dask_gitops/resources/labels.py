@@ -56,6 +56,11 @@ ENDING = "dask.org/ending"  # since when it is being stopped (RFC 3339),
 OUTCOME = "dask.org/outcome"  # and how the run ended (JSON, as in the job's status)
 SCHEDULER_GATE = "dask.org/scheduler-ready"  # scheduling gate of a runner pod
 
+# On pods that cannot be replaced without a loss: who drains nodes to save some of them lets these be.
+STAYS = {
+    "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
+    "karpenter.sh/do-not-disrupt": "true",
+}
 MESH_PROXY = "sidecar.istio.io/inject"  # "false" on pods that say nothing of it: as the existing operator has it
 
 # Metadata of the custom resource that belongs to tools, never to the pods made from it.

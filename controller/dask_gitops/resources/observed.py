@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from dask_gitops.model.podspec import Container, PodSpec
 from dask_gitops.resources import commands, labels, names
 from dask_gitops.resources.managed import MANAGER, is_applied, owned_fields
 from dask_gitops.text import printable
@@ -203,12 +203,11 @@ class Pod:
     @classmethod
     def of(cls, raw: JSON) -> Pod:
         meta, spec, status = Meta.of(raw), raw["spec"], raw.get("status") or {}
-        main = main_container(spec.get("containers") or [], meta.labels.get(labels.COMPONENT, ""))
+        main = _main(PodSpec.trusted(spec), meta.labels.get(labels.COMPONENT, ""))
         states = status.get("containerStatuses") or []
-        state: JSON = next((s for s in states if s["name"] == main.get("name")), {})
+        state: JSON = next((s for s in states if s["name"] == main.name), {})
         conditions = {c["type"]: c for c in status.get("conditions") or []}
         scheduled = conditions.get("PodScheduled", {})
-        env = {e["name"]: e.get("value") for e in main.get("env") or []}
         gates = tuple(g["name"] for g in spec.get("schedulingGates") or ())
         return cls(
             meta=meta,
@@ -225,9 +224,9 @@ class Pod:
             running="running" in (state.get("state") or {}),
             ready=(ready := conditions.get("Ready", {})).get("status") == "True",
             ready_since=parse_time(ready.get("lastTransitionTime")),
-            probed=bool(main.get("readinessProbe")),
-            image=main.get("image", ""),
-            token=env.get("SCHEDULER_CONTROL_TOKEN"),
+            probed=main.probed,
+            image=main.image or "",
+            token=main.env.get("SCHEDULER_CONTROL_TOKEN") or None,
             http_port=http_port(main),
             restarts=sum(s.get("restartCount", 0) for s in states),
             last_exit=_last_exit(states),
@@ -245,36 +244,25 @@ class Pod:
         )
 
 
-def main_container(containers: list[JSON], component: str) -> JSON:
-    """The container that runs Dask: the one called like the component, else the first that starts one, else the first.
-
-    A job's runner is called ``job`` (as the existing operator has it) or ``runner``. Empty if there is none.
-    """
-    if component == labels.JOB_RUNNER:
-        by_name = {c.get("name"): c for c in reversed(containers)}
-        first = containers[0] if containers else {}
-        return by_name.get("job") or by_name.get("runner") or first
-    starts = re.compile(rf"\bdask[-_ ](?:cuda[-_ ])?{component}\b")
-    named = (c for c in containers if c.get("name") == component)
-    starting = (c for c in containers if starts.search(" ".join(commands.words_of(c))))
-    return next(named, None) or next(starting, None) or (containers[0] if containers else {})
+def _main(spec: PodSpec, component: str) -> Container:
+    """The container whose state is the Pod's; one without anything if there is none."""
+    found = spec.runner() if component == labels.JOB_RUNNER else spec.main(component)
+    return found or Container({})
 
 
-def http_port(container: JSON) -> int:
+def http_port(container: Container) -> int:
     """Where a scheduler in this container serves HTTP."""
     return _port(container, "--dashboard-address", "http-dashboard", names.DASHBOARD_PORT)
 
 
-def comm_port(container: JSON) -> int:
+def comm_port(container: Container) -> int:
     """Where a scheduler in this container listens for workers and clients."""
     return _port(container, "--port", "tcp-comm", names.COMM_PORT)
 
 
-def _port(container: JSON, option: str, name: str, default: int) -> int:
+def _port(container: Container, option: str, name: str, default: int) -> int:
     """What the command says, else the container's port of that name, else Dask's default."""
-    ports = {p.get("name"): p.get("containerPort") for p in container.get("ports") or []}
-    declared = ports.get(name)
-    return commands.port(container, option) or (declared if isinstance(declared, int) else default)
+    return commands.port(container, option) or container.ports.get(name) or default
 
 
 def _exit_code(spec: JSON, status: JSON, state: JSON) -> int | None:

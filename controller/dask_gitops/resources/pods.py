@@ -5,19 +5,24 @@ Whatever the user wrote stays; what is absent is filled in here, in memory, neve
 
 from __future__ import annotations
 
-import copy
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from dask_gitops.model.podspec import Container, PodSpec
 from dask_gitops.resources import labels, names
 from dask_gitops.resources.commands import modernised, option, port
 from dask_gitops.resources.metadata import users_metadata, with_note
-from dask_gitops.resources.observed import CustomResource, comm_port, http_port, main_container
+from dask_gitops.resources.observed import CustomResource, comm_port, http_port
 from dask_gitops.resources.revision import revision, without
 
 JSON = dict[str, Any]
 
 DRAIN_TIMEOUT_S = 300  # default of drainTimeout
+PROGRESS_DEADLINE_S = 600  # default of progressDeadlineSeconds
+_LEAST_START_S = 300  # a scheduler may take so long to start, also with a shorter deadline
+_MOST_PERIODS = 2**31 - 1  # of a probe
 _UNREACHABLE = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 _PRELOAD_ENV = "DASK_DISTRIBUTED__SCHEDULER__PRELOAD"
 _GRACE_ENV = "WORKER_GRACE_PERIOD_S"  # read by the hand-over in the worker, which assumes 30 s
@@ -48,18 +53,28 @@ def scheduler_pod(
     :param reserved: further domains whose labels and annotations are not handed on.
     """
     declared = cluster.spec.get("scheduler") or {}
-    spec = pod_spec(declared.get("spec"))
+    read = PodSpec.of(declared.get("spec"))
+    spec = pod_spec(read)
     spec.setdefault("restartPolicy", "Always")
-    container = _main(spec, labels.SCHEDULER)
+    container = _main(read, spec, labels.SCHEDULER)
     container.setdefault("image", cluster.spec.get("image") or default_image)
     if not container.get("command") and not container.get("args"):
         container["args"] = ["dask", "scheduler"]
-    _add_port(container, "tcp-comm", comm_port(container))
-    _add_port(container, "http-dashboard", http_port(container))
-    health = {"httpGet": {"path": "/health", "port": http_port(container)}}
+    comm, http = comm_port(Container(container)), http_port(Container(container))
+    if not read.host_network:  # there, each would be a port of the node
+        _add_port(container, "tcp-comm", comm)
+        _add_port(container, "http-dashboard", http)
+    health = {"httpGet": {"path": "/health", "port": http}}
+    deadline = cluster.spec.get("progressDeadlineSeconds") or PROGRESS_DEADLINE_S
     # A scheduler that is busy for seconds is not dead: only the start is watched closely.
     container.setdefault(
-        "startupProbe", {**health, "periodSeconds": 1, "timeoutSeconds": 5, "failureThreshold": 300}
+        "startupProbe",
+        {
+            **health,
+            "periodSeconds": 1,
+            "timeoutSeconds": 5,
+            "failureThreshold": min(max(deadline, _LEAST_START_S), _MOST_PERIODS),
+        },
     )
     container.setdefault(
         "readinessProbe",
@@ -76,12 +91,9 @@ def scheduler_pod(
         cluster,
         spec,
         ours=labels.cluster_selector(cluster.meta.name, labels.SCHEDULER),
-        annotations={
-            "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
-            labels.REVISION: scheduler_revision(cluster),
-            **_restarted_at(cluster),
-        },
+        annotations={labels.REVISION: scheduler_revision(cluster), **_restarted_at(cluster)},
         users=scheduler_metadata(cluster, reserved),
+        lasts=True,
     )
 
 
@@ -101,8 +113,8 @@ def worker_metadata(
 
 def declared_image(spec: JSON | None, component: str, cluster: CustomResource) -> str | None:
     """The image that the user names for the main container of a Pod spec; None: whatever the default is."""
-    main = main_container((spec or {}).get("containers") or [], component)
-    image: str | None = main.get("image") or cluster.spec.get("image")
+    main = PodSpec.of(spec).main(component)
+    image: str | None = (main.image if main else None) or cluster.spec.get("image")
     return image
 
 
@@ -126,18 +138,22 @@ def worker_pod(
     """
     declared = group.spec.get("worker") or {}
     name = names.worker_name(group.meta.name, cluster.meta.uid, serial)
-    spec = pod_spec(declared.get("spec"))
+    read = PodSpec.of(declared.get("spec"))
+    spec = pod_spec(read)
     # A retired worker exits 0 and must not come back while nobody looks.
     spec.setdefault("restartPolicy", "OnFailure")
-    container = _main(spec, labels.WORKER)
+    container = _main(read, spec, labels.WORKER)
     named = container.get("image") or cluster.spec.get("image")
     container["image"] = held_image or named or default_image
     if not container.get("command") and not container.get("args"):
         container["args"] = ["dask", "worker", "--name", "$(DASK_WORKER_NAME)"]
-        container["args"] += ["--dashboard-address", f":{names.WORKER_DASHBOARD_PORT}"]
-    dashboard = port(container, "--dashboard-address")
+        # On the host's network several workers share the ports of a node.
+        number = 0 if read.host_network else names.WORKER_DASHBOARD_PORT
+        container["args"] += ["--dashboard-address", f":{number}"]
+    dashboard = port(Container(container), "--dashboard-address")
     if dashboard:
-        _add_port(container, "http-dashboard", dashboard)
+        if not read.host_network:
+            _add_port(container, "http-dashboard", dashboard)
         container.setdefault(
             "readinessProbe",
             {
@@ -156,6 +172,7 @@ def worker_pod(
         add_env(container, "DASK_DISTRIBUTED__WORKER__RESOURCES", repr(resources))
     if "terminationGracePeriodSeconds" in spec:
         add_env(container, _GRACE_ENV, str(spec["terminationGracePeriodSeconds"]))
+    _writable_tmp(spec, container)
     current = worker_revision(cluster, group)
     annotations = {labels.REVISION: f"{current}-held" if held_image else current}
     annotations |= _restarted_at(cluster)
@@ -214,8 +231,14 @@ def owned_pod(
     ours: dict[str, str],
     annotations: dict[str, str],
     users: JSON,
+    lasts: bool = False,
 ) -> JSON:
-    """A Pod of ``owner``. The user's metadata go before our annotations, never before the labels that selectors need."""
+    """A Pod of ``owner``. The user's metadata go before our annotations, never before the labels that selectors need.
+
+    :param lasts: it cannot be replaced without a loss, so nobody should move it to save a node.
+    """
+    if lasts:
+        annotations = {**_stays(users["annotations"]), **annotations}
     users = with_note(users)
     proxy = {} if labels.MESH_PROXY in users["annotations"] else {labels.MESH_PROXY: "false"}
     return {
@@ -232,13 +255,22 @@ def owned_pod(
     }
 
 
-def pod_spec(declared: JSON | None) -> JSON:
+def _stays(users: JSON) -> dict[str, str]:
+    """The marks by which autoscalers of nodes let a Pod be; none of them where the user's own says the contrary."""
+    if any(users.get(key, value) != value for key, value in labels.STAYS.items()):
+        return {}
+    return dict(labels.STAYS)
+
+
+def pod_spec(read: PodSpec) -> JSON:
     """The user's Pod spec with what every Pod of ours has."""
-    spec = {key: copy.deepcopy(v) for key, v in (declared or {}).items() if v is not None}
-    spec.setdefault(
-        "enableServiceLinks", False
-    )  # a Service called like a Dask setting would set it
-    tolerations = spec.get("tolerations") or []
+    spec = dict(read.fields)
+    spec["containers"] = [c.fields for c in read.containers]
+    if read.init_containers:
+        spec["initContainers"] = [c.fields for c in read.init_containers]
+    # A Service called like a Dask setting would set it.
+    spec.setdefault("enableServiceLinks", False)
+    tolerations = read.tolerations
     known = {t.get("key") for t in tolerations if t.get("effect") in (None, "", "NoExecute")}
     if not known & {
         None,
@@ -254,21 +286,23 @@ def pod_spec(declared: JSON | None) -> JSON:
     return spec
 
 
-def _main(spec: JSON, component: str) -> JSON:
+def _main(read: PodSpec, spec: JSON, component: str) -> JSON:
     """The container that runs Dask, ready to be filled in; it is made when the user named none."""
-    for field in ("initContainers", "containers"):
-        if spec.get(field):
-            spec[field] = [modernised(c) for c in spec[field]]
-    containers = spec["containers"] = spec.get("containers") or [{"name": component}]
-    found = main_container(containers, component)
-    container = {k: v for k, v in found.items() if v is not None}
+    found = read.main(component)
+    if found is None:
+        container: JSON = {"name": component}
+        spec["containers"] = [container]
+        return container
+    container = {k: v for k, v in modernised(found).fields.items() if v is not None}
     container.setdefault("name", component)
-    containers[containers.index(found)] = container
+    spec["containers"] = [
+        container if fields is found.fields else fields for fields in spec["containers"]
+    ]
     return container
 
 
 def _add_port(container: JSON, name: str, number: int) -> None:
-    ports = container.setdefault("ports", [])
+    ports = container["ports"] = container.get("ports") or []
     if not any(p.get("name") == name or p.get("containerPort") == number for p in ports):
         ports.append({"name": name, "containerPort": number})
 
@@ -291,7 +325,8 @@ def _inject_control_api(container: JSON, control: ControlApi, token: str) -> Non
         if e.get("name") not in (control.token_env, control.source_env)
     ]
     field = "args" if container.get("args") else "command"
-    words = [*(container.get("command") or []), *(container.get("args") or [])]
+    read = Container(container)
+    words = [*read.command, *read.args]
     own = next((e for e in env if e.get("name") == _PRELOAD_ENV), None)
     if option(words, "--preload") is not None:
         container[field] = [*container[field], "--preload", control.preload]
@@ -318,9 +353,17 @@ def _preload_list(users: str, ours: str) -> str:
 
 
 def _writable_tmp(spec: JSON, container: JSON) -> None:
-    """Dask writes a literal preload to a temporary file, which a read-only root file system refuses."""
+    """Dask writes a literal preload, and what a worker spills, to files there: a read-only root file system refuses it."""
+    read = Container(container)
+    if not read.read_only or "/tmp" in read.mounts:
+        return
+    taken = {v.get("name") for v in spec.get("volumes") or ()}
+    name = next(n for n in _names("dask-tmp") if n not in taken)
+    spec["volumes"] = [*(spec.get("volumes") or []), {"name": name, "emptyDir": {}}]
     mounts = container.get("volumeMounts") or []
-    read_only = (container.get("securityContext") or {}).get("readOnlyRootFilesystem")
-    if read_only and not any(m.get("mountPath") == "/tmp" for m in mounts):
-        spec["volumes"] = [*(spec.get("volumes") or []), {"name": "dask-tmp", "emptyDir": {}}]
-        container["volumeMounts"] = [*mounts, {"name": "dask-tmp", "mountPath": "/tmp"}]
+    container["volumeMounts"] = [*mounts, {"name": name, "mountPath": "/tmp"}]
+
+
+def _names(wanted: str) -> Iterator[str]:
+    yield wanted
+    yield from (f"{wanted}-{number}" for number in itertools.count(2))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+from dask_gitops.model.podspec import PodSpec
 from dask_gitops.resources import labels, names
 from dask_gitops.resources.metadata import users_metadata, with_note
-from dask_gitops.resources.observed import CustomResource, main_container
+from dask_gitops.resources.observed import CustomResource
 from dask_gitops.resources.pods import add_env, owned_pod, owner_reference, pod_spec
 from dask_gitops.resources.revision import revision, without, without_nulls
 
@@ -29,35 +30,55 @@ def runner_pod(
     :param restarted_at: the ``spec.restartedAt`` that asked for this run.
     :param default_image: used when neither the container nor the cluster's ``spec.image`` names one.
     """
-    spec = pod_spec((job.spec.get("job") or {}).get("spec"))
+    read = PodSpec.of((job.spec.get("job") or {}).get("spec"))
+    spec = pod_spec(read)
     if job.spec.get("backoffLimit") is not None:
         spec["restartPolicy"] = "Never"  # attempts are counted in pods
     elif spec.get("restartPolicy") != "Never":
         spec["restartPolicy"] = "OnFailure"  # with Always it would never end
-    containers = spec["containers"] = [dict(c) for c in spec.get("containers") or ()]
     image = _cluster_spec(job).get("image") or default_image
-    main = main_container(containers, labels.JOB_RUNNER)
-    if main and not main.get("image"):
-        main["image"] = image
+    main = read.runner()
+    if main is not None and main.image is None:
+        main.fields["image"] = image
     address = names.scheduler_address(job.meta.name, job.meta.namespace)
-    for container in containers:
+    for container in spec["containers"]:
         add_env(container, "DASK_SCHEDULER_ADDRESS", address)
     gates = spec.get("schedulingGates") or []
     spec["schedulingGates"] = [*gates, {"name": labels.SCHEDULER_GATE}]
+    _by_affinity(spec)
     return owned_pod(
         names.runner_name(job.meta.name, attempt),
         job,
         spec,
         ours=labels.cluster_selector(job.meta.name, labels.JOB_RUNNER),
         annotations={
-            "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
             labels.REVISION: runner_revision(job),
             labels.ATTEMPT: str(attempt),
             labels.RUN_STARTED: started,
             **_restarted_at(restarted_at),
         },
         users=runner_metadata(job, reserved),
+        lasts=True,
     )
+
+
+def _by_affinity(spec: JSON) -> None:
+    """The node that the user names, in words that may stand beside a scheduling gate."""
+    node = spec.pop("nodeName", None)
+    if not node:
+        return
+    here = {"key": "metadata.name", "operator": "In", "values": [node]}
+    required = "requiredDuringSchedulingIgnoredDuringExecution"
+    affinity = spec.get("affinity") or {}
+    of_nodes = affinity.get("nodeAffinity") or {}
+    said = of_nodes.get(required) or {}
+    # One of the terms is enough, so it goes into each; one that says nothing selects nothing.
+    terms = [t for t in said.get("nodeSelectorTerms") or () if any(t.values())]
+    terms = [{**t, "matchFields": [*(t.get("matchFields") or ()), here]} for t in terms]
+    if not terms and not said:
+        terms = [{"matchFields": [here]}]
+    of_nodes = {**of_nodes, required: {**said, "nodeSelectorTerms": terms}}
+    spec["affinity"] = {**affinity, "nodeAffinity": of_nodes}
 
 
 def runner_metadata(job: CustomResource, reserved: tuple[str, ...] = ()) -> JSON:

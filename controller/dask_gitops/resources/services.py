@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+from dask_gitops.model.podspec import Container, PodSpec
 from dask_gitops.resources import labels, names
 from dask_gitops.resources.metadata import metadata_patch, with_note
 from dask_gitops.resources.observed import (
@@ -12,7 +13,6 @@ from dask_gitops.resources.observed import (
     Service,
     comm_port,
     http_port,
-    main_container,
 )
 from dask_gitops.resources.pods import owner_reference, scheduler_metadata
 from dask_gitops.resources.revision import revision
@@ -108,8 +108,8 @@ def _left_behind(wanted: JSON, service: Service) -> bool:
 
 def _targets(cluster: CustomResource) -> tuple[int, int]:
     """Where the scheduler listens, by number: users call the container's ports as they like."""
-    declared = (cluster.spec.get("scheduler") or {}).get("spec") or {}
-    main = main_container(declared.get("containers") or [], labels.SCHEDULER)
+    declared = (cluster.spec.get("scheduler") or {}).get("spec")
+    main = PodSpec.of(declared).main(labels.SCHEDULER) or Container({})
     return comm_port(main), http_port(main)
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 import pytest
+from dask_gitops.model.podspec import Container
 from dask_gitops.resources import labels
-from dask_gitops.resources.commands import words_of
 from dask_gitops.resources.groups import declared_groups
 from dask_gitops.resources.observed import CustomResource
 from dask_gitops.resources.pods import scheduler_pod, worker_pod
@@ -71,7 +71,7 @@ def commands() -> dict[str, list[str]]:
         pods = [scheduler_pod(of, default_image="d", control=CONTROL, token="t")]
         pods += [worker_pod(of, g, 0, default_image="d") for g in groups]
         for container in (c for pod in pods for c in pod["spec"]["containers"]):
-            words = words_of(container)
+            words = Container(container).words
             for module in ("distributed.cli.dask_scheduler", "distributed.cli.dask_worker"):
                 if module in words:
                     found[" ".join(words)] = words[words.index(module) :]

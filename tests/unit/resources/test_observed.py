@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from dask_gitops.resources.observed import Pod, Problem, main_container, parse_time
+from dask_gitops.model.podspec import Container, main_container
+from dask_gitops.resources.observed import Pod, Problem, parse_time
 
 from tests.unit.objects import T0, raw_pod, running, worker
 
@@ -315,10 +316,10 @@ def test_only_the_controlling_owner_counts() -> None:
 
 
 def test_main_container() -> None:
-    first, named = {"name": "a"}, {"name": "worker"}
+    first, named = Container({"name": "a"}), Container({"name": "worker"})
     assert main_container([first, named], "worker") is named
     assert main_container([first], "worker") is first
-    assert main_container([], "worker") == {}
+    assert main_container([], "worker") is None
 
 
 def test_times() -> None:

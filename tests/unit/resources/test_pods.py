@@ -59,6 +59,7 @@ def test_the_scheduler_of_an_empty_spec() -> None:
             },
             "annotations": {
                 "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
+                "karpenter.sh/do-not-disrupt": "true",
                 "dask.org/revision": "aaaaf55dca",  # pinned: another value would restart everybody
             },
             "ownerReferences": [
@@ -89,7 +90,7 @@ def test_the_scheduler_of_an_empty_spec() -> None:
                         **probe,
                         "periodSeconds": 1,
                         "timeoutSeconds": 5,
-                        "failureThreshold": 300,
+                        "failureThreshold": 600,
                     },
                     "readinessProbe": {
                         **probe,
@@ -329,15 +330,22 @@ def test_the_first_container_runs_dask_when_nothing_tells() -> None:
     assert [c.get("image") for c in pod["spec"]["containers"]] == ["dask:1", None]
 
 
-def test_old_words_are_run_by_module_wherever_they_stand() -> None:
+def test_old_words_mean_a_program_in_the_main_container_only() -> None:
+    """Elsewhere they are what people call hosts: the Service of a cluster called `dask` is `dask-scheduler`."""
+    wait = ["nc", "-z", "-w", "60", "dask-scheduler", "8786"]
     spec = {
-        "initContainers": [{"name": "warm", "command": ["dask-worker", "--version"]}],
-        "containers": [{"name": "worker"}, {"name": "second", "args": ["dask-worker"]}],
+        "initContainers": [{"name": "wait", "command": wait}],
+        "containers": [
+            {"name": "worker", "args": ["dask-worker"]},
+            {"name": "probe", "command": ["ping", "dask-scheduler"]},
+            {"name": "odd", "command": ["dask-scheduler"]},
+        ],
     }
     made = worker(spec)["spec"]
-    module = ["python", "-m", "distributed.cli.dask_worker"]
-    assert made["initContainers"] == [{"name": "warm", "command": [*module, "--version"]}]
-    assert made["containers"][1]["args"] == module
+    assert made["initContainers"] == [{"name": "wait", "command": wait}]
+    main, *others = made["containers"]
+    assert main["args"] == ["python", "-m", "distributed.cli.dask_worker"]
+    assert [c["command"] for c in others] == [["ping", "dask-scheduler"], ["dask-scheduler"]]
 
 
 def test_our_variables_come_after_the_users_and_never_instead() -> None:
@@ -546,6 +554,7 @@ def test_reserved_metadata_is_not_handed_on() -> None:
     assert set(made["annotations"]) == {
         "mine.org/x",
         "cluster-autoscaler.kubernetes.io/safe-to-evict",
+        "karpenter.sh/do-not-disrupt",
         "dask.org/handed-on",
         "dask.org/revision",
     }

@@ -76,6 +76,7 @@ def test_the_runner_of_a_manifest_of_the_existing_operator() -> None:
             },
             "annotations": {
                 "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
+                "karpenter.sh/do-not-disrupt": "true",
                 "dask.org/revision": runner_revision(of),
                 "dask.org/attempt": "1",
                 "dask.org/run-started": TIME,
