@@ -938,6 +938,8 @@ class MemoryApi(MemoryClient):
                 grace = (
                     spec.get("terminationGracePeriodSeconds", 30) if grace_s is None else grace_s
                 )
+                # Less than none is a second for the API server, too; and no date may be beyond all years.
+                grace = 1 if grace < 0 else min(grace, 10**9)
         if propagation == "Foreground":
             finalizers = meta.setdefault("finalizers", [])
             if "foregroundDeletion" not in finalizers:

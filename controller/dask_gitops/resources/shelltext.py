@@ -84,6 +84,8 @@ class _Reader:
                 operator = match[0]
                 if operator in _REDIRECTS or operator in _HEREDOC:
                     target = operator
+                    if self.spans and self.spans[-1][1] == start:
+                        self._drop_number()
                     continue
                 # <(...) and $(...) stand for a word of the command that they are in.
                 within = operator == "(" and self.text[max(0, start - 1) : start] in ("$", "<", ">")
@@ -93,6 +95,12 @@ class _Reader:
                     at = self._past_heredocs(at)
         self._ends("\n")
         return self._written()
+
+    def _drop_number(self) -> None:
+        """``2>log``: what seems to be a word is the number of a stream."""
+        first, last = self.spans[-1]
+        if self.text[first:last].isdecimal():
+            self.spans.pop()
 
     def _operator(self, operator: str, *, within: bool) -> None:
         closes = {")": "(", "`": "`"}.get(operator, "")

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import math
+import random
+import time
 from typing import Any
 
 import pytest
@@ -105,9 +108,130 @@ def test_words_of_shell_texts_are_taken_one_by_one() -> None:
     assert Container({"args": None}).words == []
 
 
-@pytest.mark.parametrize(
-    "text", ["a.sh " + "-x a.sh " * 20_000, "A=1 " * 50_000, "env " * 50_000, "/" * 100_000]
-)
-def test_a_long_text_takes_no_time(text: str) -> None:
+#: Where one of the old words is something else: nothing is changed.
+NO_PROGRAM: list[list[str]] = [
+    ["nc", "-z", "-w", "60", "dask-scheduler", "8786"],
+    ["ping", "dask-scheduler"],
+    ["python", "wait.py", "dask-scheduler"],
+    ["python", "-m", "wait", "--", "dask-scheduler"],
+    ["wait-for-it.sh", "dask-scheduler", "8786"],
+    ["start.sh", "--name", "dask-worker"],
+    ["start.sh", "worker", "dask-worker"],
+    ["tini", "--", "nc", "dask-scheduler", "8786"],
+    ["env", "HOST=dask-scheduler", "my-worker"],
+    ["conda", "run", "--name", "dask-worker", "my-worker"],
+    ["conda", "create", "dask-worker"],
+    ["dask", "worker", "--", "dask-worker"],
+    ["sh", "-c", "until nc -z dask-scheduler 8786; do sleep 1; done"],
+    ["sh", "-c", "while ! getent hosts dask-scheduler; do sleep 1; done; dask worker"],
+    ["sh", "-c", "wait-for.sh dask-scheduler 8786 && my-worker"],
+    ["sh", "-c", "echo a; echo dask-worker >dask-worker"],
+    ["sh", "-c", "my-worker # or: ; dask-worker"],
+    ["sh", "-c", "cat <<EOF\ndask-worker\nEOF\nmy-worker"],
+    ["sh", "-c", "cat <<-'EOF'\n\tdask-worker\n\tEOF\nmy-worker"],
+    ["sh", "-c", "case $1 in\ndask-worker) x;;\nesac"],
+    ["sh", "-c", "case $1 in\ndask-scheduler|dask-worker) x;;\nesac"],
+    ["sh", "-c", "dask-worker() { x; }"],
+    ["sh", "-c", "echo $(hostname) dask-worker"],
+    ["sh", "-c", "echo `hostname` dask-worker"],
+    ["sh", "-c", "HOST=dask-scheduler my-worker"],
+    ["sh", "-c", 'echo "a; dask-worker"'],
+    ["sh", "-c", "echo 'a\n; dask-worker'"],
+    ["sh", "-c", "echo a \\\n dask-worker"],
+    ["sh", "-c", "'my dask-worker' x"],
+    ["sh", "-c", "unclosed 'dask-worker ; dask-worker"],
+    ["sh", "-c", "my-dask-worker; dask-worker.sh; ./dask-worker/run"],
+    ["sh", "-c", "my-worker", "dask-worker"],
+]
+
+#: Where it is the program: {} stands for it.
+PROGRAM: list[list[str]] = [
+    ["dumb-init", "{}"],
+    ["tini", "-s", "--", "env", "-u", "X", "A=1", "{}", "--name", "dask-worker"],
+    ["wait-for-it.sh", "dask-scheduler", "8786", "--", "{}"],
+    ["wait-for-it.sh", "dask-scheduler:8786", "--timeout", "60", "--", "{}"],
+    ["/opt/start.sh", "{}"],
+    ["start", "--", "{}"],
+    ["entrypoint", "{}"],
+    ["nice", "-n", "5", "ionice", "-c2", "{}"],
+    ["timeout", "-k", "5", "60", "{}"],
+    ["gosu", "dask", "{}"],
+    ["sudo", "-E", "-u", "dask-worker", "{}"],
+    ["numactl", "--interleave=all", "{}"],
+    ["conda", "run", "-n", "dask-worker", "--no-capture-output", "{}"],
+    ["mamba", "run", "--live-stream", "-p", "/env", "{}"],
+    ["uv", "run", "--no-sync", "{}"],
+    ["bash", "-l", "start.sh", "{}"],
+    ["sh", "-c", 'exec "$@"', "--", "{}"],
+    ["sh", "-c", "until nc -z dask-scheduler 8786; do sleep 1; done; exec {}"],
+    ["sh", "-c", "if nc -z dask-scheduler 8786; then {}; else exit 1; fi"],
+    ["sh", "-c", "echo dask-worker | tee log && {} >log 2>&1"],
+    ["sh", "-c", "2>log {} --name dask-worker"],
+    ["sh", "-c", "cat <<EOF\ndask-worker\nEOF\n{}"],
+    ["sh", "-c", "case $1 in\ndask-worker) exec {};;\nesac"],
+    ["sh", "-c", "run() { {}; }; run"],
+    ["sh", "-c", "x=$({} --version)"],
+    ["sh", "-c", "! {}"],
+    ["sh", "-c", "{} $(hostname) --name dask-worker"],
+    ["sh", "-c", "pip install \\\n  x && \\\n {}"],
+    ["sh", "-c", "bash -c \"exec {} --name $NAME\""],
+    ["sh", "-c", "exec -a me {}"],
+    ["busybox", "sh", "-c", "{}"],
+    ["bash", "-o", "pipefail", "-c", "{}"],
+    ["su", "dask", "-c", "{}"],
+    ["{} --nthreads 2"],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("field", ["command", "args"])
+@pytest.mark.parametrize("words", NO_PROGRAM, ids=" ".join)
+def test_a_word_that_is_no_program_stays(words: list[str], field: str) -> None:
+    assert modernised({field: words}) == {field: words}
+
+
+@pytest.mark.parametrize("old", ["dask-worker", "/opt/conda/bin/dask-worker"])
+@pytest.mark.parametrize("words", PROGRAM, ids=" ".join)
+def test_a_word_that_is_the_program_is_run_by_module(words: list[str], old: str) -> None:
+    want = [part for word in words for part in (WORKER if word == "{}" else [word])]
+    if words[-1] == "{}" and words[-2] == "-c":
+        want = [*words[:-1], IN_SHELL]  # a text of one word
+    want = [word.replace("{}", IN_SHELL) for word in want]
+    for cut in range(len(words)):  # args go on where the command ends
+        given = [word.replace("{}", old) for word in words]
+        made = modernised({"command": given[:cut], "args": given[cut:]})
+        assert made["command"] + made["args"] == want
+
+
+#: Pieces of texts, of which long ones are made: every one that somebody's parser could try in vain again and again.
+PIECES = [
+    "a.sh ", "A=1 ", "env ", "env -u ", "/", "\n", ";", "(", ")", "$(", "`", "'", '"', "\\", "\\\n", "<<E\n", "<<-'E'\n", "#",
+    "{", "& ", "| ", "-", "-- ", "--x ", "exec ", "conda run ", "conda run -n ", "bash -c '", 'bash -c "', "su x -c ",
+    "dask-worker", "dask-worker ", "dask-worker;", "dask-worker|", "dask-worker)", "case x in\n", "x\\'", "é", "\t", ">", "a=b",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("number", range(55))
+def test_twice_the_text_takes_twice_the_time(number: int) -> None:
     """A text that doubles the time with every word would stop the controller for everybody."""
-    assert modernised({"args": ["sh", "-c", text + "!"]})["args"][2] == text + "!"
+    draw = random.Random(number)
+    some = [draw.choice(PIECES) for _ in range(draw.randint(1, 4))]
+    some = [PIECES[number]] if number < len(PIECES) else some
+
+    def seconds(size: int) -> float:
+        text = ("".join(some) * size)[:size] + "\n dask-worker"
+        words = text.split(" ")
+        best = math.inf
+        for _ in range(7):
+            commands._modern_text.cache_clear()
+            began = time.process_time()
+            modernised({"args": ["sh", "-c", text]})
+            modernised({"args": words})
+            best = min(best, time.process_time() - began)
+        return best
+
+    size = 4_000
+    while seconds(size) < 0.002:  # long enough for the clock
+        size *= 2
+        if size > 200_000:
+            return  # nothing at all is done with it
+    assert seconds(2 * size) <= 2.5 * seconds(size)
