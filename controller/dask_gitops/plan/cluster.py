@@ -171,6 +171,9 @@ def plan_cluster(
     _groups(state, draft, reserved)
     _autoscaler(state, draft)
     if scheduler is None:
+        for pod in state.schedulers:  # Dask may have ended it for good, as it was idle
+            if state.owns(pod) and not state.suspended and idle.ended_idle(cluster, pod, now):
+                idle.plan_idle(cluster, pod, None, now, draft)
         return draft.done()
     if state.suspended:
         if not state.working:
@@ -225,7 +228,7 @@ def _scheduler(state: ClusterState, now: float, draft: Draft, manifest: Callable
         renewed = last is not None and not scheduler_is_current(last, state.cluster)
         if not state.rested:
             notes = replacement.scheduler_notes(last, state.cluster, now, renewed=renewed)
-            made["metadata"]["annotations"].update(notes | idle.carried(last))
+            made["metadata"]["annotations"].update(notes | idle.carried(state.cluster, last, now))
         part = draft.part("scheduler")
         part.add(Create("Pod", (made,)))
         # When it is replaced in due time, the Event about that has told all.

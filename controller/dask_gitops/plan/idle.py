@@ -19,6 +19,7 @@ Rest = Literal["", "suspended", "parked"]
 
 SOONEST_S = 2.0  # between two looks at a cluster that works, whatever its idleTimeout
 PARKED_S = 5.0  # how often a parked cluster's scheduler is asked for work
+RECENT_S = 60.0  # for so long after an idle scheduler's end nobody can have given its successor work that counts
 SILENT_S = 15.0  # how often a scheduler that does not answer is asked again
 ENDING, PARKING = "idle", "parking"  # parts of a plan: deleting a cluster; parking it, or waking it
 _LONGEST_S = 10.0**9  # of what a scheduler says about time
@@ -85,7 +86,9 @@ def look_in(
 
     :param last: the last look, if it is known.
     """
-    if scheduler is None or not scheduler.ready or is_suspended(cluster) or not timeout(cluster):
+    if scheduler is None or not scheduler.ready or is_suspended(cluster):
+        return None
+    if not timeout(cluster) and not _parked_by_dask(cluster, scheduler):
         return None
     if last is None or last.scheduler != scheduler.meta.uid:
         return 0.0
@@ -109,7 +112,9 @@ def plan_idle(
     :param look: what its scheduler says at this moment; None if it was not asked.
     """
     limit, parked = timeout(cluster), rest(cluster, scheduler) == "parked"
-    if parked and not limit:
+    if ended_idle(cluster, scheduler, now):
+        return _after_idle_end(cluster, scheduler, now, draft)
+    if parked and not limit and not scheduler.idles:
         _unpark(scheduler, now, draft)
         draft.part(PARKING).add(Emit("Waking", "idleTimeout was taken away: the workers come back"))
         return False
@@ -136,6 +141,39 @@ def plan_idle(
             Patch("Pod", scheduler.meta, {"metadata": {"annotations": note}}),
             Emit("Parked", text if asked else f"{text}; not deleted: {why_kept}"),
         )
+    return False
+
+
+def _parked_by_dask(cluster: CustomResource, scheduler: Pod) -> bool:
+    """Is it parked, and may have been for its scheduler's own idle timeout?"""
+    return scheduler.idles and rest(cluster, scheduler) == "parked"
+
+
+def ended_idle(cluster: CustomResource, scheduler: Pod, now: float) -> bool:
+    """Has Dask just ended this scheduler, by its own idle timeout, and nothing came of it yet?
+
+    One that was started again long ago may have work: its next end will tell.
+    """
+    end = scheduler.idle_end
+    if end is None or rest(cluster, scheduler) or scheduler.meta.deleting is not None:
+        return False
+    return scheduler.finished or ((woken(scheduler)[0] or 0.0) < end and now - end < RECENT_S)
+
+
+def _after_idle_end(cluster: CustomResource, scheduler: Pod, now: float, draft: Draft) -> bool:
+    """What ``idleAction`` says, as after ``idleTimeout``; does the cluster go?"""
+    why_kept = kept_because(cluster)
+    text = "Dask ended the scheduler by its own idle timeout"
+    if why_kept is None:
+        draft.part(ENDING).add(
+            Delete("DaskCluster", cluster.meta, exact=True), Emit("IdleDeleted", f"deleted: {text}")
+        )
+        return True
+    part = draft.part(PARKING)
+    if not scheduler.finished:  # else its successor is made as one that is parked
+        note = {labels.PARKED: words.timestamp(now), labels.WOKEN: None}
+        part.add(Patch("Pod", scheduler.meta, {"metadata": {"annotations": note}}))
+    part.add(Emit("Parked", f"{text}: the workers go until there is work; {why_kept}"))
     return False
 
 
@@ -166,9 +204,12 @@ def woken(scheduler: Pod) -> tuple[float | None, int | None]:
         return None, None
 
 
-def carried(predecessor: Pod | None) -> dict[str, str]:
+def carried(cluster: CustomResource, predecessor: Pod | None, now: float) -> dict[str, str]:
     """Annotations for a scheduler pod that comes in place of another one: parked is parked."""
     notes = predecessor.meta.annotations if predecessor else {}
+    ended = predecessor is not None and predecessor.finished and kept_because(cluster) is not None
+    if predecessor is not None and ended and ended_idle(cluster, predecessor, now):
+        return {labels.PARKED: words.timestamp(now)}
     return {labels.PARKED: notes[labels.PARKED]} if labels.PARKED in notes else {}
 
 

@@ -24,6 +24,7 @@ _IMAGE = {
     "RegistryUnavailable",
 }
 _WORDS_LIMIT = 300  # characters of what others say about one container
+_IDLE_TIMEOUT_ENV = "DASK_DISTRIBUTED__SCHEDULER__IDLE_TIMEOUT"
 _ONE_WORD = {"ErrImagePull": "ImagePullBackOff"}  # the kubelet goes to and fro between these
 
 
@@ -165,6 +166,8 @@ class Pod:
     gates: tuple[str, ...]  # what keeps it from being scheduled
     end: Ending | None  # why it ended; None: not at all, or because somebody deleted it
     problem: Problem | None
+    idles: bool = False  # a scheduler that Dask itself ends when it is idle
+    idle_end: float | None = None  # when Dask did so last
 
     @property
     def gone(self) -> bool:
@@ -241,6 +244,8 @@ class Pod:
             problem=None
             if labels.SCHEDULER_GATE in gates
             else _problem(meta, status, conditions, states),
+            idles=(idles := _idles(main, meta)),
+            idle_end=_idle_end(state) if idles else None,
         )
 
 
@@ -248,6 +253,22 @@ def _main(spec: PodSpec, component: str) -> Container:
     """The container whose state is the Pod's; one without anything if there is none."""
     found = spec.runner() if component == labels.JOB_RUNNER else spec.main(component)
     return found or Container({})
+
+
+def _idles(main: Container, meta: Meta) -> bool:
+    """Do command or variables tell Dask to end this scheduler when it is idle?"""
+    if meta.labels.get(labels.COMPONENT) != labels.SCHEDULER:
+        return False
+    return bool(commands.option(main.words, "--idle-timeout") or main.env.get(_IDLE_TIMEOUT_ENV))
+
+
+def _idle_end(state: JSON) -> float | None:
+    """When the container ended last, if nothing but its own will ended it."""
+    for which in ("state", "lastState"):
+        end: JSON = (state.get(which) or {}).get("terminated") or {}
+        if end:
+            return parse_time(end.get("finishedAt")) if end.get("exitCode") == 0 else None
+    return None
 
 
 def http_port(container: Container) -> int:

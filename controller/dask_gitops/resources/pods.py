@@ -268,6 +268,8 @@ def pod_spec(read: PodSpec) -> JSON:
     spec["containers"] = [c.fields for c in read.containers]
     if read.init_containers:
         spec["initContainers"] = [c.fields for c in read.init_containers]
+    if read.host_network:  # there, names of Services are not found otherwise
+        spec.setdefault("dnsPolicy", "ClusterFirstWithHostNet")
     # A Service called like a Dask setting would set it.
     spec.setdefault("enableServiceLinks", False)
     tolerations = read.tolerations

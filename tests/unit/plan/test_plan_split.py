@@ -151,6 +151,24 @@ def test_threads_of_an_empty_group(container: Any, threads: int) -> None:
     assert declared_threads(group(spec)) == threads
 
 
+@pytest.mark.parametrize(
+    ("container", "pod", "threads"),
+    [
+        ({"requests": {"cpu": 8}}, {}, 8),
+        ({"requests": {"cpu": "2500m", "memory": "1Gi"}, "limits": {"memory": "1Gi"}}, {}, 3),
+        ({"requests": {"cpu": 2}, "limits": {"cpu": 4}}, {"limits": {"cpu": 16}}, 4),
+        ({"requests": {"cpu": 2}}, {"limits": {"cpu": 16}}, 2),
+        ({}, {"limits": {"cpu": "16"}, "requests": {"cpu": 8}}, 16),
+        ({}, {"requests": {"cpu": "8"}}, 8),
+        ({"limits": {"cpu": None}}, {"limits": None}, 1),
+        ({"limits": {"cpu": "many"}}, {}, 1),
+    ],
+)
+def test_threads_as_kubernetes_grants_them(container: Any, pod: Any, threads: int) -> None:
+    spec = {"resources": pod, "containers": [{"name": "worker", "resources": container}]}
+    assert declared_threads(group({"worker": {"spec": spec}})) == threads
+
+
 def test_memory() -> None:
     assert workers_for_memory(crew("a", 4), []) == 0
     assert workers_for_memory(crew("a", 4, each=process(held=1)), []) == 1

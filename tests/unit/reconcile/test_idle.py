@@ -474,3 +474,81 @@ def test_a_wiped_status_changes_nothing(when: str) -> None:
         await h.pass_time(700)
 
     story(wiped)()
+
+
+# ---- Dask's own idle timeout
+
+
+DASKS_OWN: list[JSON] = [
+    {"args": ["dask", "scheduler", "--idle-timeout", "600"]},
+    {"env": [{"name": "DASK_DISTRIBUTED__SCHEDULER__IDLE_TIMEOUT", "value": "10 minutes"}]},
+]
+dasks_own = pytest.mark.parametrize("container", DASKS_OWN, ids=["argument", "variable"])
+
+
+def own(container: JSON, **more: Any) -> JSON:
+    return {"spec": {"containers": [{"name": "scheduler", **container}], **more}}
+
+
+@dasks_own
+@pytest.mark.parametrize("policy", ["Always", "OnFailure"])
+def test_a_scheduler_that_dask_ended_takes_its_cluster_with_it(
+    container: JSON, policy: str
+) -> None:
+    """Else it would be started again, to end again, for ever."""
+
+    async def main(h: Harness) -> None:
+        await up(h, 2, scheduler=own(container, restartPolicy=policy))
+        if policy == "Always":
+            h.kubelet.restart(NS, "demo-scheduler", 0)
+        else:
+            h.kubelet.finish(NS, "demo-scheduler", 0)
+        await h.settle()
+        assert h.api.find(DASKCLUSTERS, NS, "demo") is None
+        assert h.events().count("IdleDeleted") == 1
+        assert not h.api.items(PODS)
+
+    play(main)
+
+
+@dasks_own
+@pytest.mark.parametrize("policy", ["Always", "OnFailure"])
+def test_a_scheduler_that_dask_ended_is_parked(container: JSON, policy: str) -> None:
+    async def main(h: Harness) -> None:
+        await up(h, 2, idleAction="Scale", scheduler=own(container, restartPolicy=policy))
+        for _ in range(2):  # the same again while it is parked is no news
+            if policy == "Always":
+                h.kubelet.restart(NS, "demo-scheduler", 0)
+                h.kubelet.set_ready(NS, "demo-scheduler", True)
+            else:
+                h.kubelet.finish(NS, "demo-scheduler", 0)
+            await h.pass_time(100)
+            at_rest(h)
+        assert h.events().count("Parked") == 1
+        submit(h)
+        await computes(h)
+        await h.pass_time(300)
+        at_work(h, 2)
+        assert h.events().count("Parked") == 1
+
+    play(main)
+
+
+@pytest.mark.parametrize("code", [0, 1, 137])
+@pytest.mark.parametrize("container", [DASKS_OWN[0], {}], ids=["idle timeout", "none"])
+def test_any_other_end_of_a_scheduler_is_a_restart(container: JSON, code: int) -> None:
+    async def main(h: Harness) -> None:
+        await up(h, 2, scheduler=own(container))
+        if code == 0 and container:  # long ago, say while no controller was there
+            h.kill()
+            h.kubelet.restart(NS, "demo-scheduler", 0)
+            h.kubelet.set_ready(NS, "demo-scheduler", True)
+            await h.pass_time(300)
+            h.start()
+        else:
+            h.kubelet.restart(NS, "demo-scheduler", code)
+            h.kubelet.set_ready(NS, "demo-scheduler", True)
+        await h.settle()
+        at_work(h, 2)
+
+    play(main)

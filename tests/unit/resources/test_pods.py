@@ -11,6 +11,8 @@ from dask_gitops.resources.pods import scheduler_pod, worker_pod, worker_revisio
 from tests.unit.objects import CONTROL, cluster, group
 
 JSON = dict[str, Any]
+EVICT = "cluster-autoscaler.kubernetes.io/safe-to-evict"
+KARPENTER = "karpenter.sh/do-not-disrupt"
 PRELOAD = "DASK_DISTRIBUTED__SCHEDULER__PRELOAD"
 TOLERATIONS = [
     {
@@ -592,3 +594,86 @@ def test_a_mesh_proxy_that_the_user_wants(where: str) -> None:
 def test_a_warning_of_the_api_server_is_kept_on_the_pod() -> None:
     pod = worker_pod(cluster(), group(), 0, default_image="d", warning="unknown field")
     assert pod["metadata"]["annotations"]["dask.org/spec-warning"] == "unknown field"
+
+
+# ---- odd nodes
+
+
+READ_ONLY = {"securityContext": {"readOnlyRootFilesystem": True}}
+
+
+@pytest.mark.parametrize("make", [scheduler, worker])
+def test_whoever_has_a_read_only_root_gets_a_writable_tmp(make: Any) -> None:
+    spec = make({"containers": [READ_ONLY]})["spec"]
+    assert spec["volumes"] == [{"name": "dask-tmp", "emptyDir": {}}]
+    assert spec["containers"][0]["volumeMounts"] == [{"name": "dask-tmp", "mountPath": "/tmp"}]
+
+
+@pytest.mark.parametrize("make", [scheduler, worker])
+def test_a_tmp_of_the_users_own_is_enough(make: Any) -> None:
+    own = {"name": "scratch", "mountPath": "/tmp/"}
+    spec = make({"containers": [{**READ_ONLY, "volumeMounts": [own]}]})["spec"]
+    assert "volumes" not in spec
+    assert spec["containers"][0]["volumeMounts"] == [own]
+
+
+def test_a_volume_of_that_name_may_be_the_users() -> None:
+    users = {"name": "dask-tmp", "configMap": {"name": "x"}}
+    spec = worker({"containers": [READ_ONLY], "volumes": [users]})["spec"]
+    assert spec["volumes"] == [users, {"name": "dask-tmp-2", "emptyDir": {}}]
+
+
+def test_workers_on_the_hosts_network_share_a_node() -> None:
+    """A containerPort would be one of the node, and a fixed dashboard there is only once."""
+    spec = worker({"hostNetwork": True})["spec"]
+    (container,) = spec["containers"]
+    assert "ports" not in container
+    assert container["args"][-2:] == ["--dashboard-address", ":0"]
+    assert "readinessProbe" not in container
+    assert spec["dnsPolicy"] == "ClusterFirstWithHostNet"  # else nobody finds the scheduler's name
+    assert "dnsPolicy" not in worker()["spec"]
+
+
+def test_ports_of_the_users_stay_on_the_hosts_network() -> None:
+    ports = [{"name": "mine", "containerPort": 9000, "hostPort": 9000}]
+    args = ["dask", "worker", "--dashboard-address", ":9001"]
+    users = {"hostNetwork": True, "dnsPolicy": "Default", "containers": [{"ports": ports, "args": args}]}  # fmt: skip
+    made = worker(users)["spec"]
+    assert (main({"spec": made})["ports"], main({"spec": made})["args"]) == (ports, args)
+    assert main({"spec": made})["readinessProbe"]["httpGet"]["port"] == 9001
+    assert made["dnsPolicy"] == "Default"
+
+
+def test_a_scheduler_on_the_hosts_network_has_no_port_of_ours() -> None:
+    made = main(scheduler({"hostNetwork": True}))
+    assert "ports" not in made
+    assert made["readinessProbe"]["httpGet"] == {"path": "/health", "port": 8787}
+
+
+@pytest.mark.parametrize(
+    ("deadline", "seconds"),
+    [(None, 600), (1800, 1800), (30, 300), (2**40, 2**31 - 1)],
+)
+def test_the_start_may_take_the_progress_deadline(deadline: int | None, seconds: int) -> None:
+    spec = {} if deadline is None else {"progressDeadlineSeconds": deadline}
+    probe = main(scheduler(**spec))["startupProbe"]
+    assert probe["failureThreshold"] * probe["periodSeconds"] == seconds
+
+
+@pytest.mark.parametrize(
+    ("users", "marks"),
+    [
+        ({}, {EVICT: "false", KARPENTER: "true"}),
+        ({EVICT: "true"}, {EVICT: "true"}),
+        ({KARPENTER: "false"}, {KARPENTER: "false"}),
+        ({KARPENTER: "30m"}, {KARPENTER: "30m"}),
+        ({EVICT: "false"}, {EVICT: "false", KARPENTER: "true"}),
+        ({EVICT: "true", KARPENTER: "true"}, {EVICT: "true", KARPENTER: "true"}),
+    ],
+)
+def test_nobody_moves_a_scheduler_to_save_a_node_but_by_the_users_word(
+    users: JSON, marks: JSON
+) -> None:
+    made = scheduler(scheduler={"metadata": {"annotations": users}})["metadata"]["annotations"]
+    assert {key: made[key] for key in (EVICT, KARPENTER) if key in made} == marks
+    assert not {EVICT, KARPENTER} & worker()["metadata"]["annotations"].keys()

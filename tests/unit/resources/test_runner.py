@@ -181,6 +181,43 @@ def test_the_users_words_stay() -> None:
     assert "env" not in spec["containers"][0], "the user's object is not touched"
 
 
+def test_a_node_by_name_becomes_an_affinity() -> None:
+    """A Pod with a node must not have a scheduling gate."""
+    here = {"key": "metadata.name", "operator": "In", "values": ["node-7"]}
+    spec: JSON = {"nodeName": "node-7", "containers": [{"name": "job"}]}
+    made = one(spec)["spec"]
+    assert "nodeName" not in made
+    required = "requiredDuringSchedulingIgnoredDuringExecution"
+    terms = {"nodeSelectorTerms": [{"matchFields": [here]}]}
+    assert made["affinity"] == {"nodeAffinity": {required: terms}}
+    assert made["schedulingGates"] == [GATE]
+    assert spec["nodeName"] == "node-7", "the user's object is not touched"
+
+
+def test_a_node_by_name_stands_beside_every_term_of_an_affinity() -> None:
+    here = {"key": "metadata.name", "operator": "In", "values": ["node-7"]}
+    required = "requiredDuringSchedulingIgnoredDuringExecution"
+    arm = {"key": "kubernetes.io/arch", "operator": "In", "values": ["arm64"]}
+    field = {"key": "metadata.name", "operator": "NotIn", "values": ["node-8"]}
+    users = {
+        "nodeAffinity": {
+            required: {"nodeSelectorTerms": [{"matchExpressions": [arm]}, {"matchFields": [field]}, {}]},
+            "preferredDuringSchedulingIgnoredDuringExecution": [],
+        },
+        "podAffinity": {},
+    }  # fmt: skip
+    made = one({"nodeName": "node-7", "affinity": users, "containers": [{"name": "job"}]})["spec"]
+    assert made["affinity"]["nodeAffinity"][required]["nodeSelectorTerms"] == [
+        {"matchExpressions": [arm], "matchFields": [here]},
+        {"matchFields": [field, here]},
+    ]
+    assert made["affinity"].keys() == {"nodeAffinity", "podAffinity"}
+
+
+def test_without_a_node_by_name_nothing_is_added() -> None:
+    assert "affinity" not in one()["spec"]
+
+
 def test_an_image_that_nobody_names_is_that_of_the_cluster() -> None:
     assert one()["spec"]["containers"][0]["image"] == "default:1"
     cluster = {"spec": {"image": "dask:2"}}
