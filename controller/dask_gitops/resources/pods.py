@@ -30,12 +30,17 @@ _GRACE_ENV = "WORKER_GRACE_PERIOD_S"  # read by the hand-over in the worker, whi
 
 @dataclass(frozen=True, slots=True)
 class ControlApi:
-    """What puts the control API into a scheduler: preload text, and the env that it reads."""
+    """What puts the control API into a scheduler: preload text, and the env that it reads.
+
+    :ivar users_preload_env: holds what the user says in the variable that Dask reads; :ivar users_argv_env: the arguments.
+    """
 
     preload: str
     source_env: str
     source: str
     token_env: str
+    users_preload_env: str = "SCHEDULER_CONTROL_PRELOAD"
+    users_argv_env: str = "SCHEDULER_CONTROL_PRELOAD_ARGV"
 
 
 def scheduler_pod(
@@ -317,41 +322,40 @@ def add_env(container: JSON, name: str, value: str) -> None:
 
 
 def _inject_control_api(container: JSON, control: ControlApi, token: str) -> None:
-    """Load our control API beside whatever the user preloads.
+    """Load our control API, and let it load whatever the user preloads.
 
     ``--preload`` on the command line makes Dask ignore the configured value, so then ours is one more ``--preload``.
+    Else ours is the only preload that is configured, as Dask wants as many lists of arguments as there are preloads.
     """
-    env = container["env"] = [
-        e
-        for e in container.get("env") or []
-        if e.get("name") not in (control.token_env, control.source_env)
-    ]
-    field = "args" if container.get("args") else "command"
+    ours = (
+        control.token_env,
+        control.source_env,
+        control.users_preload_env,
+        control.users_argv_env,
+    )
+    env = container["env"] = [e for e in container.get("env") or [] if e["name"] not in ours]
     read = Container(container)
-    words = [*read.command, *read.args]
-    own = next((e for e in env if e.get("name") == _PRELOAD_ENV), None)
-    if option(words, "--preload") is not None:
-        container[field] = [*container[field], "--preload", control.preload]
-    elif own and own.get("valueFrom"):
-        # Its value is not known here; the kubelet puts it in.
-        both = ["--preload", f"$({_PRELOAD_ENV})", "--preload", control.preload]
-        container[field] = [*container[field], *both]
-    elif own:
-        own["value"] = _preload_list(own.get("value") or "", control.preload)
+    if option([*read.command, *read.args], "--preload") is not None:
+        _one_more_preload(container, control.preload)
     else:
+        moved = {
+            _PRELOAD_ENV: control.users_preload_env,
+            f"{_PRELOAD_ENV}_ARGV": control.users_argv_env,
+        }
+        env[:] = [{**e, "name": moved.get(e["name"], e["name"])} for e in env]
         env.append({"name": _PRELOAD_ENV, "value": control.preload})
+        env.append({"name": f"{_PRELOAD_ENV}_ARGV", "value": "[]"})
     env.append({"name": control.source_env, "value": control.source})
     env.append({"name": control.token_env, "value": token})
 
 
-def _preload_list(users: str, ours: str) -> str:
-    """Dask reads a Python literal: the user's text or list of texts, with ours behind."""
-    text = users.strip()
-    if text.startswith("["):
-        return (
-            text[:-1].rstrip().rstrip(",") + (", " if text[1:-1].strip() else "") + repr(ours) + "]"
-        )
-    return repr([text, ours] if text else [ours])
+def _one_more_preload(container: JSON, preload: str) -> None:
+    """Before what is meant for the user's preload, if anything is; else at the end."""
+    field = "args" if container.get("args") else "command"
+    words = list(container[field])
+    first = next((n for n, w in enumerate(words) if str(w).partition("=")[0] == "--preload"), 0)
+    at = words.index("--", first) if "--" in words[first:] else len(words)
+    container[field] = [*words[:at], "--preload", preload, *words[at:]]
 
 
 def _writable_tmp(spec: JSON, container: JSON) -> None:

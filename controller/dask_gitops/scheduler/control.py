@@ -22,6 +22,7 @@ import json
 import logging
 import os
 import pickle
+import sys
 import time
 
 import dask
@@ -32,6 +33,7 @@ from distributed.active_memory_manager import (
     ActiveMemoryManagerPolicy,
     Suggestion,
 )
+from distributed.preloading import process_preloads
 from tornado.ioloop import PeriodicCallback
 from tornado.web import RequestHandler, stream_request_body
 
@@ -621,8 +623,48 @@ class Shipped:
         return eval, (load, {"loader": LOADER, "space": space})
 
 
-def dask_setup(scheduler):
+OWN = globals().get("OWN", [])  # the user's own preloads; dask runs this text twice
+
+
+def load_own():
+    """Import what dask would preload without us; nothing where ours is one of several."""
+    ours, own = "DASK_DISTRIBUTED__SCHEDULER__PRELOAD", "SCHEDULER_CONTROL_PRELOAD"
+    if OWN or "CONTROL_SOURCE" not in os.environ.get(ours, ""):
+        return
+    env = {k.replace(own, ours): v for k, v in os.environ.items()
+           if v.strip() and not k.startswith(ours)}  # fmt: skip
+    config = dask.config.collect(env=env)
+    key = "distributed.scheduler.preload"
+    said = [dask.config.get(k, None, config=config) or [] for k in (key, key + "-argv")]
+    # Dask has put the folder of this text, /tmp, before all others while it is loaded.
+    tmp = sys.path[:1] == [os.path.dirname(__file__)] and sys.path.pop(0)
+    OWN.extend(process_preloads(None, *said))
+    if tmp:
+        sys.path.insert(0, tmp)
+
+
+async def each(some, what, scheduler):
+    for p in some:
+        p.dask_object = scheduler
+        try:
+            await getattr(p, what)()
+        except Exception:
+            log.exception("preload %s", p.name)
+
+
+async def dask_setup(scheduler):
     """Called by dask with the Scheduler. Never raises: a scheduler without us is still one."""
+    serve(scheduler)
+    await each(OWN, "start", scheduler)
+
+
+async def dask_teardown(scheduler):
+    """Called by dask when the scheduler closes."""
+    await each(OWN[::-1], "teardown", scheduler)
+
+
+def serve(scheduler):
+    """Add the control API to a scheduler."""
     try:
         token = os.environ.get("SCHEDULER_CONTROL_TOKEN", "").encode()
         args = {"control": Control(scheduler), "token": token}

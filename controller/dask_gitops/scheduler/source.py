@@ -23,14 +23,23 @@ SOURCE_ENV = "SCHEDULER_CONTROL_SOURCE"
 TOKEN_ENV = "SCHEDULER_CONTROL_TOKEN"
 """Holds the bearer token. Not `DASK_...` either: workers and clients can read dask's config."""
 
+USERS_PRELOAD_ENV = "SCHEDULER_CONTROL_PRELOAD"
+USERS_ARGV_ENV = "SCHEDULER_CONTROL_PRELOAD_ARGV"
+"""Hold what the user says in `PRELOAD_ENV` and in `..._ARGV`. Ours stands there alone and loads the
+user's, from these or from configuration files, as dask would: with their arguments.
+"""
+
 PRELOAD = f"""\
 import os, traceback
 try:
     exec(os.environ[{SOURCE_ENV!r}])
 except Exception:
     traceback.print_exc()
+else:
+    load_own()
 """
 """The preload text. Whatever is wrong with the source, the scheduler starts, only without the API.
+Whatever is wrong with a preload of the user's ends it, as it would without us.
 Dask takes a preload for literal text when it contains a space."""
 
 

@@ -108,6 +108,7 @@ def test_the_scheduler_of_an_empty_spec() -> None:
                     },
                     "env": [
                         {"name": PRELOAD, "value": "import os; load()"},
+                        {"name": f"{PRELOAD}_ARGV", "value": "[]"},
                         {"name": "CONTROL_SOURCE", "value": "the source"},
                         {"name": "SCHEDULER_CONTROL_TOKEN", "value": "secret"},
                     ],
@@ -424,23 +425,27 @@ def test_a_toleration_of_another_effect_is_another_matter() -> None:
 # ---- the control API's preload
 
 
-def test_preload_beside_a_text_of_the_user() -> None:
-    pod = scheduler({"containers": [{"env": [{"name": PRELOAD, "value": "my.module"}]}]})
-    assert env(pod)[PRELOAD] == repr(["my.module", "import os; load()"])
+MOVED = "SCHEDULER_CONTROL_PRELOAD"
 
 
-@pytest.mark.parametrize(
-    ("users", "both"),
-    [
-        ("['a', 'b']", "['a', 'b', 'import os; load()']"),
-        ("['a',]", "['a', 'import os; load()']"),
-        ("[]", "['import os; load()']"),
-        ("  ", "['import os; load()']"),
-    ],
-)
-def test_preload_beside_a_list_of_the_user(users: str, both: str) -> None:
-    pod = scheduler({"containers": [{"env": [{"name": PRELOAD, "value": users}]}]})
-    assert env(pod)[PRELOAD] == both
+@pytest.mark.parametrize("users", ["my.module", "['a', 'b']", "  ", "$(DIR)/x.py"])
+def test_preload_beside_one_of_the_user(users: str) -> None:
+    """Ours stands alone, and loads the user's: Dask wants as many lists of arguments as there are preloads."""
+    own = [
+        {"name": PRELOAD, "value": users},
+        {"name": f"{PRELOAD}_ARGV", "value": "[['--x', '1']]"},
+    ]
+    pod = scheduler({"containers": [{"env": own}]})
+    assert env(pod)[PRELOAD] == "import os; load()"
+    assert env(pod)[f"{PRELOAD}_ARGV"] == "[]"
+    assert env(pod)[MOVED] == users
+    assert env(pod)[f"{MOVED}_ARGV"] == "[['--x', '1']]"
+
+
+def test_without_one_in_variables_there_may_be_one_in_a_file() -> None:
+    made = env(scheduler())
+    assert (made[PRELOAD], made[f"{PRELOAD}_ARGV"]) == ("import os; load()", "[]")
+    assert MOVED not in made
 
 
 @pytest.mark.parametrize(
@@ -459,11 +464,19 @@ def test_preload_beside_one_on_the_command_line(container: JSON) -> None:
     assert PRELOAD not in {e["name"] for e in made["env"]}
 
 
+def test_preload_beside_one_with_arguments_on_the_command_line() -> None:
+    args = ["dask", "scheduler", "--preload", "x.py", "--", "--preload-option", "1"]
+    made = main(scheduler({"containers": [{"args": args}]}))
+    ours = ["--preload", "import os; load()"]
+    assert made["args"] == [*args[:4], *ours, *args[4:]]
+
+
 def test_preload_beside_one_from_a_secret() -> None:
-    users = {"name": PRELOAD, "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}
-    made = main(scheduler({"containers": [{"env": [users]}]}))
-    assert made["args"][2:] == ["--preload", f"$({PRELOAD})", "--preload", "import os; load()"]
-    assert users in made["env"]
+    source = {"secretKeyRef": {"name": "s", "key": "k"}}
+    made = main(scheduler({"containers": [{"env": [{"name": PRELOAD, "valueFrom": source}]}]}))
+    assert made["args"] == ["dask", "scheduler"]
+    assert {"name": MOVED, "valueFrom": source} in made["env"]
+    assert {"name": PRELOAD, "value": "import os; load()"} in made["env"]
 
 
 def test_the_users_token_is_not_taken() -> None:
