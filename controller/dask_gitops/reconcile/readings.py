@@ -17,17 +17,24 @@ class Readings:
     that cannot be read.
     """
 
-    _known: dict[str, tuple[JSON, Reading]] = field(default_factory=dict)
+    # uid -> (generation, spec as it is stored, reading)
+    _known: dict[str, tuple[int, JSON, Reading]] = field(default_factory=dict)
 
     def of(self, resource: CustomResource) -> Reading:
         """The reading of its spec; of what this very method handed out, the one that it came from."""
-        known = self._known.get(resource.meta.uid)
-        if known is not None:
-            stored, reading = known
-            if resource.spec is stored or resource.spec is reading.spec or resource.spec == stored:
-                return reading
-        reading = read(resource.kind, resource.spec, known[1] if known is not None else None)
-        self._known[resource.meta.uid] = (resource.spec, reading)
+        uid, generation, spec = resource.meta.uid, resource.meta.generation, resource.spec
+        last: Reading | None = None
+        if uid in self._known:
+            seen, stored, last = self._known[uid]
+            if spec is stored or spec is last.spec:
+                return last
+            # Equal is not enough for another generation: 1 == True.
+            if seen == generation and spec == stored:
+                same = last if last.wrong else replace(last, spec=spec)
+                self._known[uid] = (generation, spec, same)
+                return same
+        reading = read(resource.kind, spec, last)
+        self._known[uid] = (generation, spec, reading)
         return reading
 
     def what_counts(self, resource: CustomResource) -> CustomResource:

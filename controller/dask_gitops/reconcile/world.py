@@ -45,7 +45,7 @@ from dask_gitops.plan.cluster import ClusterState, Load
 from dask_gitops.plan.demand import Demand
 from dask_gitops.plan.drain import RETRY_HELD_S
 from dask_gitops.plan.groupstate import GroupState, Worker
-from dask_gitops.plan.idle import Look, begins_anew, look_in
+from dask_gitops.plan.idle import Look, begins_anew, look_in, timeout
 from dask_gitops.plan.jobrun import JobState
 from dask_gitops.reconcile.failures import Failures
 from dask_gitops.reconcile.places import WORKERS, Place, Places, filed_under
@@ -470,6 +470,9 @@ class World:
 
     async def look(self, cluster: CustomResource) -> Look | None:
         """Ask the cluster's scheduler whether it is idle, if it is time for that."""
+        pods = self._schedulers(cluster.meta.namespace, cluster.meta.name)
+        if not timeout(self.readings.what_counts(cluster)) and not any(p.idles for p in pods):
+            return None
         scheduler = self.cluster_state(cluster).scheduler
         if scheduler is None or self.look_in(cluster, scheduler) != 0:
             return None

@@ -17,8 +17,10 @@ from dask_gitops.kube.resource import (
 )
 from dask_gitops.plan import cluster as plan_cluster
 from dask_gitops.reconcile.failures import TurnFailed
+from dask_gitops.reconcile.readings import Readings
 
 from tests.support.harness import NS, Harness, play
+from tests.unit.objects import group
 
 JSON = dict[str, Any]
 
@@ -213,6 +215,33 @@ def test_a_new_process_makes_nothing_of_what_it_cannot_read_and_ends_nothing() -
         assert h.condition(DASKCLUSTERS, "demo", "Ready")[0] == "True"
 
     play(main)
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "said"),
+    [
+        ({"hostNetwork": True}, {"hostNetwork": 1}, ".hostNetwork: is a number"),
+        (
+            {"terminationGracePeriodSeconds": 30},
+            {"terminationGracePeriodSeconds": 30.0},
+            ".terminationGracePeriodSeconds: has a fraction or an exponent",
+        ),
+        (
+            {"terminationGracePeriodSeconds": 1},
+            {"terminationGracePeriodSeconds": True},
+            ".terminationGracePeriodSeconds: is true or false",
+        ),
+    ],
+)
+def test_what_is_equal_in_python_is_not_the_same(right: JSON, wrong: JSON, said: str) -> None:
+    readings = Readings()
+    first = group({"worker": {"spec": right}}, generation=1)
+    assert not readings.of(first).wrong
+    second = group({"worker": {"spec": wrong}}, generation=2)
+    assert str(readings.of(second).wrong[0]).startswith(f"spec.worker.spec{said}")
+    counts = readings.what_counts(second)
+    assert counts.spec["worker"]["spec"] == right
+    assert readings.of(counts) is readings.of(second), "what counts is not read once more"
 
 
 def test_deletion_and_removal_do_not_need_the_spec() -> None:
