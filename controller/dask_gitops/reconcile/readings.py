@@ -46,5 +46,7 @@ class Readings:
         """Forget all others."""
         self._known = {uid: known for uid, known in self._known.items() if uid in uids}
 
-    def __len__(self) -> int:
+    @property
+    def count(self) -> int:
+        """Of how many objects something is known."""
         return len(self._known)

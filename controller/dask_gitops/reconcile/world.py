@@ -436,7 +436,7 @@ class World:
         self._room = 20 + 2 * self._remembered()
 
     def _remembered(self) -> int:
-        return len(self._refused) + len(self._highest) + len(self._tried) + len(self.readings)
+        return len(self._refused) + len(self._highest) + len(self._tried) + self.readings.count
 
     async def ask(self, scheduler: Pod) -> list[Worker]:
         """The workers that this scheduler knows.
