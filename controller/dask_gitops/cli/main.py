@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from dask_gitops import __version__
+from dask_gitops.model.declared import read
 from dask_gitops.resources.revision import without_nulls
 from dask_gitops.settings import Settings, SettingsError
 
@@ -130,12 +131,21 @@ def _read(args: argparse.Namespace, files: Sequence[str], chart: str | None) -> 
 
 def check(before: Declared, after: Side) -> None:
     """:raises SourceError: the API server would refuse what is to be declared."""
-    found = _complaints(after)
+    found = _complaints(after) or _misshapen(after)
     for of in before.keys() & after.objects.keys():
         if of.kind == "DaskWorkerGroup" and unit_of(before[of]) != unit_of(after.objects[of]):
             found.append(f"{of.kind} {of.namespace}/{of.name}: spec.cluster cannot be changed; give the group another name")  # fmt: skip
     if found:
         raise SourceError("\n".join(["the API server would refuse this:", *found]))
+
+
+def _misshapen(side: Side) -> list[str]:
+    """What the controller could not read, and the API server would refuse when a Pod is made of it."""
+    return [
+        f"{of.kind} {of.namespace}/{of.name}: {wrong}"
+        for of, raw in side.objects.items()
+        for wrong in read(of.kind, without_nulls(raw.get("spec") or {})).wrong
+    ]
 
 
 def _complaints(side: Side) -> list[str]:
@@ -168,20 +178,24 @@ def is_same(unit: Unit) -> bool:
     )
 
 
+def _wrong_before(complaints: list[str]) -> SourceError:
+    return SourceError("\n".join(["what was declared before cannot be understood:", *complaints]))
+
+
 def run(args: argparse.Namespace) -> Report:
     """:raises SourceError: something cannot be read, or the API server would refuse it.
     :raises RehearsalError: a fault of ours.
     """
     before, after = read_sides(args)
     check(before.objects, after)
+    if _misshapen(before) and not args.live:
+        raise _wrong_before(_complaints(before) or _misshapen(before))
     try:
         return _report(args, before, after)
     except RehearsalError:
         wrong = _complaints(before)  # an API server of another version may have taken it
         if wrong:
-            raise SourceError(
-                "\n".join(["what was declared before cannot be understood:", *wrong])
-            ) from None
+            raise _wrong_before(wrong) from None
         raise
 
 

@@ -17,8 +17,8 @@ from dask_gitops.kube.client import Api
 from dask_gitops.kube.errors import KubeError
 from dask_gitops.kube.resource import DASKCLUSTERS, DASKJOBS, Resource
 from dask_gitops.metrics import Metrics
-from dask_gitops.model.declared import read
-from dask_gitops.reconcile.wiring import build_stores, turn
+from dask_gitops.reconcile.wiring import build_stores
+from dask_gitops.reconcile.wiring import turn as reconcile
 from dask_gitops.reconcile.world import RESOURCES, Key, World
 from dask_gitops.resources import labels, numbers
 from dask_gitops.resources.pods import DRAIN_TIMEOUT_S
@@ -148,7 +148,7 @@ class Play:
         if self.turns > TURNS + TURNS_EACH * sum(map(len, self.kubernetes.objects.values())):
             raise RehearsalError(f"{key}: it never comes to rest")
         try:
-            await turn(self.world, key)
+            await reconcile(self.world, key)
         except KubeError:
             self.put(key, 1)
         except Exception as error:
@@ -169,12 +169,6 @@ async def rehearse(unit: Unit, settings: Settings, now: float) -> Course:
     :param now: seconds since the epoch, for live objects.
     :raises RehearsalError: the controller would fail on it.
     """
-    for of, raw in unit.after.items():
-        wrong = read(of.kind, raw.get("spec") or {}).wrong
-        if wrong:
-            said = "; ".join(map(str, wrong))
-            name = Key(of.kind, raw["metadata"].get("namespace", ""), of.name)
-            raise RehearsalError(f"{name}: its spec cannot be understood: {said}")
     kubernetes = Kubernetes(OLDEST if unit.live is None else now)
     play = Play(kubernetes, settings)
     if unit.live is None:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from dask_gitops.cli.rehearsal import RehearsalError
 
-from tests.support.harness import NS
 from tests.unit.cli.objects import (
     autoscaler,
     cluster,
@@ -452,7 +450,6 @@ def test_numbers_for_programs() -> None:
     "spec",
     [{"workerGroups": 3}, {"worker": ["x"]}, {"workerGroups": [{"worker": {}}]}],
 )
-def test_a_spec_that_the_controller_fails_on_is_named(spec: Any) -> None:
-    """The API server takes none of them."""
-    with pytest.raises(RehearsalError, match=rf"DaskCluster {NS}/demo: \w+Error in \w+\.py:\d+: "):
-        told({}, declared("DaskCluster", "demo", spec))
+def test_a_spec_that_cannot_be_read_ends_no_rehearsal(spec: Any) -> None:
+    """The API server takes none of them; what is Stalled for it is told, and no fault of ours."""
+    assert told({}, declared("DaskCluster", "demo", spec))
