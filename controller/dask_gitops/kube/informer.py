@@ -397,6 +397,7 @@ class Informer(Generic[T]):
                 self._drop(key, entry.uid, version)
             return False
         if isinstance(raw, Cut) and not self._cut_is_enough:
+            self.convert_errors += 1
             why = f"it nests deeper than {MAX_LEVELS} levels"
             log.error("%s %s/%s: %s", self.resource, *key, why)
             self._name_unreadable(key, Unreadable(uid, version, why))

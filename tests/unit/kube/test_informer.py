@@ -543,6 +543,7 @@ async def test_an_object_that_nests_too_deep_is_named_and_costs_no_other(world: 
         await asyncio.sleep(10)
         assert named == ["listed", "watched", "made", "a"]
         assert (world.informer.lists, world.informer.unreadables) == (2, 1)
+        assert world.informer.convert_errors == 4  # states of objects
 
 
 @scenario(cut_is_enough=True)
