@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
-from typing import Any, overload
+import itertools
+from collections import UserList
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, cast
 
 from dask_gitops import status as words
 from dask_gitops.plan import replacement
@@ -155,9 +157,11 @@ def _grow(
         reserved=reserved,
         warning=known_warning(state),
     )
-    notes = replacement.inherited(mourned)
+    notes = itertools.chain(replacement.inherited(mourned), itertools.repeat({}))
+    serials = range(first, first + missing)
+    makers = (functools.partial(_made, make, n, some) for n, some in zip(serials, notes, strict=False))  # fmt: skip
     draft.part("grow").add(
-        Create("Pod", Crowd(make, range(first, first + missing), notes)),
+        Create("Pod", Crowd(makers)),
         Emit("Updating", f"created {words.workers(missing)} of the new spec")
         if rolling
         else replacement.growth(
@@ -166,30 +170,20 @@ def _grow(
     )
 
 
-class Crowd(Sequence[JSON]):
-    """Manifests of workers; each is made when it is asked for, as a thousand large ones have no room beside each other."""
+class Crowd(UserList[JSON]):
+    """Manifests of workers; each is made when it is asked for, as hundreds of large ones have no room beside each other."""
 
-    def __init__(
-        self, make: Callable[[int], JSON], serials: range, notes: Sequence[dict[str, str]]
-    ) -> None:
-        """:param notes: further annotations of the first of them."""
-        self._make = make
-        self._serials = serials
-        self._notes = notes
+    def __init__(self, makers: Iterable[Callable[[], JSON]]) -> None:
+        super().__init__()
+        self._makers = list(makers)
+        self.data = cast(list[JSON], self._makers)  # what is counted and cut
 
-    def __len__(self) -> int:
-        return len(self._serials)
+    def __getitem__(self, n: Any) -> Any:
+        found = self._makers[n]
+        return Crowd(found) if isinstance(found, list) else found()
 
-    @overload
-    def __getitem__(self, n: int) -> JSON: ...
 
-    @overload
-    def __getitem__(self, n: slice) -> Sequence[JSON]: ...
-
-    def __getitem__(self, n: int | slice) -> JSON | Sequence[JSON]:
-        if isinstance(n, slice):
-            return Crowd(self._make, self._serials[n], self._notes[n])
-        manifest = self._make(self._serials[n])
-        if n < len(self._notes):
-            manifest["metadata"]["annotations"].update(self._notes[n])
-        return manifest
+def _made(make: Callable[[int], JSON], serial: int, notes: Mapping[str, str]) -> JSON:
+    manifest = make(serial)
+    manifest["metadata"]["annotations"].update(notes)
+    return manifest

@@ -257,11 +257,11 @@ def test_a_fault_of_ours_says_so(plan: Plan, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_what_was_declared_wrongly_before_is_no_fault_of_ours(plan: Plan) -> None:
-    wrong = CLUSTER.replace("replicas: 3", "replicas: three")
+    wrong = CLUSTER.replace("worker:", "workerGroups: 3, worker:")
     code, _, err = plan(*SIDES, old=wrong, new=CLUSTER)
     assert code == 2
     assert "what was declared before cannot be understood" in err
-    assert "'three' is not of type 'integer'" in err
+    assert "spec.workerGroups: 3 is not of type 'array'" in err
 
 
 def test_a_pipe_that_holds_no_text(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -198,7 +198,9 @@ async def test_a_label_that_is_refused_keeps_no_group_from_scaling_down(h: Harne
     # The label is declared and is not there: that is no success, whatever runs.
     state, reason, text = h.condition(DASKWORKERGROUPS, GROUP, "Stalled")
     assert (state, reason) == ("True", "Invalid")
-    assert text.startswith("1 of 1 worker ready; patch Pod")
+    assert text.startswith("patch Pod")
+    told = h.condition(DASKWORKERGROUPS, GROUP, "Ready")[2]
+    assert told.startswith("1 of 1 worker ready; patch Pod")
     assert WHY in text
     assert h.condition(DASKCLUSTERS, "demo", "Stalled")[0] == "True"
     # A person's next word is followed at once.
