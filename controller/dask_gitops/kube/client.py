@@ -475,6 +475,47 @@ class KubeClient:
 
     # The one way all calls but watches take
 
+    @contextlib.asynccontextmanager
+    async def websocket(
+        self,
+        res: Resource,
+        namespace: str | None,
+        name: str,
+        subresource: str,
+        query: Mapping[str, str],
+        protocol: str,
+    ) -> AsyncGenerator[aiohttp.ClientWebSocketResponse, None]:
+        """A WebSocket to a subresource such as ``portforward``. One attempt; its messages may be of any size.
+
+        :raises ApiError: the server refused it, in its own words.
+        :raises ApiUnreachable: there was no answer, or one of something else.
+        """
+        path = f"{res.path(namespace, name)}/{subresource}"
+        url = self._url(path, query)
+        what = f"{subresource} {namespace}/{name}"
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                socket = await self._session.ws_connect(
+                    url,
+                    headers=await self.credentials.headers(),
+                    protocols=(protocol,),
+                    ssl=self.credentials.ssl,
+                    server_hostname=self.credentials.server_name,
+                    max_msg_size=0,
+                )
+        except aiohttp.WSServerHandshakeError as error:
+            if error.status == 401:
+                await self.credentials.headers(refresh=True)
+            # A refused handshake comes without words; asked once more, the server tells them.
+            await self._call("get", "GET", res, path, query=query)
+            raise ApiUnreachable(f"{what}: {_words(error)}", sent=True) from error
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            raise ApiUnreachable(f"{what}: {_words(error)}", sent=True) from error
+        async with socket:
+            if socket.protocol != protocol:
+                raise ApiUnreachable(f"{what}: the server does not speak {protocol}", sent=True)
+            yield socket
+
     async def _call(
         self,
         verb: str,
