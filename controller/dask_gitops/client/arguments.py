@@ -1,0 +1,118 @@
+"""Pure: what a user may give, and what is said where it is something else."""
+
+from __future__ import annotations
+
+import difflib
+import enum
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+JSON = dict[str, Any]
+
+
+class CreateMode(enum.Enum):
+    """What to do about a cluster of that name that exists, or does not."""
+
+    CREATE_ONLY = "CREATE_ONLY"
+    CREATE_OR_CONNECT = "CREATE_OR_CONNECT"
+    CONNECT_ONLY = "CONNECT_ONLY"
+
+
+def create_mode(given: Any) -> CreateMode:
+    """An Enum, ours or another client's, or its name in any case.
+
+    :raises ValueError: it is none of the three.
+    """
+    name = getattr(given, "name", given)
+    if isinstance(name, str) and name.upper() in CreateMode.__members__:
+        return CreateMode[name.upper()]
+    raise ValueError(
+        f"create_mode is {given!r}; use CREATE_ONLY, CONNECT_ONLY or CREATE_OR_CONNECT"
+    )
+
+
+def count(field: str, given: Any) -> int:
+    """A number of workers.
+
+    :raises TypeError, ValueError: it is no whole number, or less than 0.
+    """
+    if isinstance(given, bool) or not hasattr(given, "__index__"):
+        raise TypeError(f"{field} is {given!r}; use a whole number")
+    number = int(given.__index__())
+    if number < 0:
+        raise ValueError(f"{field} is {number}; use 0 or more")
+    return number
+
+
+def resources(field: str, given: Any) -> JSON | None:
+    """Limits and requests of a container.
+
+    :raises TypeError, ValueError: it is something else; the message names the part.
+    """
+    if given is None:
+        return None
+    example = "write a dict such as {'limits': {'cpu': '2', 'memory': '4Gi'}}"
+    if not isinstance(given, Mapping):
+        raise TypeError(f"{field} is {given!r}; {example}")
+    for part, amounts in given.items():
+        if part not in ("limits", "requests"):
+            raise ValueError(
+                f"{field} has the unknown field {part!r}; it may have: limits, requests"
+            )
+        if not isinstance(amounts, Mapping):
+            example = "write a dict such as {'cpu': '2', 'memory': '4Gi'}"
+            raise TypeError(f"{field}[{part!r}] is {amounts!r}; {example}")
+    return {part: dict(amounts) for part, amounts in given.items()}
+
+
+def env(given: Any) -> list[JSON] | None:
+    """Variables, as a mapping or as Kubernetes writes them.
+
+    :raises TypeError: it is something else; the message names the entry.
+    """
+    if given is None:
+        return None
+    if isinstance(given, Mapping):
+        for name, value in given.items():
+            if not isinstance(value, str):
+                raise TypeError(f"env[{name!r}] is {value!r}; values are strings")
+        return [{"name": name, "value": value} for name, value in given.items()]
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise TypeError(f"env is {given!r}; write a dict such as {{'NAME': 'value'}}")
+    found = []
+    for i, entry in enumerate(given):
+        if not isinstance(entry, Mapping) or not isinstance(entry.get("name"), str):
+            raise TypeError(
+                f"env[{i}] has no 'name'; each entry is {{'name': ..., 'value': ...}} or has "
+                "'valueFrom'"
+            )
+        value = entry.get("value")
+        if value is not None and not isinstance(value, str):
+            raise TypeError(f"env[{i}]['value'] is {value!r}; values are strings")
+        found.append(dict(entry))
+    return found
+
+
+def words(field: str, given: Any) -> list[str]:
+    """A command: a text of words, or a list of them.
+
+    :raises TypeError: it is something else.
+    """
+    found = given.split() if isinstance(given, str) else given
+    if not isinstance(found, list | tuple) or not all(isinstance(word, str) for word in found):
+        raise TypeError(f"{field} is {given!r}; write a text, or a list of words")
+    if not found:
+        raise ValueError(f"{field} is empty; write a command such as 'dask-worker'")
+    return list(found)
+
+
+def unknown(of: str, names: Iterable[str], known: Iterable[str]) -> None:
+    """Refuse arguments that nobody knows, with what may have been meant.
+
+    :raises TypeError: there is one.
+    """
+    known = list(known)
+    for name in names:
+        near = difflib.get_close_matches(name, known, n=1)
+        meant = f"; did you mean {near[0]!r}?" if near else ""
+        raise TypeError(f"{of} has no argument {name!r}{meant}")
