@@ -5,15 +5,12 @@ from __future__ import annotations
 import itertools
 import json
 import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 from dask_gitops.client.spec import make_cluster_spec, make_scheduler_spec, make_worker_spec
 
 JSON = dict[str, Any]
-ROOT = Path(__file__).parents[3]
 
 RESOURCES: list[JSON | None] = [
     None,
@@ -55,14 +52,6 @@ for line in sys.stdin:
     name, arguments = json.loads(line)
     print(json.dumps(getattr(kubecluster, name)(**arguments)))
 """
-
-
-@pytest.fixture(scope="session")
-def existing_client() -> str:
-    """Python with the existing operator's client."""
-    words = [sys.executable, "ci/venv.py", "tests/upstream-requirements.txt"]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
-    return done.stdout.strip()
 
 
 def without_what_we_leave_out(value: Any) -> Any:

@@ -1,0 +1,196 @@
+"""What a user wants, of arguments and of Dask's configuration (``kubernetes.*``)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dask_gitops.client import arguments
+from dask_gitops.client.arguments import CreateMode
+
+JSON = dict[str, Any]
+#: Argument -> key below ``kubernetes`` in the configuration.
+KEYS = {
+    "name": "name",
+    "namespace": "namespace",
+    "image": "image",
+    "n_workers": "count.start",
+    "resources": "resources",
+    "env": "env",
+    "worker_command": "worker-command",
+    "port_forward_cluster_ip": "port-forward-cluster-ip",
+    "create_mode": "create-mode",
+    "shutdown_on_close": "shutdown-on-close",
+    "idle_timeout": "idle-timeout",
+    "resource_timeout": "resource-timeout",
+    "custom_cluster_spec": "custom-cluster-spec",
+    "scheduler_service_type": "scheduler-service-type",
+    "scheduler_forward_port": "scheduler-forward-port",
+    "jupyter": "scheduler-jupyter",
+    "maximum": "count.max",
+}
+SERVICE_TYPES = ("ClusterIP", "LoadBalancer", "NodePort")
+_MISSING = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All of it, looked at.
+
+    :ivar name: with its tokens.
+    :ivar n_workers: None: nobody said a number.
+    :ivar env: as Kubernetes writes it; None: none.
+    :ivar shutdown_on_close: None: it depends on whether we create the cluster.
+    :ivar resource_timeout: seconds; None: as long as the controller has patience.
+    :ivar maximum: the most workers that may be paid for; None: nobody said.
+    """
+
+    name: str = "dask-{user}-{uuid}"
+    namespace: str | None = None
+    image: str | None = None
+    n_workers: int | None = None
+    resources: JSON | None = None
+    env: list[JSON] | None = None
+    worker_command: tuple[str, ...] = ("dask-worker",)
+    port_forward_cluster_ip: bool | None = None
+    create_mode: CreateMode = CreateMode.CREATE_OR_CONNECT
+    shutdown_on_close: bool | None = None
+    idle_timeout: float = 0.0
+    resource_timeout: float | None = 60.0
+    custom_cluster_spec: Any = None
+    scheduler_service_type: str = "ClusterIP"
+    scheduler_forward_port: int = 0
+    jupyter: bool = False
+    maximum: int | None = None
+
+
+def settings(given: Mapping[str, Any], configured: Mapping[str, Any]) -> Settings:
+    """Arguments count before the configuration, and that before our defaults.
+
+    :param given: arguments by name, as `KEYS` has them; None: not given.
+    :param configured: by argument, see `wishes`.
+    :raises TypeError, ValueError: one cannot be that; the message names it.
+    """
+    wanted = {name: value for name, value in configured.items() if value is not None}
+    wanted |= {name: value for name, value in given.items() if value is not None}
+    found: JSON = {}
+    for name, value in wanted.items():
+        found[name] = _LOOKED_AT.get(name, _as_it_is)(name, value)
+    # Said in so many words: for ever.
+    if found.get("resource_timeout") == 0:
+        found["resource_timeout"] = None
+    return Settings(**found)
+
+
+def wishes(
+    config: Mapping[str, Any], own: Mapping[str, Any], defaults: Sequence[Mapping[str, Any]]
+) -> JSON:
+    """What the user's configuration says of us, by argument.
+
+    The existing operator's client, where it is imported, fills in defaults of its own (no workers,
+    the latest image, delete on close): those are no wish of the user.
+
+    :param config: Dask's configuration as it is now.
+    :param own: of the user's files and environment alone.
+    :param defaults: what libraries have filled in.
+    """
+    found: JSON = {}
+    for argument, key in KEYS.items():
+        path = f"kubernetes.{key}"
+        value = _at(config, path)
+        filled_in = [_at(each, path) for each in defaults]
+        if value is _MISSING or (value in filled_in and _at(own, path) is _MISSING):
+            continue
+        found[argument] = value
+    return found
+
+
+def configured() -> JSON:
+    """The same of this process."""
+    import dask.config
+
+    return wishes(dask.config.config, dask.config.collect(), dask.config.defaults)
+
+
+def _at(config: Mapping[str, Any], path: str) -> Any:
+    """A value of a nested mapping, in whose keys - and _ are the same."""
+    here: Any = config
+    for key in path.split("."):
+        if not isinstance(here, Mapping):
+            return _MISSING
+        names = {str(name).replace("_", "-"): name for name in here}
+        if key not in names:
+            return _MISSING
+        here = here[names[key]]
+    return here
+
+
+# ---- what each may be
+
+
+def _as_it_is(name: str, value: Any) -> Any:
+    return value
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise TypeError(f"{name} is {value!r}; write a text")
+    return value
+
+
+def _flag(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} is {value!r}; use True or False")
+    return value
+
+
+def _seconds(name: str, value: Any) -> float:
+    """Seconds, or a text such as ``5 minutes``."""
+    if isinstance(value, str):
+        from dask.utils import parse_timedelta
+
+        try:
+            value = parse_timedelta(value)
+        except (ValueError, KeyError):
+            raise ValueError(f"{name} is {value!r}; use seconds, or '5 minutes'") from None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} is {value!r}; use seconds, or '5 minutes'")
+    if not 0 <= value < float("inf"):
+        raise ValueError(f"{name} is {value}; use 0 or more seconds")
+    return float(value)
+
+
+def _service_type(name: str, value: Any) -> str:
+    if value not in SERVICE_TYPES:
+        raise ValueError(f"{name} is {value!r}; use {', '.join(SERVICE_TYPES[:-1])} or NodePort")
+    return str(value)
+
+
+def _port(name: str, value: Any) -> int:
+    port = arguments.count(
+        name, int(value) if isinstance(value, str) and value.isdecimal() else value
+    )
+    if not 0 < port < 65536:
+        raise ValueError(f"{name} is {port}; use a port from 1 to 65535")
+    return port
+
+
+_LOOKED_AT: dict[str, Any] = {
+    "name": _text,
+    "namespace": _text,
+    "image": _text,
+    "n_workers": arguments.count,
+    "resources": arguments.resources,
+    "env": lambda name, value: arguments.env(value),
+    "worker_command": lambda name, value: tuple(arguments.words(name, value)),
+    "port_forward_cluster_ip": _flag,
+    "create_mode": lambda name, value: arguments.create_mode(value),
+    "shutdown_on_close": _flag,
+    "idle_timeout": _seconds,
+    "resource_timeout": _seconds,
+    "scheduler_service_type": _service_type,
+    "scheduler_forward_port": _port,
+    "jupyter": _flag,
+    "maximum": arguments.count,
+}
