@@ -149,12 +149,17 @@ class MemoryClient:
         namespace: str | None = None,
         *,
         label_selector: str | None = None,
+        field_selector: str | None = None,
         limit: int = 500,
     ) -> Page:
         try:
             items, version = [], ""
             async for page in self.list_pages(
-                res, namespace, label_selector=label_selector, limit=limit
+                res,
+                namespace,
+                label_selector=label_selector,
+                field_selector=field_selector,
+                limit=limit,
             ):
                 items += page.items
                 version = page.resource_version
@@ -162,7 +167,9 @@ class MemoryClient:
         except ApiError as error:
             if not error.is_gone or not limit:
                 raise
-        return await self.list(res, namespace, label_selector=label_selector, limit=0)
+        return await self.list(
+            res, namespace, label_selector=label_selector, field_selector=field_selector, limit=0
+        )
 
     async def list_pages(
         self,
@@ -170,10 +177,11 @@ class MemoryClient:
         namespace: str | None = None,
         *,
         label_selector: str | None = None,
+        field_selector: str | None = None,
         limit: int = 500,
     ) -> AsyncGenerator[Page, None]:
         server = self.server
-        selects = parse_selector(label_selector)
+        selects = parse_selector(label_selector, field_selector)
         snapshot: list[JSON] = []
         version = 0
         offset = 0
@@ -204,12 +212,13 @@ class MemoryClient:
         namespace: str | None = None,
         *,
         label_selector: str | None = None,
+        field_selector: str | None = None,
         resource_version: str,
         timeout_s: float,
     ) -> AsyncGenerator[tuple[str, JSON], None]:
         server = self.server
         loop = asyncio.get_running_loop()
-        selects = parse_selector(label_selector)
+        selects = parse_selector(label_selector, field_selector)
         position = int(resource_version)
         if position <= 0:
             raise ValueError("watch from a listed resourceVersion")
@@ -1218,8 +1227,16 @@ class Kubelet:
 # Words of the API
 
 
-def parse_selector(text: str | None) -> Selector:
-    """A label selector as kubectl writes it: ``a=b,c!=d,e in (f,g),h notin (i),j,!k``."""
+def parse_selector(text: str | None, fields: str | None = None) -> Selector:
+    """A label selector as kubectl writes it: ``a=b,c!=d,e in (f,g),h notin (i),j,!k``.
+
+    :param fields: ``metadata.name=NAME``, which all resources know.
+    """
+    only = ""
+    if fields:
+        key, _, only = fields.partition("=")
+        if key != "metadata.name":
+            raise ApiError(400, "BadRequest", f"field label not supported: {key}")
     checks: list[Callable[[dict[str, str]], bool]] = []
     for term in re.findall(r"(?:[^,(]|\([^)]*\))+", text or ""):
         term = term.strip()
@@ -1234,7 +1251,10 @@ def parse_selector(text: str | None) -> Selector:
             checks.append(_exists(match[2], not match[1]))
         else:
             raise ApiError(400, "BadRequest", f"unable to parse requirement: {term!r}")
-    return lambda obj: all(check(obj["metadata"].get("labels") or {}) for check in checks)
+    return lambda obj: (
+        (not only or obj["metadata"]["name"] == only)
+        and all(check(obj["metadata"].get("labels") or {}) for check in checks)
+    )
 
 
 def _one_of(key: str, values: set[str], wanted: bool) -> Callable[[dict[str, str]], bool]:

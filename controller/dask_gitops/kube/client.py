@@ -70,6 +70,7 @@ class Api(Protocol):
         namespace: str | None = None,
         *,
         label_selector: str | None = None,
+        field_selector: str | None = None,
         limit: int = 500,
     ) -> Page: ...
 
@@ -79,6 +80,7 @@ class Api(Protocol):
         namespace: str | None = None,
         *,
         label_selector: str | None = None,
+        field_selector: str | None = None,
         limit: int = 500,
     ) -> AsyncGenerator[Page, None]: ...
 
@@ -88,6 +90,7 @@ class Api(Protocol):
         namespace: str | None = None,
         *,
         label_selector: str | None = None,
+        field_selector: str | None = None,
         resource_version: str,
         timeout_s: float,
     ) -> AsyncGenerator[tuple[str, JSON], None]: ...
@@ -267,6 +270,7 @@ class KubeClient:
         namespace: str | None = None,
         *,
         label_selector: str | None = None,
+        field_selector: str | None = None,
         limit: int = 500,
     ) -> Page:
         """The whole list in one consistent snapshot; read in pages of ``limit`` (0: at once)."""
@@ -274,7 +278,11 @@ class KubeClient:
             items: list[JSON] = []
             version = ""
             async for page in self.list_pages(
-                res, namespace, label_selector=label_selector, limit=limit
+                res,
+                namespace,
+                label_selector=label_selector,
+                field_selector=field_selector,
+                limit=limit,
             ):
                 items += page.items
                 version = page.resource_version
@@ -283,7 +291,9 @@ class KubeClient:
             if not error.is_gone or not limit:
                 raise
         # The continue token expired between two pages: slow network or a compacting server.
-        return await self.list(res, namespace, label_selector=label_selector, limit=0)
+        return await self.list(
+            res, namespace, label_selector=label_selector, field_selector=field_selector, limit=0
+        )
 
     async def list_pages(
         self,
@@ -291,12 +301,15 @@ class KubeClient:
         namespace: str | None = None,
         *,
         label_selector: str | None = None,
+        field_selector: str | None = None,
         limit: int = 500,
     ) -> AsyncGenerator[Page, None]:
         """The list page by page. A 410 in mid-list is raised: the pages so far are no list."""
         query: dict[str, str] = {}
         if label_selector:
             query["labelSelector"] = label_selector
+        if field_selector:
+            query["fieldSelector"] = field_selector
         if limit:
             query["limit"] = str(limit)
         while True:
@@ -313,6 +326,7 @@ class KubeClient:
         namespace: str | None = None,
         *,
         label_selector: str | None = None,
+        field_selector: str | None = None,
         resource_version: str,
         timeout_s: float,
     ) -> AsyncGenerator[tuple[str, JSON], None]:
@@ -330,6 +344,8 @@ class KubeClient:
         }
         if label_selector:
             query["labelSelector"] = label_selector
+        if field_selector:
+            query["fieldSelector"] = field_selector
         url = self._url(res.path(namespace), query)
         loop = asyncio.get_running_loop()
         started = loop.time()

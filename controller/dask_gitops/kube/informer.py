@@ -90,6 +90,7 @@ class Informer(Generic[T]):
         *,
         namespace: str | None = None,
         label_selector: str | None = None,
+        field_selector: str | None = None,
         on_change: Callable[[T | None, T | None], None] | None = None,
         on_unreadable: Callable[[str, str], None] | None = None,
         cut_is_enough: bool = False,
@@ -103,6 +104,7 @@ class Informer(Generic[T]):
         self.resource = resource
         self.namespace = namespace
         self.label_selector = label_selector
+        self.field_selector = field_selector
         self.on_change = on_change
         self.on_unreadable = on_unreadable
         self._cut_is_enough = cut_is_enough
@@ -267,6 +269,7 @@ class Informer(Generic[T]):
                 self.resource,
                 self.namespace,
                 label_selector=self.label_selector,
+                field_selector=self.field_selector,
                 limit=self._page_limit,
             )
         ) as pages:
@@ -315,6 +318,7 @@ class Informer(Generic[T]):
                         self.resource,
                         self.namespace,
                         label_selector=self.label_selector,
+                        field_selector=self.field_selector,
                         resource_version=str(self._version),
                         timeout_s=timeout_s,
                     )

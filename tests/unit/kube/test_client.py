@@ -153,10 +153,13 @@ def test_list_follows_continue_and_takes_it_at_once_after_a_410() -> None:
     second = {"metadata": {"resourceVersion": "9"}, "items": [{"n": 2}]}
 
     async def main(client: KubeClient, server: Server) -> None:
-        page = await client.list(PODS, label_selector="a in (b,c),!d", limit=1)
+        page = await client.list(
+            PODS, label_selector="a in (b,c),!d", field_selector="metadata.name=x", limit=1
+        )
         assert page == ([{"n": 1}, {"n": 2}], "9")
         assert server.requests[1].query["continue"] == "t o+k/en"
         assert server.requests[1].query["labelSelector"] == "a in (b,c),!d"
+        assert server.requests[1].query["fieldSelector"] == "metadata.name=x"
         server.answers[:] = [
             web.json_response(first),
             status(410, "Expired"),
@@ -700,7 +703,14 @@ def event(kind: str, name: str, fill: int = 0) -> bytes:
 
 async def watched(client: KubeClient) -> list[tuple[str, str]]:
     seen = []
-    watch = client.watch(PODS, "ns", label_selector="a=b", resource_version="7", timeout_s=250.5)
+    watch = client.watch(
+        PODS,
+        "ns",
+        label_selector="a=b",
+        field_selector="metadata.name=x",
+        resource_version="7",
+        timeout_s=250.5,
+    )
     async with aclosing(watch) as events:
         async for kind, obj in events:
             seen.append((kind, obj["metadata"].get("name", "")))
@@ -720,6 +730,7 @@ def test_watch_puts_lines_together() -> None:
             "resourceVersion": "7",
             "timeoutSeconds": "250",
             "labelSelector": "a=b",
+            "fieldSelector": "metadata.name=x",
         }
         for size in (1, 7, 50):
             chunks = [lines[start : start + size] for start in range(0, len(lines), size)]

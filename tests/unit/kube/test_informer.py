@@ -427,6 +427,17 @@ async def test_an_object_that_leaves_the_selector_may_come_back(world: World) ->
         assert world.said == ["+a", "-a", "+a", "-a", "+a"]
 
 
+@scenario(field_selector="metadata.name=a")
+async def test_one_object_alone(world: World) -> None:
+    world.api.put(PODS, pod("b"))
+    async with world.running():
+        for name in "ca":
+            world.api.put(PODS, pod(name))
+        await asyncio.sleep(1)
+        assert world.names() == ["a"]
+        assert world.said == ["+a"]
+
+
 @scenario()
 async def test_history_that_goes_back_is_believed(world: World) -> None:
     """etcd restored from a backup: numbers are lower than ours, and yet they are the truth."""
