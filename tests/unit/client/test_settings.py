@@ -72,7 +72,7 @@ def test_defaults_of_others_are_no_wish() -> None:
     assert wishes({"kubernetes": {"worker_command": "a"}}, {}, []) == {"worker_command": "a"}
 
 
-def test_in_a_process_with_the_existing_client(existing_client: str) -> None:
+def test_in_a_process_with_the_existing_client(existing_client: str, tmp_path: Path) -> None:
     """Its defaults are there, and are not the user's; what the user's environment says is."""
     program = """
 import json, sys
@@ -92,9 +92,9 @@ with dask.config.set({"kubernetes.image": "mine"}):
         text=True,
         env={
             "DASK_KUBERNETES__COUNT__START": "3",
-            "DASK_CONFIG": "/nowhere",
+            "DASK_CONFIG": str(tmp_path),
             "PATH": "/bin",
-            "HOME": "/nowhere",
+            "HOME": str(tmp_path),
         },
     )
     assert done.returncode == 0, done.stderr
