@@ -16,6 +16,8 @@ from .resource import (
     LEASES,
     NAMESPACES,
     PODS,
+    SELF_SUBJECT_ACCESS_REVIEWS,
+    SELF_SUBJECT_REVIEWS,
     SERVICES,
     Resource,
 )
@@ -32,6 +34,8 @@ __all__ = [
     "LEASES",
     "NAMESPACES",
     "PODS",
+    "SELF_SUBJECT_ACCESS_REVIEWS",
+    "SELF_SUBJECT_REVIEWS",
     "SERVICES",
     "Api",
     "ApiError",

@@ -16,7 +16,7 @@ import socket
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
 import aiohttp
 from aiohttp.abc import AbstractStreamWriter
@@ -26,22 +26,40 @@ from .credentials import Credentials, CredentialsError
 from .errors import ApiError, ApiUnreachable, Asked, NotLeader
 from .fairness import Places
 from .nesting import decode, shallow
-from .resource import Resource
+from .resource import PODS, Resource
 
 JSON = dict[str, Any]
 Warnings = list[str]
+T = TypeVar("T")
 Guard = Callable[[], bool]
 #: (verb, resource, HTTP status or 0 when no answer came, seconds)
 RequestHook = Callable[[str, Resource, int, float], None]
 
 #: Whatever a server (or a proxy before it) says: after so long we look again.
 MAX_RETRY_AFTER_S = 30.0
+#: Bytes. What a program prints may have no end, and no line end either.
+MAX_LINE = 1 << 20
 PATCH_TYPES = {
     "merge": "application/merge-patch+json",
     "json": "application/json-patch+json",
     "strategic": "application/strategic-merge-patch+json",
     "apply": "application/apply-patch+yaml",
 }
+
+
+def _object(raw: bytes) -> JSON:
+    answer = decode(raw)
+    if not isinstance(answer, dict):
+        raise ValueError("the answer is no JSON object")
+    return cast(JSON, shallow(answer))
+
+
+def _list(raw: bytes) -> JSON:
+    answer = decode(raw, above=2)
+    if not isinstance(answer, dict):
+        raise ValueError("the answer is no JSON object")
+    answer["items"] = [shallow(item) for item in answer.get("items") or ()]
+    return answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +233,9 @@ class KubeClient:
         self._deadline_s = deadline_s
         self._server = credentials.server.rstrip("/")
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
+        self._unhurried = aiohttp.ClientTimeout(
+            total=None, sock_connect=timeout_s, sock_read=timeout_s
+        )
         self._session = aiohttp.ClientSession(
             # No limit: writes have their own, and a queue of connections would delay the watches.
             # Connections are dropped by us before any server or load balancer does it on its own,
@@ -346,16 +367,101 @@ class KubeClient:
             query["labelSelector"] = label_selector
         if field_selector:
             query["fieldSelector"] = field_selector
-        url = self._url(res.path(namespace), query)
+        try:
+            async with self._opened("watch", res, res.path(namespace), query) as response:
+                async for line in _lines(response):
+                    if not line.strip():
+                        continue
+                    event = decode(line, above=1)
+                    if not isinstance(event, dict) or not isinstance(event["object"], dict):
+                        raise ValueError("a line is no event")
+                    kind, obj = event["type"], shallow(event["object"])
+                    if kind == "ERROR":
+                        raise ApiError.from_status(obj)
+                    yield kind, obj
+        except (ValueError, KeyError) as error:
+            raise ApiUnreachable(f"watch {res}: {_words(error)}", sent=True) from error
+
+    async def logs(
+        self,
+        namespace: str,
+        name: str,
+        *,
+        container: str | None = None,
+        previous: bool = False,
+        tail: int | None = None,
+        since_time: str | None = None,
+        timestamps: bool = False,
+    ) -> str:
+        """What a Pod's container has printed, as far as its node has kept it.
+
+        :param container: may be left out where the Pod has one only.
+        :param previous: of the container that ended before the present one.
+        :param tail: the last lines only, so many.
+        :param since_time: what was printed then or later, as an RFC 3339 time.
+        :param timestamps: each line begins with the RFC 3339 time at which it was printed.
+        :raises ApiError: there is none, and ``message`` says why: the container has not started,
+            there was none before it, the Pod has several.
+        """
+        url = self._url(
+            PODS.path(namespace, name, "log"),
+            _log_query(container, tail, since_time, timestamps, previous=previous),
+        )
+        # Megabytes over a slow line take their time: only a silence is too long.
+        raw, _ = await self._repeated(
+            "get", "GET", PODS, url, None, "", None, None, False, bytes, self._unhurried
+        )
+        return str(raw, "utf-8", "replace")
+
+    async def follow_logs(
+        self,
+        namespace: str,
+        name: str,
+        *,
+        container: str | None = None,
+        tail: int | None = None,
+        since_time: str | None = None,
+        timestamps: bool = False,
+    ) -> AsyncGenerator[str, None]:
+        """The lines of `logs` without their ends, then those to come, until the container ends.
+
+        One attempt: a broken connection raises `ApiUnreachable`. A line beyond `MAX_LINE`
+        bytes comes in pieces. Wrap it in ``contextlib.aclosing`` as `watch`.
+        """
+        query = _log_query(container, tail, since_time, timestamps, follow=True)
+        path = PODS.path(namespace, name, "log")
+        async with self._opened("get", PODS, path, query) as response:
+            async for line in _lines(response, MAX_LINE):
+                yield line.decode(errors="replace")
+
+    async def review(self, res: Resource, spec: JSON | None = None) -> JSON:
+        """The ``status`` that answers a cluster-wide review, such as `SELF_SUBJECT_ACCESS_REVIEWS`.
+
+        It is a question, though asked by POST: repeated as reads are, and no guard forbids it.
+        """
+        body: JSON = {"apiVersion": res.api_version, "kind": res.kind, "spec": spec or {}}
+        answer, _ = await self._call("create", "POST", res, res.path(), body=body, is_write=False)
+        status = answer.get("status")
+        return status if isinstance(status, dict) else {}
+
+    @contextlib.asynccontextmanager
+    async def _opened(
+        self, verb: str, res: Resource, path: str, query: Mapping[str, str]
+    ) -> AsyncGenerator[aiohttp.ClientResponse, None]:
+        """An answer that goes on and on; one attempt.
+
+        :raises ApiError: the server refused it.
+        :raises ApiUnreachable: no answer came, or it broke off.
+        """
         loop = asyncio.get_running_loop()
         started = loop.time()
         status = 0
         answered = False
         try:
-            headers = await self._headers(f"watch {res}")
+            headers = await self._headers(f"{verb} {res}")
             async with asyncio.timeout(self._timeout_s):  # servers answer before anything happens
                 response = await self._session.get(
-                    url,
+                    self._url(path, query),
                     headers=headers,
                     timeout=aiohttp.ClientTimeout(total=None),
                     allow_redirects=False,
@@ -369,32 +475,13 @@ class KubeClient:
                 if status != 200:
                     raise _error(response, await response.read())
                 answered = True
-                self._report("watch", res, status, loop.time() - started)
-                # Not response.content.readline(): it refuses lines beyond 64 KiB, and objects may
-                # be 1.5 MiB.
-                pieces: list[bytes] = []
-                async for chunk in response.content.iter_any():
-                    head, newline, rest = chunk.partition(b"\n")
-                    pieces.append(head)
-                    if not newline:
-                        continue
-                    lines = [b"".join(pieces), *rest.split(b"\n")]
-                    pieces = [lines.pop()]
-                    for line in lines:
-                        if not line.strip():
-                            continue
-                        event = decode(line, above=1)
-                        if not isinstance(event, dict) or not isinstance(event["object"], dict):
-                            raise ValueError("a line is no event")
-                        kind, obj = event["type"], shallow(event["object"])
-                        if kind == "ERROR":
-                            raise ApiError.from_status(obj)
-                        yield kind, obj
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError, KeyError) as error:
-            raise ApiUnreachable(f"watch {res}: {_words(error)}", sent=_left_us(error)) from error
+                self._report(verb, res, status, loop.time() - started)
+                yield response
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise ApiUnreachable(f"{verb} {res}: {_words(error)}", sent=_left_us(error)) from error
         finally:
             if not answered:
-                self._report("watch", res, status, loop.time() - started)
+                self._report(verb, res, status, loop.time() - started)
 
     # Writes
 
@@ -544,10 +631,32 @@ class KubeClient:
         content_type: str = "application/json",
         asked: Asked | None = None,
         lane: str | None = None,
+        is_write: bool | None = None,
     ) -> tuple[JSON, Warnings]:
-        url = self._url(path, query)
+        """What all of them answer but logs: one JSON object."""
+        if is_write is None:
+            is_write = method != "GET"
         data = None if body is None else json.dumps(body, separators=(",", ":")).encode()
-        is_write = method != "GET"
+        url = self._url(path, query)
+        parse = _list if verb == "list" else _object
+        return await self._repeated(
+            verb, method, res, url, data, content_type, asked, lane, is_write, parse, self._timeout
+        )
+
+    async def _repeated(
+        self,
+        verb: str,
+        method: str,
+        res: Resource,
+        url: URL,
+        data: bytes | None,
+        content_type: str,
+        asked: Asked | None,
+        lane: str | None,
+        is_write: bool,
+        parse: Callable[[bytes], T],
+        timeout: aiohttp.ClientTimeout,
+    ) -> tuple[T, Warnings]:
         places = self._writes if is_write else None
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._deadline_s
@@ -558,7 +667,7 @@ class KubeClient:
             try:
                 async with places.of(lane) if places is not None else contextlib.nullcontext():
                     return await self._once(
-                        verb, method, res, url, data, content_type, asked, attempt
+                        verb, method, res, url, data, content_type, asked, attempt, parse, timeout
                     )
             except ApiError as error:
                 if error.status == 401 and not refreshed:
@@ -596,7 +705,9 @@ class KubeClient:
         content_type: str,
         asked: Asked | None,
         attempt: _Attempt,
-    ) -> tuple[JSON, Warnings]:
+        parse: Callable[[bytes], T],
+        timeout: aiohttp.ClientTimeout,
+    ) -> tuple[T, Warnings]:
         headers = await self._headers(f"{verb} {res}")
         body = None if data is None else _Body(data, content_type, attempt)
         if attempt.guard is not None and not attempt.guard():
@@ -610,7 +721,7 @@ class KubeClient:
                 url,
                 data=body,
                 headers=headers,
-                timeout=self._timeout,
+                timeout=timeout,
                 allow_redirects=False,
                 ssl=self.credentials.ssl,
                 server_hostname=self.credentials.server_name,
@@ -619,14 +730,7 @@ class KubeClient:
                 status = response.status
                 if status >= 300:
                     raise _error(response, raw, asked)
-                answer = decode(raw, above=2 if verb == "list" else 0)
-                if not isinstance(answer, dict):
-                    raise ValueError("the answer is no JSON object")
-                if verb == "list":
-                    answer["items"] = [shallow(item) for item in answer.get("items") or ()]
-                else:
-                    answer = shallow(answer)
-                return answer, _warnings(response.headers.getall("Warning", ()))
+                return parse(raw), _warnings(response.headers.getall("Warning", ()))
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             if attempt.refused:
                 raise NotLeader(f"{verb} {res} was not sent: not the leader") from error
@@ -669,6 +773,62 @@ _DEAD_PEER = {
     "TCP_KEEPCNT": 3,
     "TCP_USER_TIMEOUT": 30_000,  # ms
 }
+
+
+async def _lines(response: aiohttp.ClientResponse, limit: int = 0) -> AsyncGenerator[bytes, None]:
+    """The lines of an answer, each as soon as it is whole; the last may lack its end.
+
+    Not ``response.content.readline()``: it refuses lines beyond 64 KiB, and objects may be 1.5 MiB.
+
+    :param limit: bytes after which a line without an end is given out; 0: never.
+    """
+    pieces: list[bytes] = []
+    length = 0
+    async for chunk in response.content.iter_any():
+        head, newline, rest = chunk.partition(b"\n")
+        pieces.append(head)
+        length += len(head)
+        if newline:
+            *whole, last = [b"".join(pieces), *rest.split(b"\n")]
+            for line in whole:
+                yield line
+            pieces, length = [last], len(last)
+        if limit and length > limit:
+            text = b"".join(pieces)
+            at = _between_characters(text)
+            yield text[:at]
+            pieces, length = [text[at:]], len(text) - at
+    last = b"".join(pieces)
+    if last:
+        yield last
+
+
+def _between_characters(text: bytes) -> int:
+    """Where UTF-8 can be cut near its end: before the character that may not be whole."""
+    for back in range(1, min(4, len(text)) + 1):
+        if text[-back] & 0xC0 != 0x80:
+            return len(text) - back if text[-back] >= 0xC0 else len(text)
+    return len(text)
+
+
+def _log_query(
+    container: str | None,
+    tail: int | None,
+    since_time: str | None,
+    timestamps: bool,
+    *,
+    previous: bool = False,
+    follow: bool = False,
+) -> dict[str, str]:
+    wishes = {
+        "container": container,
+        "follow": "true" if follow else None,
+        "previous": "true" if previous else None,
+        "sinceTime": since_time,
+        "tailLines": None if tail is None else str(tail),
+        "timestamps": "true" if timestamps else None,
+    }
+    return {key: wish for key, wish in wishes.items() if wish is not None}
 
 
 def _backoff(failures: int) -> float:

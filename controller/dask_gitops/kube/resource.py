@@ -60,3 +60,13 @@ DASKCLUSTERS = Resource("kubernetes.dask.org", "v1", "daskclusters", kind="DaskC
 DASKWORKERGROUPS = Resource("kubernetes.dask.org", "v1", "daskworkergroups", kind="DaskWorkerGroup")
 DASKAUTOSCALERS = Resource("kubernetes.dask.org", "v1", "daskautoscalers", kind="DaskAutoscaler")
 DASKJOBS = Resource("kubernetes.dask.org", "v1", "daskjobs", kind="DaskJob")
+SELF_SUBJECT_ACCESS_REVIEWS = Resource(
+    "authorization.k8s.io",
+    "v1",
+    "selfsubjectaccessreviews",
+    namespaced=False,
+    kind="SelfSubjectAccessReview",
+)
+SELF_SUBJECT_REVIEWS = Resource(
+    "authentication.k8s.io", "v1", "selfsubjectreviews", namespaced=False, kind="SelfSubjectReview"
+)

@@ -16,6 +16,8 @@ from dask_gitops.kube import (
     DASKWORKERGROUPS,
     NAMESPACES,
     PODS,
+    SELF_SUBJECT_ACCESS_REVIEWS,
+    SELF_SUBJECT_REVIEWS,
     ApiError,
     ApiUnreachable,
     Informer,
@@ -773,6 +775,149 @@ def test_watch_errors() -> None:
             await watched(client)
 
     play(main, stream(line))
+
+
+def text(words: bytes) -> Handler:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        return web.Response(body=words, content_type="text/plain")
+
+    return handle
+
+
+def test_logs() -> None:
+    words = "one\nzwölf\r 100 %\n".encode() + b"\xff no end"
+
+    async def main(client: KubeClient, server: Server) -> None:
+        assert await client.logs("ns", "a") == "one\nzwölf\r 100 %\n\ufffd no end"
+        server.answers[:] = [text(b"")]
+        since = "2030-01-01T00:00:00Z"
+        printed = await client.logs(
+            "ns", "a", container="c", previous=True, tail=0, since_time=since, timestamps=True
+        )
+        assert printed == ""
+        assert {request.path for request in server.requests} == {"/api/v1/namespaces/ns/pods/a/log"}
+        assert not any(request.query for request in server.requests[:3])
+        assert dict(server.requests[3].query) == {
+            "container": "c",
+            "previous": "true",
+            "tailLines": "0",
+            "sinceTime": since,
+            "timestamps": "true",
+        }
+        for name in ("", "a/b"):
+            server.answers[:] = [status(404, "NotFound")]
+            with pytest.raises((ValueError, ApiError)):
+                await client.logs("ns", name)
+        assert server.requests[-1].rel_url.raw_path.endswith("/pods/a%2Fb/log")
+
+    play(main, status(500), reset, text(words))
+
+
+def test_a_pod_without_logs_says_why() -> None:
+    why = 'container "c" in pod "a" is waiting to start: ContainerCreating'
+
+    async def main(client: KubeClient, server: Server) -> None:
+        with pytest.raises(ApiError) as caught:
+            await client.logs("ns", "a")
+        assert (caught.value.status, caught.value.message) == (400, why)
+        with pytest.raises(ApiError) as caught:
+            await followed(client)
+        assert (caught.value.status, caught.value.message) == (400, why)
+
+    play(main, status(400, "BadRequest", why))
+
+
+async def followed(client: KubeClient, **wishes: Any) -> list[str]:
+    async with aclosing(client.follow_logs("ns", "a", **wishes)) as lines:
+        return [line async for line in lines]
+
+
+def test_logs_are_followed_line_by_line() -> None:
+    words = "one\n\nzwölf\r 100 %\nlast".encode()
+    expected = ["one", "", "zwölf\r 100 %", "last"]
+
+    async def main(client: KubeClient, server: Server) -> None:
+        assert await followed(client, container="c", tail=3, timestamps=True) == expected
+        assert dict(server.requests[0].query) == {
+            "container": "c",
+            "follow": "true",
+            "tailLines": "3",
+            "timestamps": "true",
+        }
+        for size in (1, 3, 7):
+            chunks = [words[start : start + size] for start in range(0, len(words), size)]
+            server.answers[:] = [stream(*chunks)]
+            assert await followed(client) == expected
+        server.answers[:] = [stream(b"bad \xff\n\xc3")]
+        assert await followed(client) == ["bad \ufffd", "\ufffd"]
+        # A line is there as soon as it is whole, though the next may take for ever.
+        server.answers[:] = [stream(b"one\ntw", end=False)]
+        async with aclosing(client.follow_logs("ns", "a")) as lines:
+            assert await anext(lines) == "one"
+
+    play(main, stream(words))
+
+
+def test_a_line_without_end_comes_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "MAX_LINE", 1000)
+
+    async def main(client: KubeClient, server: Server) -> None:
+        lines = await followed(client)
+        assert "".join(lines) == "é" * 5000 + "end"
+        assert len(lines) > 2
+
+    play(main, stream(*["é".encode() * 100] * 50, b"end\n"))
+
+
+def test_broken_logs_are_no_end() -> None:
+    async def cut(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(b"one\ntw")
+        return await reset(request)
+
+    async def main(client: KubeClient, server: Server) -> None:
+        with pytest.raises(ApiUnreachable):
+            await followed(client)
+        with pytest.raises(ApiUnreachable):
+            await client.logs("ns", "a")
+
+    play(main, cut)
+
+
+def test_reviews_are_questions() -> None:
+    """Asked again as reads are, and also by who may write nothing."""
+    may = {"resourceAttributes": {"verb": "create", "resource": "pods", "namespace": "ns"}}
+
+    async def main(client: KubeClient, server: Server) -> None:
+        assert await client.review(SELF_SUBJECT_ACCESS_REVIEWS, may) == {"allowed": True}
+        assert await client.review(SELF_SUBJECT_REVIEWS) == {"userInfo": {"username": "u"}}
+        server.answers[:] = [web.json_response({"status": None})]
+        assert await client.review(SELF_SUBJECT_REVIEWS) == {}
+        assert [f"{request.method} {request.path_qs}" for request in server.requests[2:4]] == [
+            "POST /apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
+            "POST /apis/authentication.k8s.io/v1/selfsubjectreviews",
+        ]
+        assert server.bodies[2:4] == [
+            {
+                "apiVersion": "authorization.k8s.io/v1",
+                "kind": "SelfSubjectAccessReview",
+                "spec": may,
+            },
+            {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview", "spec": {}},
+        ]
+        server.answers[:] = [status(403, "Forbidden", "no")]
+        with pytest.raises(ApiError, match="no"):
+            await client.review(SELF_SUBJECT_REVIEWS)
+
+    play(
+        main,
+        status(503),
+        reset,
+        {"status": {"allowed": True}},
+        {"status": {"userInfo": {"username": "u"}}},
+        guard=lambda: False,
+    )
 
 
 def test_every_attempt_is_reported() -> None:
