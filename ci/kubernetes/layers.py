@@ -190,12 +190,18 @@ def fetch_packages(recipe: Recipe, part: Part) -> str:
     needed = recipe.context / "requirements.txt"
     if project.exists():
         needed = scratch() / f"{recipe.name}.txt"
-        needed.write_text("\n".join(tomllib.loads(project.read_text())["project"]["dependencies"]))
+        needed.write_text("\n".join(requirements(project)))
     log, env = building.log_of(f"image-{recipe.name}"), uv_environment()
     part.run([*install, "--no-build", "--requirement", needed], log, env=env)
     if project.exists():
         part.run([*install, "--no-deps", recipe.context], log, env=env)
     return f"for Python {version}"
+
+
+def requirements(project: Path) -> list[str]:
+    """What an image of a package needs: as its Containerfile says, the extra named for the controller alone."""
+    extras = tomllib.loads(project.read_text())["project"]["optional-dependencies"]
+    return list(extras["controller"])
 
 
 def uv_environment() -> dict[str, str]:

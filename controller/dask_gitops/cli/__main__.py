@@ -1,6 +1,6 @@
 """``python -m dask_gitops.cli``: the same as ``dask-gitops``."""
 
-from .main import main
+from .group import gitops
 
 if __name__ == "__main__":
-    main()
+    gitops(prog_name="dask-gitops")
