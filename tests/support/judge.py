@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dask_gitops.resources import names, pods
-from dask_gitops.resources.observed import CustomResource, parse_time
+from dask_gitops.resources.observed import CustomResource, Service, parse_time
 from dask_gitops.resources.revision import canonical
 
 from tests.support import kstatus
@@ -110,6 +110,8 @@ class _Facts:
     missing: list[str]  # what else is not there
     changed: float  # when anything of this changed last
     rolling: bool = False  # there are live pods of an old revision, known to the writer or not
+    service: bool = False  # there, with the address that it is to have
+    service_changed: float = float("-inf")
     rest: str = ""  # the condition that says that there are to be no workers: "Suspended" or "Idle"
 
     @property
@@ -148,7 +150,8 @@ class Judge:
     seen: Counter[str] = field(default_factory=Counter)  # kstatus' words, and how often
     _resources: dict[tuple[str, str, str], _Resource] = field(default_factory=dict)
     _pods: dict[tuple[str, str], dict[str, _Pod]] = field(default_factory=lambda: defaultdict(dict))
-    _services: dict[tuple[str, str], tuple[str | None, float]] = field(default_factory=dict)
+    #: (uid of the owner or None, since when, whether it waits for a load balancer's address)
+    _services: dict[tuple[str, str], tuple[str | None, float, bool]] = field(default_factory=dict)
     _gone: dict[tuple[str, str, str], float] = field(default_factory=dict)
     _lost: dict[tuple[str, str], float] = field(default_factory=dict)  # when pods went last
     _allowed: dict[tuple[str | None, str], str] = field(default_factory=dict)
@@ -259,9 +262,11 @@ class Judge:
         owners = meta.get("ownerReferences") or ()
         owner = next((o["uid"] for o in owners if o.get("controller")), None)
         key = (meta.get("namespace", ""), meta["name"])
-        new = None if gone else owner
-        if key not in self._services or self._services[key][0] != new:
-            self._services[key] = (new, now)
+        new = None if gone or meta.get("deletionTimestamp") else owner
+        waits = Service.of(obj).awaits_address
+        known = self._services.get(key)
+        if known is None or (known[0], known[2]) != (new, waits):
+            self._services[key] = (new, now, waits)
 
     def _see_resource(self, now: float, kind: str, obj: JSON, gone: bool, judge: bool) -> None:
         meta = obj["metadata"]
@@ -478,13 +483,14 @@ class Judge:
                 self._blame("shape", found, f"phase is {phase!r}")
             elif (
                 scheduler is not None
-                and self._certain(now, scheduler.changed)
-                and (phase == "Running") != scheduler.works
+                and self._certain(now, max(scheduler.changed, facts.service_changed))
+                and (phase == "Running") != (scheduler.live and facts.service)
+                and (phase != "Error" or scheduler.works)
             ):
                 self._blame(
                     "counts",
                     found,
-                    f"phase is {phase}, the scheduler is ready: {scheduler.works}",
+                    f"phase is {phase}, the scheduler's Pod is there: {scheduler.live}, its Service: {facts.service}",
                 )
         for name, said, true in pairs:
             if not isinstance(said, int):
@@ -617,8 +623,10 @@ class Judge:
             and _is_old(scheduler, pods.scheduler_revision(cluster.view), cluster)
         ):
             facts.old.append(name)
-        owner, changed = self._services.get((meta.namespace, name), (None, float("-inf")))
+        nothing = (None, float("-inf"), False)
+        owner, changed, waits = self._services.get((meta.namespace, name), nothing)
         facts.changed = max(facts.changed, changed)
+        facts.service, facts.service_changed = owner == meta.uid and not waits, changed
         if owner != meta.uid:
             facts.missing.append("Service")
         there = {g.view.meta.name for g in groups}

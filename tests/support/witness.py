@@ -273,8 +273,10 @@ def _essence(obj: JSON) -> JSON:
             **{key: meta[key] for key in (*keep, "resourceVersion") if key in meta},
             "annotations": {key: annotations[key] for key in notes if key in annotations},
         },
+        "spec": {"type": (obj.get("spec") or {}).get("type")},
         "status": {
             "phase": status.get("phase"),
+            "loadBalancer": status.get("loadBalancer"),
             "containerStatuses": [
                 {"state": s.get("state")} for s in status.get("containerStatuses") or ()
             ],

@@ -73,14 +73,14 @@ class World:
         }
         self.see(POD, self.pods[name])
 
-    def service(self) -> None:
+    def service(self, *, type_: str = "ClusterIP", gone: bool = False) -> None:
         meta = {
             "name": "demo-scheduler",
             "namespace": "ns",
             "uid": "service-uid",
             "ownerReferences": [{"uid": "demo-uid", "controller": True}],
         }
-        self.see(SERVICE, {"metadata": meta})
+        self.see(SERVICE, {"metadata": meta, "spec": {"type": type_}}, gone=gone)
 
     def says(self, obj: JSON, found: Any = None, **status: Any) -> None:
         """The controller writes a status: that all is well, unless told otherwise."""
@@ -229,10 +229,27 @@ def wrong_counts_of_the_cluster(world: World) -> None:
     world.says(world.cluster, workers={"desired": 2, "ready": 3})
 
 
-def running_without_scheduler(world: World) -> None:
-    world.pod("demo-scheduler", is_ready=False)
+def running_without_service(world: World) -> None:
+    world.service(gone=True)
     world.wait()
     world.says(world.cluster, reconciling("Progressing", "the scheduler is starting"))
+
+
+def running_without_an_address(world: World) -> None:
+    world.service(type_="LoadBalancer")
+    world.wait()
+    world.says(world.cluster, ready("AllReady", "2 of 2 workers ready, as ever"))
+
+
+def pending_although_both_are_there(world: World) -> None:
+    world.pod("demo-scheduler", is_ready=False)
+    world.wait()
+    starts = reconciling("Progressing", "the scheduler is starting")
+    world.says(world.cluster, starts, phase="Pending")
+
+
+def an_error_of_a_scheduler_that_works(world: World) -> None:
+    world.says(world.cluster, phase="Error")
 
 
 @pytest.mark.parametrize(
@@ -258,7 +275,22 @@ def running_without_scheduler(world: World) -> None:
         (left_unobserved, "left InProgress although all that is declared is there"),
         (wrong_counts, "readyReplicas is 1, there are 2"),
         (wrong_counts_of_the_cluster, "workers.ready is 3, there are 2"),
-        (running_without_scheduler, "phase is Running, the scheduler is ready: False"),
+        (
+            running_without_service,
+            "phase is Running, the scheduler's Pod is there: True, its Service: False",
+        ),
+        (
+            running_without_an_address,
+            "phase is Running, the scheduler's Pod is there: True, its Service: False",
+        ),
+        (
+            pending_although_both_are_there,
+            "phase is Pending, the scheduler's Pod is there: True, its Service: True",
+        ),
+        (
+            an_error_of_a_scheduler_that_works,
+            "phase is Error, the scheduler's Pod is there: True, its Service: True",
+        ),
     ],
 )
 def test_a_lie(world: World, story: Callable[[World], None], why: str) -> None:

@@ -600,18 +600,14 @@ def cluster_status(
     )
     problem, limit = scheduler_problem, limited(state.groups, cluster.status, now)
     if state.suspended:
-        phase, found = _suspended(state, refusal, now)
+        found = _suspended(state, refusal, now)
         problem, current = None, True
     elif scheduler is None:
         text = "there is no scheduler" if state.blind else "the scheduler is being created"
-        phase, found = ("Created", unready(text, problem, now, deadline=deadline))
+        found = unready(text, problem, now, deadline=deadline)
     elif not scheduler.ready:
-        phase, found = (
-            "Pending",
-            unready("the scheduler is starting", problem, now, deadline=deadline),
-        )
+        found = unready("the scheduler is starting", problem, now, deadline=deadline)
     else:
-        phase = "Running"
         judged = [p for g in state.groups for p in g.judged]
         limits = [limit.problem] if limit else []
         others = [*problems, *groups_refused(state, now), *limits]
@@ -632,10 +628,6 @@ def cluster_status(
             text = f"scheduler ready, {count}{settling(*state.groups)}"
             found = unready(text, problem, now, deadline=deadline)
     found = words.misshapen(found, state.wrong)
-    if any(c.type == words.STALLED for c in found) and phase not in ("Running", "Suspended"):
-        phase = "Error"
-    if phase == "Running" and state.service is not None and state.service.awaits_address:
-        phase = "Pending"  # clients of the existing operator read the address when they see Running
     default = state.default_group
     found += [limit.condition] if limit else []
     found += _overridden(state)
@@ -660,7 +652,7 @@ def cluster_status(
     name, namespace = cluster.meta.name, cluster.meta.namespace
     out: JSON = {
         "observedGeneration": cluster.meta.generation,
-        "phase": phase,
+        "phase": _phase(state, found),
         "conditions": words.conditions(found, cluster.status, cluster.meta.generation, now),
         # A status takes 32 bits, of which each group may want all.
         "workers": {"desired": min(desired, 2**31 - 1), "ready": ready},
@@ -680,6 +672,25 @@ def cluster_status(
     return out, min(soon, default=None)
 
 
+def _phase(state: ClusterState, found: list[words.Condition]) -> str:
+    """In the words of the existing operator, with their meaning: its clients wait for Running, read a
+    load balancer's address then, and only after it look why a scheduler does not start.
+
+    Whether the cluster works, the conditions tell and nothing else.
+    """
+    scheduler, service = state.scheduler, state.service
+    told = {condition.type for condition in found}
+    if words.SUSPENDED in told:
+        return "Suspended"
+    if words.STALLED in told and (scheduler is None or not scheduler.ready):
+        return "Error"
+    if scheduler is None and not state.suspended:
+        return "Created"
+    if scheduler is None or service is None or not state.owns(service):
+        return "Pending"
+    return "Pending" if service.meta.deleting is not None or service.awaits_address else "Running"
+
+
 def _parked(
     state: ClusterState, scheduler: Pod, look: idle.Look | None, refusal: Problem | None
 ) -> list[words.Condition]:
@@ -696,23 +707,20 @@ def _parked(
     return words.reconciling("Parking", text)
 
 
-def _suspended(
-    state: ClusterState, refusal: Problem | None, now: float
-) -> tuple[str, list[words.Condition]]:
-    """Phase and conditions of a cluster that is to have no pods.
+def _suspended(state: ClusterState, refusal: Problem | None, now: float) -> list[words.Condition]:
+    """Conditions of a cluster that is to have no pods.
 
     :param refusal: what the API server refused in this round.
     """
-    scheduler, going = state.scheduler, state.working
+    going = state.working
     if going or any(state.owns(p) for p in state.schedulers):
         text = f"spec.suspend is true; {words.workers(going)} on the way out, then the scheduler"
         if not going:
             text = "spec.suspend is true; the scheduler is on the way out"
-        phase = "Running" if scheduler is not None and scheduler.ready else "Pending"
-        return phase, unready(text, refusal, now, reason="Suspending")
+        return unready(text, refusal, now, reason="Suspending")
     text = "no Pods run: spec.suspend is true"
     rests = words.Condition(words.SUSPENDED, True, "Suspended", text)
-    return "Suspended", [*words.ready("Suspended", also(text, refusal)), rests]
+    return [*words.ready("Suspended", also(text, refusal)), rests]
 
 
 def scheduler_restarts(state: ClusterState) -> JSON:

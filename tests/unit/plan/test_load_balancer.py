@@ -13,7 +13,13 @@ from tests.unit.objects import T0, TIME, cluster, scheduler
 
 
 def service(type_: str, status: Any) -> Service:
-    meta = {"name": "demo-scheduler", "uid": "u", "creationTimestamp": TIME}
+    owner = {"uid": cluster().meta.uid, "controller": True}
+    meta = {
+        "name": "demo-scheduler",
+        "uid": "u",
+        "creationTimestamp": TIME,
+        "ownerReferences": [owner],
+    }
     return Service.of({"metadata": meta, "spec": {"type": type_}, "status": status})
 
 

@@ -271,14 +271,42 @@ PULL = "the scheduler is starting; demo-scheduler: image x:1: not found"
         (state(None, worker(0)), ("Running", on_its_way(), "scheduler ready, 1 of 2 workers ready", None)),
         (state(None, worker(0), schedulers=(was_up(cluster(SPEC)),)), ("Running", UP, "scheduler ready, 1 of 2 workers ready", None)),
         (state(schedulers=()), ("Created", on_its_way(), "the scheduler is being created", None)),
-        (state(schedulers=(UNREADY,)), ("Pending", on_its_way(), "the scheduler is starting", None)),
-        (state(None, worker(0), worker(1), service=None), ("Running", on_its_way(), "scheduler ready, 2 of 2 workers ready", None)),
-        (state(schedulers=(pulling("2030-01-01T00:16:00Z"),)), ("Pending", on_its_way("ImagePullBackOff"), PULL, 561)),
+        (state(schedulers=(UNREADY,)), ("Running", on_its_way(), "the scheduler is starting", None)),
+        (state(schedulers=(UNREADY,), service=None), ("Pending", on_its_way(), "the scheduler is starting", None)),
+        (state(None, worker(0), worker(1), service=None), ("Pending", on_its_way(), "scheduler ready, 2 of 2 workers ready", None)),
+        (state(schedulers=(pulling("2030-01-01T00:16:00Z"),)), ("Running", on_its_way("ImagePullBackOff"), PULL, 561)),
         (state(schedulers=(pulling("2030-01-01T00:01:00Z"),)), ("Error", stuck("ImagePullBackOff"), PULL, None)),
     ],
 )  # fmt: skip
 def test_status(of: ClusterState, expected: Any) -> None:
     assert report(of) == expected
+
+
+CRASH = {"name": "scheduler", "image": "x:1", "restartCount": 3, "state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": {"terminated": {"exitCode": 1, "reason": "Error"}}}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [
+        pytest.param({"phase": "Pending"}, "Progressing", id="its image is pulled"),
+        pytest.param(
+            {"phase": "Running", "containerStatuses": [CRASH]}, "CrashLoopBackOff", id="it crashes"
+        ),
+    ],
+)
+def test_the_phase_is_no_word_for_ready(status: dict[str, Any], reason: str) -> None:
+    """Clients of the existing operator wait for it until a timeout, and look for crashes after it only."""
+    since = {"type": "Ready", "status": "False", "lastTransitionTime": "2030-01-01T00:16:00Z"}
+    one = scheduler(status={**status, "conditions": [since]})
+    phase, found, _, _ = report(state(schedulers=(one,)))
+    assert (phase, found) == ("Running", on_its_way(reason))
+
+
+def test_a_service_that_is_another_ones_or_on_the_way_out_is_none() -> None:
+    of = cluster(SPEC)
+    meta = good_service(of).meta
+    for other in (replace(meta, owner_uid="other"), replace(meta, deleting=NOW + 30)):
+        assert report(state(of, service=Service(other)))[0] == "Pending"
 
 
 def test_a_refusal_of_the_scheduler_pod() -> None:
