@@ -600,7 +600,8 @@ class KubeClient:
             async with asyncio.timeout(self._timeout_s):
                 socket = await self._session.ws_connect(
                     url,
-                    headers=await self.credentials.headers(),
+                    # Whoever wants JSON is answered 406 by a real server.
+                    headers={**await self.credentials.headers(), "Accept": "*/*"},
                     protocols=(protocol,),
                     ssl=self.credentials.ssl,
                     server_hostname=self.credentials.server_name,
@@ -610,8 +611,12 @@ class KubeClient:
             if error.status == 401:
                 await self.credentials.headers(refresh=True)
             # A refused handshake comes without words; asked once more, the server tells them.
-            await self._call("get", "GET", res, path, query=query)
-            raise ApiUnreachable(f"{what}: {_words(error)}", sent=True) from error
+            try:
+                await self._call("get", "GET", res, path, query=query)
+            except ApiError as told:
+                if told.status == error.status:
+                    raise
+            raise ApiError(error.status, "", f"{what}: no WebSocket: {error.message}") from error
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise ApiUnreachable(f"{what}: {_words(error)}", sent=True) from error
         async with socket:

@@ -41,6 +41,7 @@ class PortForward:
     :param pod_port: of the process in the Pod.
     :param patience_s: so long a connection waits for a process that listens.
     :param on_error: is told, in words, why a connection ended, or has to wait.
+    :param on_refusal: is told what the server refuses whoever asks again.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class PortForward:
         *,
         patience_s: float = 60.0,
         on_error: Callable[[str], None] = lambda words: None,
+        on_refusal: Callable[[ApiError], None] = lambda error: None,
     ) -> None:
         self._client = client
         self._namespace = namespace
@@ -59,6 +61,7 @@ class PortForward:
         self._pod_port = pod_port
         self._patience_s = patience_s
         self._on_error = on_error
+        self._on_refusal = on_refusal
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
         self.port = 0
@@ -118,7 +121,10 @@ class PortForward:
                     return
                 why = f"port {self._pod_port} of Pod {self._namespace}/{name}: {refused}"
             except (ApiError, ApiUnreachable) as error:
-                if local.answered or (isinstance(error, ApiError) and not _passes(error)):
+                if isinstance(error, ApiError) and not _passes(error):
+                    self._on_refusal(error)
+                    raise
+                if local.answered:
                     raise
                 why = str(error)
             self._on_error(why)

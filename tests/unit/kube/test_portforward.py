@@ -46,6 +46,8 @@ class Kubelet:
             return web.json_response(
                 {"kind": "Status", "code": 400, "message": "Upgrade!"}, status=400
             )
+        if request.headers.get("Accept", "*/*") != "*/*":  # a real server makes no JSON of it
+            return web.Response(status=406)
         if self.refusals and isinstance(self.refusals[0], web.Response):
             return web.Response(status=self.refusals[0].status)
         socket = web.WebSocketResponse(protocols=(PROTOCOL,), autoping=False)
