@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import enum
+import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -104,6 +106,48 @@ def words(field: str, given: Any) -> list[str]:
     if not found:
         raise ValueError(f"{field} is empty; write a command such as 'dask-worker'")
     return list(found)
+
+
+def texts(field: str, given: Any) -> dict[str, str]:
+    """Labels or annotations.
+
+    :raises TypeError: a key or value is no text.
+    """
+    if not isinstance(given, Mapping):
+        raise TypeError(f"{field} is {given!r}; write a dict such as {{'team': 'b'}}")
+    for name, value in given.items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise TypeError(f"{field}[{name!r}] is {value!r}; keys and values are strings")
+    return dict(given)
+
+
+def template(field: str, given: Any) -> JSON:
+    """A Pod, or the spec of one: ``{"metadata": ..., "spec": ...}``.
+
+    :raises TypeError, ValueError: it is something else.
+    """
+    if not isinstance(given, Mapping):
+        raise TypeError(f"{field} is {given!r}; write a dict: a Pod, or the spec of one")
+    found = copy.deepcopy(dict(given))
+    if "spec" not in found and not {"metadata", "kind"} & set(found):
+        return {"spec": found}
+    kind = found.get("kind", "Pod")
+    if kind != "Pod":
+        raise ValueError(f"{field} is a {kind}; write a Pod, or the spec of one")
+    for part in ("metadata", "spec"):
+        if not isinstance(found.get(part) or {}, Mapping):
+            raise TypeError(f"{field}[{part!r}] is {found[part]!r}; write a dict")
+    return {part: found[part] for part in ("metadata", "spec") if found.get(part)}
+
+
+def path(field: str, given: Any) -> str:
+    """A file's path.
+
+    :raises TypeError: it is something else.
+    """
+    if not isinstance(given, str | os.PathLike) or not str(given):
+        raise TypeError(f"{field} is {given!r}; write a path")
+    return os.path.expanduser(str(given))
 
 
 def unknown(of: str, names: Iterable[str], known: Iterable[str]) -> None:

@@ -39,9 +39,14 @@ def cluster_name(template: str, values: Mapping[str, str]) -> str:
     name = "".join(text for _, text in fitted)
     if any(token for token, _ in fitted):
         name = re.sub("--+", "-", name).strip("-") or name
-    if not _VALID.fullmatch(name):
+    if not is_name(name):
         raise ValidationError(refusal(name))
     return name
+
+
+def is_name(name: str) -> bool:
+    """Can a cluster be called so?"""
+    return _VALID.fullmatch(name) is not None
 
 
 def refusal(name: str) -> str:

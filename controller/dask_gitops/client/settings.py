@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -44,6 +45,11 @@ class Settings:
     :ivar shutdown_on_close: None: it depends on whether we create the cluster.
     :ivar resource_timeout: seconds; None: as long as the controller has patience.
     :ivar maximum: the most workers that may be paid for; None: nobody said.
+    :ivar security: a ``distributed.Security``, for TLS.
+    :ivar worker_template: a Pod, or its spec, laid over what workers get.
+    :ivar context: of the kubeconfig; None: the current one.
+    :ivar external_address: how clients reach the scheduler, such as ``tcp://dask.example.org:8786``.
+    :ivar tie_to_pod: the cluster goes with the Pod that we run in; None: where that is possible.
     """
 
     name: str = "dask-{user}-{uuid}"
@@ -63,6 +69,17 @@ class Settings:
     scheduler_forward_port: int = 0
     jupyter: bool = False
     maximum: int | None = None
+    security: Any = None
+    worker_resources: JSON | None = None
+    scheduler_resources: JSON | None = None
+    worker_template: JSON | None = None
+    scheduler_template: JSON | None = None
+    labels: JSON | None = None
+    annotations: JSON | None = None
+    context: str | None = None
+    kubeconfig: str | None = None
+    external_address: str | None = None
+    tie_to_pod: bool | None = None
 
 
 def settings(given: Mapping[str, Any], configured: Mapping[str, Any]) -> Settings:
@@ -176,6 +193,12 @@ def _port(name: str, value: Any) -> int:
     return port
 
 
+def _address(name: str, value: Any) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"[a-z]+://[^/\s:]+(:[0-9]+)?/?\S*", value):
+        raise ValueError(f"{name} is {value!r}; write it such as 'tcp://dask.example.org:8786'")
+    return value
+
+
 _LOOKED_AT: dict[str, Any] = {
     "name": _text,
     "namespace": _text,
@@ -193,4 +216,14 @@ _LOOKED_AT: dict[str, Any] = {
     "scheduler_forward_port": _port,
     "jupyter": _flag,
     "maximum": arguments.count,
+    "worker_resources": arguments.resources,
+    "scheduler_resources": arguments.resources,
+    "worker_template": arguments.template,
+    "scheduler_template": arguments.template,
+    "labels": arguments.texts,
+    "annotations": arguments.texts,
+    "context": _text,
+    "kubeconfig": arguments.path,
+    "external_address": _address,
+    "tie_to_pod": _flag,
 }

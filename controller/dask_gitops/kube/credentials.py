@@ -51,6 +51,11 @@ class Credentials(Protocol):
         """Headers that authenticate a request; ``refresh`` after a 401 forgets what is cached."""
         ...
 
+    def headers_now(self) -> Mapping[str, str]:
+        """The same without a loop, which an interpreter that ends has none of: what is cached, or
+        fetched in this thread."""
+        ...
+
 
 @dataclass(slots=True)
 class StaticCredentials:
@@ -64,6 +69,9 @@ class StaticCredentials:
     fixed: Mapping[str, str] = field(default_factory=dict)
 
     async def headers(self, *, refresh: bool = False) -> Mapping[str, str]:
+        return self.fixed
+
+    def headers_now(self) -> Mapping[str, str]:
         return self.fixed
 
 
@@ -118,6 +126,12 @@ class RefreshedCredentials:
         if self._cached is None:
             raise CredentialsError(f"cannot obtain a token: {self._why}")
         return self._cached.headers
+
+    def headers_now(self) -> Mapping[str, str]:
+        cached = self._cached
+        if cached is not None and self._is_fresh():
+            return cached.headers
+        return self.fetch().headers
 
     async def _renew(self) -> None:
         try:

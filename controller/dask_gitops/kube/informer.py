@@ -77,6 +77,8 @@ class Informer(Generic[T]):
     :param cut_is_enough: of an object that nests too deep, what is left is taken in, so that others
         see that it is there. False: it is unreadable all the same; True: for kinds whose deep parts
         are never looked at.
+    :param on_error: called in the event loop when a list or watch went wrong; it is repeated all the
+        same. Who gives it is the one who speaks of the trouble: nothing is logged.
     :param indexers: name -> function that gives the values under which an object is found.
     :param silence_s: a watch on which nothing was heard for so long is opened anew (servers send a
         bookmark about once a minute); after the second time everything is listed.
@@ -94,6 +96,7 @@ class Informer(Generic[T]):
         on_change: Callable[[T | None, T | None], None] | None = None,
         on_unreadable: Callable[[str, str], None] | None = None,
         cut_is_enough: bool = False,
+        on_error: Callable[[Exception], None] | None = None,
         indexers: Mapping[str, Callable[[T], Iterable[Hashable]]] | None = None,
         page_size: int = 500,
         silence_s: float = 75.0,
@@ -108,6 +111,7 @@ class Informer(Generic[T]):
         self.on_change = on_change
         self.on_unreadable = on_unreadable
         self._cut_is_enough = cut_is_enough
+        self.on_error = on_error
         #: Set when the first complete list is in the cache; never cleared.
         self.synced = asyncio.Event()
         #: ``loop.time()`` of the last sign of life: list, event, bookmark. None: never.
@@ -234,7 +238,10 @@ class Informer(Generic[T]):
                 connected = not (isinstance(error, ApiUnreachable) and not error.sent)
                 self.errors += 1
                 self.trouble = error
-                self._complain(str(error))
+                if self.on_error is None:
+                    self._complain(str(error))
+                else:
+                    self.on_error(error)
                 wait = getattr(error, "retry_after", None)
             except Exception as error:
                 # Anything else is a bug; a dead informer would hide it behind a stale cache.

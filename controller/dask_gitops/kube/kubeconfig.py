@@ -57,6 +57,7 @@ class Way:
     where: str
     server: str
     namespace: str = "default"
+    context: str = ""
     ca: str | None = None
     insecure: bool = False
     server_name: str | None = None
@@ -269,6 +270,7 @@ def read(
         where=where,
         server=server,
         namespace=chosen.text("namespace") or "default",
+        context=name,
         ca=ca,
         insecure=insecure,
         server_name=server_name or None,

@@ -1,0 +1,507 @@
+"""``KubeCluster``: a Dask cluster on Kubernetes, as a Python object."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import getpass
+import logging
+import os
+import platform
+import socket
+import uuid
+import warnings
+from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
+from importlib.metadata import version
+from typing import Any, TypeVar
+
+from dask.utils import parse_timedelta
+from distributed.core import Status
+from distributed.utils import Log, Logs, NoOpAwaitable
+
+from dask_gitops.client import actions, arguments, lifetime, start
+from dask_gitops.client.access import access
+from dask_gitops.client.adaptive import Adapting
+from dask_gitops.client.arguments import CreateMode
+from dask_gitops.client.background import background
+from dask_gitops.client.errors import WorkerStartTimeoutError
+from dask_gitops.client.session import Session
+from dask_gitops.client.settings import configured, settings
+from dask_gitops.client.subscription import Subscribed, first_of
+from dask_gitops.client.wanted import wanted
+from dask_gitops.client.ways import Plan
+
+JSON = dict[str, Any]
+T = TypeVar("T")
+Env = Mapping[str, str] | Sequence[Mapping[str, Any]]
+log = logging.getLogger("dask_gitops")
+#: Arguments that are no settings.
+_APART = (
+    "self",
+    "__class__",
+    "quiet",
+    "loop",
+    "asynchronous",
+    "scheduler_sync_interval",
+    "unknown",
+)
+
+
+class KubeCluster(Subscribed):
+    """A DaskCluster on Kubernetes: made, or connected to when one of that name exists.
+
+    See docs/python.md for every argument. What is not given is taken from Dask's configuration
+    (``kubernetes.*``).
+
+    :param name: with tokens, such as ``dask-{user}-{uuid}``.
+    :param namespace: None: the Pod's own, or the context's.
+    :param n_workers: of the group ``default``; None: 1.
+    :param resources: ``{"limits": {...}, "requests": {...}}``, of scheduler and workers.
+    :param custom_cluster_spec: a DaskCluster as dict, YAML text or path.
+    :param shutdown_on_close: None: True for what this object created, else False.
+    :param resource_timeout: seconds that nobody may act on it, or that a state may last which does
+        not pass by itself; 0: as long as the controller has patience.
+    :raises TypeError, ValueError: an argument cannot be that.
+    :raises DaskGitopsError: see `dask_gitops.client.errors`.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str | None = None,
+        namespace: str | None = None,
+        image: str | None = None,
+        n_workers: int | None = None,
+        resources: Mapping[str, Any] | None = None,
+        env: Env | None = None,
+        worker_command: str | Sequence[str] | None = None,
+        port_forward_cluster_ip: bool | None = None,
+        create_mode: CreateMode | str | None = None,
+        shutdown_on_close: bool | None = None,
+        idle_timeout: float | str | None = None,
+        resource_timeout: float | None = None,
+        scheduler_service_type: str | None = None,
+        custom_cluster_spec: Any = None,
+        scheduler_forward_port: int | None = None,
+        jupyter: bool | None = None,
+        quiet: bool = False,
+        loop: Any = None,
+        asynchronous: bool = False,
+        scheduler_sync_interval: float | str = 1,
+        security: Any = None,
+        worker_resources: Mapping[str, Any] | None = None,
+        scheduler_resources: Mapping[str, Any] | None = None,
+        worker_template: Mapping[str, Any] | None = None,
+        scheduler_template: Mapping[str, Any] | None = None,
+        labels: Mapping[str, str] | None = None,
+        annotations: Mapping[str, str] | None = None,
+        context: str | None = None,
+        kubeconfig: str | None = None,
+        external_address: str | None = None,
+        tie_to_pod: bool | None = None,
+        **unknown: Any,
+    ) -> None:
+        given = dict(locals())
+        self.status = Status.closed  # until there is something to close
+        given = {key: value for key, value in given.items() if key not in _APART}
+        arguments.unknown("KubeCluster", unknown, [*given, *_APART])
+        self._given = given
+        self._settings = chosen = settings(given, configured())
+        self._wanted = what = wanted(chosen, given, _tokens())
+        if what.ignored:
+            warnings.warn(
+                f"custom_cluster_spec says itself what the cluster is; ignored: {', '.join(what.ignored)}",
+                stacklevel=2,
+            )
+        reached = access(chosen.kubeconfig, chosen.context)
+        self.namespace = chosen.namespace or reached.namespace
+        self.shutdown_on_close = chosen.shutdown_on_close
+        self.security = chosen.security
+        self._session = Session(
+            reached,
+            self.namespace,
+            what.name,
+            what,
+            chosen.create_mode,
+            chosen.resource_timeout,
+            Plan(
+                reached.inside,
+                chosen.port_forward_cluster_ip,
+                chosen.external_address,
+                chosen.scheduler_forward_port,
+                "tls" if _is_tls(chosen.security) else "tcp",
+            ),
+            _who(),
+            self._show,
+            keep=chosen.shutdown_on_close is False,
+            tie_to_pod=chosen.tie_to_pod,
+        )
+        self._closing: asyncio.Future[None] | None = None
+        self._starting: asyncio.Future[None] | None = None
+        self._prepare()
+        super().__init__(
+            name=what.name,
+            asynchronous=asynchronous,
+            loop=loop,
+            quiet=quiet,
+            scheduler_sync_interval=scheduler_sync_interval,
+        )
+        lifetime.watch_over(self)
+        if not self.called_from_running_loop:
+            self._loop_runner.start()
+            try:
+                self.sync(self._start)
+            except BaseException:
+                # An interrupt leaves Dask's loop behind in the midst of it.
+                background().call(self._session.undo())
+                self._ended()
+                self._loop_runner.stop()
+                raise
+
+    @classmethod
+    def from_name(cls, name: str, **arguments: Any) -> KubeCluster:
+        """The cluster of that name, which exists; it is not deleted with this object.
+
+        :param name: ``name`` or ``namespace/name``.
+        :raises ClusterNotFoundError: it does not exist.
+        """
+        namespace, _, short = name.rpartition("/")
+        if namespace:
+            arguments["namespace"] = namespace
+        defaults: JSON = {"create_mode": CreateMode.CONNECT_ONLY, "shutdown_on_close": False}
+        return cls(name=short, **(defaults | arguments))
+
+    # ---- start
+
+    def __await__(self) -> Generator[Any, None, KubeCluster]:
+        async def started() -> KubeCluster:
+            if self.status is Status.created:
+                if self._starting is None:
+                    self._starting = asyncio.ensure_future(self._start())
+                await self._starting
+            return self
+
+        return started().__await__()
+
+    async def _start(self) -> None:
+        """In Dask's loop."""
+        session, kubernetes = self._session, background()
+        try:
+            await kubernetes.acall(session.start())
+            if self.shutdown_on_close is None:
+                self.shutdown_on_close = session.created
+            security = self.security.get_connection_args("client") if self.security else {}
+            await first_of(
+                self._connect(session.way.address, security),
+                kubernetes.acall(session.failure()),
+            )
+            await kubernetes.acall(session.started())
+            info = await self.scheduler_comm.get_metadata(keys=["cluster-manager-info"], default={})
+        except BaseException:
+            await asyncio.shield(self._give_up())
+            raise
+        self._cluster_info.update(info)
+        self.status = Status.running
+        self._sync_cluster_info_task = asyncio.ensure_future(self._sync_cluster_info())
+        self._show(f"ready, dashboard at {self.dashboard_link}", 0.0)
+
+    async def _give_up(self) -> None:
+        await background().acall(self._session.undo())
+        await self._unsubscribe()
+        if self.scheduler_comm:
+            await self.scheduler_comm.close_rpc()
+        self._ended()
+
+    def _show(self, line: str, seconds: float) -> None:
+        """One line of what a start waits for, and for how long it does."""
+        import datetime
+
+        self._cluster_manager_logs.append((datetime.datetime.now(), line))
+        log.info("%s: %s", self._session.name, line)
+
+    # ---- end
+
+    def close(self, timeout: float | None = None) -> Any:
+        """Let go of the cluster; delete it if ``shutdown_on_close`` says so, and wait until it is gone.
+
+        :param timeout: seconds; None: however long it takes.
+        :raises TimeoutError: it was not gone in time.
+        """
+        if self.status is Status.closed:
+            return NoOpAwaitable() if self.asynchronous else None
+        if self.asynchronous:
+            return asyncio.ensure_future(self._close(timeout))
+        try:
+            return self.sync(self._close, timeout)
+        except RuntimeError:  # Dask's loop has ended with the process
+            return None
+
+    async def _close(self, timeout: float | None = None) -> None:
+        if self._closing is None:
+            if self.status is Status.closed:
+                return
+            self._closing = asyncio.ensure_future(self._close_once(timeout))
+        await asyncio.shield(self._closing)
+
+    async def _close_once(self, timeout: float | None) -> None:
+        if self._starting is not None and not self._starting.done():
+            self._starting.cancel()
+            await asyncio.gather(self._starting, return_exceptions=True)
+            return
+        self.status = Status.closing
+        try:
+            await self._unsubscribe()
+            await super()._close()
+        finally:
+            self.status = Status.closing
+            try:
+                delete = bool(self.shutdown_on_close) and not lifetime.is_forked()
+                await background().acall(self._session.close(delete=delete, timeout_s=timeout))
+            finally:
+                self._ended()
+
+    def _ended(self) -> None:
+        lifetime.let_go(self)
+        self.status = Status.closed
+
+    def _at_exit(self) -> None:
+        self.status = Status.closed
+        if self.shutdown_on_close or (self.shutdown_on_close is None and self._session.created):
+            self._session.delete_now()
+
+    # ---- what it is asked for
+
+    def _ask(self, what: Callable[[Session], Coroutine[Any, Any, T]]) -> Any:
+        """Begin it at once, also where nobody awaits it; its result, or something to await."""
+        self._is_open()
+        work = self._session.told(what(self._session))
+        if self.asynchronous:
+            return asyncio.wrap_future(background().submit(work))
+        return background().call(work)
+
+    def _is_open(self) -> None:
+        if self.status in (Status.closing, Status.closed):
+            raise RuntimeError(
+                f"this KubeCluster is closed; KubeCluster.from_name({self.name!r}) connects again"
+            )
+
+    def scale(self, n: int, worker_group: str = "default") -> Any:
+        """Set the number of workers of a group; its autoscaler goes, if it has one.
+
+        :raises WorkerGroupNotFoundError: there is no such group.
+        """
+        count = arguments.count("n", n)
+        if self._settings.maximum is not None and count > self._settings.maximum:
+            count = self._settings.maximum
+        return self._ask(lambda session: actions.scale(session, count, worker_group))
+
+    def adapt(
+        self,
+        minimum: int | None = None,
+        maximum: int | None = None,
+        worker_group: str = "default",
+        interval: float | str | None = None,
+        wait_count: int | None = None,
+        Adaptive: Any = None,
+        **unknown: Any,
+    ) -> Adapting:
+        """Let the controller choose the number of workers, within bounds.
+
+        :param interval: seconds between two looks at the demand.
+        :param wait_count: so many looks in a row must ask for fewer before workers go.
+        :returns: what has ``minimum``, ``maximum`` and ``stop()``; awaitable.
+        """
+        adapting = Adapting.of(
+            minimum,
+            self._settings.maximum if maximum is None else maximum,
+            worker_group,
+            interval,
+            wait_count,
+            Adaptive,
+            unknown,
+            self._ask,
+        )
+        adapting.begin()
+        return adapting
+
+    def add_worker_group(
+        self,
+        name: str,
+        n_workers: int | None = 3,
+        image: str | None = None,
+        resources: Mapping[str, Any] | None = None,
+        worker_command: str | Sequence[str] | None = None,
+        env: Env | None = None,
+        custom_spec: Mapping[str, Any] | None = None,
+        worker_template: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Make another group of workers; what is not given is as in the group ``default``.
+
+        :param custom_spec: ``spec.worker`` of a DaskWorkerGroup, instead of all others.
+        :raises ClusterExistsError: there is one of that name.
+        """
+        worker = actions.worker_of(
+            n_workers, image, resources, worker_command, env, custom_spec, worker_template
+        )
+        return self._ask(lambda session: actions.add_group(session, name, worker))
+
+    def delete_worker_group(self, name: str) -> Any:
+        """:raises WorkerGroupNotFoundError: there is no such group."""
+        return self._ask(lambda session: actions.delete_group(session, name))
+
+    def get_logs(
+        self,
+        cluster: bool = True,
+        scheduler: bool = True,
+        workers: Any = True,
+        *,
+        previous: bool = False,
+        tail: int | None = None,
+    ) -> Any:
+        """The Pods' logs, by name.
+
+        :param previous: of the containers before the last restart.
+        :param tail: the last so many lines.
+        """
+        looked_for = which_pods(scheduler, workers, self.scheduler_info)
+
+        async def found(session: Session) -> Logs:
+            texts = await actions.logs(session, looked_for, previous, tail)
+            told = {"Cluster": "\n".join(line for _, line in self._cluster_manager_logs)}
+            return Logs({k: Log(v) for k, v in {**(told if cluster else {}), **texts}.items()})
+
+        return self._ask(found)
+
+    def wait_for_workers(self, n_workers: int, timeout: float | str | None = None) -> Any:
+        """Wait until the scheduler knows so many workers.
+
+        :param timeout: seconds; None: however long it takes.
+        :raises WorkerStartTimeoutError: they did not come in time; says why.
+        """
+        wanted = arguments.count("n_workers", n_workers)
+        seconds = None if timeout is None else parse_timedelta(timeout, "s")
+        return self.sync(self._wait_for_workers, wanted, seconds)
+
+    async def _wait_for_workers(self, n_workers: int = 0, timeout: float | None = None) -> None:
+        self._is_open()
+
+        def so() -> bool:
+            return len(self.scheduler_info["workers"]) >= n_workers
+
+        try:
+            await self._until_heard(so, timeout)
+        except TimeoutError:
+            arrived = len(self.scheduler_info["workers"])
+            pods = self._session.live.workers
+            raise WorkerStartTimeoutError(
+                start.lacking(n_workers, arrived, pods, timeout or 0.0)
+            ) from None
+
+    # ---- what it tells
+
+    @property
+    def observed(self) -> set[str]:
+        """Names of the workers that the scheduler knows."""
+        return {str(worker["name"]) for worker in self.scheduler_info["workers"].values()}
+
+    @property
+    def requested(self) -> set[str]:
+        """Names of the workers whose Pods there are."""
+        if self.status is not Status.running:
+            return set()
+        return {
+            pod["metadata"]["name"]
+            for pod in self._session.live.workers
+            if "deletionTimestamp" not in pod["metadata"]
+        }
+
+    @property
+    def plan(self) -> set[str]:
+        """Names of the workers that are to stay."""
+        if self.status is not Status.running:
+            return set()
+        leaving = {
+            pod["metadata"]["name"]
+            for pod in self._session.live.workers
+            if "dask.org/retiring" in (pod["metadata"].get("annotations") or {})
+        }
+        return self.requested - leaving
+
+    @property
+    def jupyter_link(self) -> str:
+        """Where Jupyter on the scheduler is.
+
+        :raises RuntimeError: it runs none.
+        """
+        spec = ((self._session.live.cluster or {}).get("spec") or {}).get("scheduler") or {}
+        containers = (spec.get("spec") or {}).get("containers") or []
+        if not any("--jupyter" in (each.get("args") or ()) for each in containers):
+            raise RuntimeError(f"cluster {self.name} runs no Jupyter; make it with jupyter=True")
+        return self.dashboard_link.replace("/status", "/jupyter/lab")
+
+    def to_manifest(self) -> JSON:
+        """The DaskCluster as it was asked for, to write it into a file."""
+        return copy.deepcopy(self._wanted.objects.cluster)
+
+    @property
+    def dashboard_link(self) -> str:
+        """Where the dashboard is, as ``distributed.dashboard.link`` writes it."""
+        from distributed.utils import format_dashboard_link
+
+        if self.status in (Status.created, Status.closed):
+            return ""
+        host, port = self._session.way.dashboard
+        try:
+            return str(format_dashboard_link(host, port))
+        except KeyError as error:
+            warnings.warn(
+                f"distributed.dashboard.link names {error}, which the environment does not have",
+                stacklevel=2,
+            )
+            return f"http://{host}:{port}/status"
+
+
+def which_pods(scheduler: bool, workers: Any, info: Mapping[str, Any]) -> Callable[[JSON], bool]:
+    """Of which Pods logs are wanted.
+
+    :param workers: all, none, or addresses or names of some.
+    """
+    named = None if isinstance(workers, bool) else {str(each) for each in workers}
+    known = {str(w["name"]) for address, w in info["workers"].items() if address in (named or ())}
+
+    def so(pod: JSON) -> bool:
+        component = pod["metadata"].get("labels", {}).get("dask.org/component")
+        if component == "scheduler":
+            return scheduler
+        if named is None:
+            return component == "worker" and bool(workers)
+        return component == "worker" and pod["metadata"]["name"] in named | known
+
+    return so
+
+
+def _tokens() -> dict[str, str]:
+    """What tokens in names stand for."""
+    return {
+        **os.environ,
+        "user": _user(),
+        "uuid": uuid.uuid4().hex[:10],
+        "dask_version": version("dask"),
+        "python_version": ".".join(platform.python_version_tuple()[:2]),
+    }
+
+
+def _user() -> str:
+    """A container's user may have no name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"user-{os.getuid()}" if hasattr(os, "getuid") else "user"
+
+
+def _who() -> str:
+    return f"{_user()}@{socket.gethostname()}"
+
+
+def _is_tls(security: Any) -> bool:
+    return bool(security is not None and getattr(security, "tls_ca_file", None))

@@ -1,0 +1,116 @@
+"""Pure: the objects that a user's settings mean."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from dask_gitops.client import names
+from dask_gitops.client.errors import ValidationError
+from dask_gitops.client.manifest import Manifest, manifest
+from dask_gitops.client.settings import Settings
+from dask_gitops.client.spec import make_cluster_spec
+from dask_gitops.client.templates import laid_over
+
+JSON = dict[str, Any]
+#: No number said: one, for on none the first computation would wait for ever.
+N_WORKERS = 1
+#: Beside a custom_cluster_spec: what it says itself.
+IGNORED = (
+    "image",
+    "resources",
+    "env",
+    "worker_command",
+    "scheduler_service_type",
+    "jupyter",
+    "worker_resources",
+    "scheduler_resources",
+    "worker_template",
+    "scheduler_template",
+    "labels",
+    "annotations",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """:ivar objects: the DaskCluster, and what was written beside it.
+    :ivar is_ours: we made it of arguments, field by field.
+    :ivar ignored: arguments that count for nothing beside a custom_cluster_spec.
+    """
+
+    objects: Manifest
+    is_ours: bool = True
+    ignored: list[str] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return self.objects.name
+
+
+def wanted(
+    settings: Settings, given: Mapping[str, Any], values: Mapping[str, str], folder: Any = None
+) -> Wanted:
+    """What is to be there.
+
+    :param given: the arguments themselves, by name.
+    :param values: what tokens in names stand for.
+    :param folder: where a relative path begins.
+    :raises TypeError, ValueError, FileNotFoundError: with the argument's name.
+    """
+    if settings.custom_cluster_spec is not None:
+        found = manifest(settings.custom_cluster_spec, folder)
+        if not names.is_name(found.name):
+            raise ValidationError(names.refusal(found.name))
+        spec = found.cluster["spec"]
+        if given.get("n_workers") is not None:
+            spec["worker"] = laid_over(spec.get("worker") or {}, {"replicas": settings.n_workers})
+        if given.get("idle_timeout") is not None:
+            spec["idleTimeout"] = _whole(settings.idle_timeout)
+        ignored = [name for name in IGNORED if given.get(name) is not None]
+        return Wanted(found, False, ignored)
+    name = names.cluster_name(settings.name, values)
+    image = None if settings.image is None else names.image_name(settings.image, values)
+    made = make_cluster_spec(
+        name,
+        image,
+        N_WORKERS if settings.n_workers is None else settings.n_workers,
+        settings.resources,
+        settings.env,
+        settings.worker_command,
+        settings.scheduler_service_type,
+        _whole(settings.idle_timeout),
+        settings.jupyter,
+    )
+    for part, resources, template in (
+        ("worker", settings.worker_resources, settings.worker_template),
+        ("scheduler", settings.scheduler_resources, settings.scheduler_template),
+    ):
+        made["spec"][part] = over(made["spec"][part], resources, template)
+    for metadata in ("labels", "annotations"):
+        if said := getattr(settings, metadata):
+            made["metadata"][metadata] = dict(said)
+    return Wanted(Manifest(made))
+
+
+def over(part: JSON, resources: JSON | None, template: JSON | None) -> JSON:
+    """The worker or scheduler with resources of its own, and a template laid over it last."""
+    found = copy.deepcopy(part)
+    if resources is not None:
+        found["spec"]["containers"][0]["resources"] = resources
+    if template is None:
+        return found
+    laid: JSON = laid_over(found, {key: template[key] for key in template if key != "metadata"})
+    metadata = {
+        key: value
+        for key, value in (template.get("metadata") or {}).items()
+        if key in ("labels", "annotations") and value
+    }
+    return laid_over(laid, {"metadata": metadata}) if metadata else laid
+
+
+def _whole(seconds: float) -> float | int:
+    """The definition wants an integer; part of a second counts as one."""
+    return int(-(-seconds // 1))

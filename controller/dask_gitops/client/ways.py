@@ -1,0 +1,233 @@
+"""How a client gets to the scheduler: addresses that stay the same for as long as it is wanted."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from dask_gitops.client.live import Live
+from dask_gitops.kube import SERVICES, ApiError, KubeClient
+from dask_gitops.kube.portforward import PortForward
+from dask_gitops.resources import labels, names
+from dask_gitops.resources.observed import Pod, comm_port, http_port, main_container
+
+JSON = dict[str, Any]
+log = logging.getLogger("dask_gitops")
+#: A node's port that does not answer for so long is taken for one that nobody lets us reach.
+NODE_PORT_S = 5.0
+#: Between two attempts to reach a process that does not listen yet.
+AGAIN_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the user said about it.
+
+    :ivar inside: we run in a Pod.
+    :ivar forward: True: always; False: never; None: where nothing else leads there.
+    :ivar external: the address, where the user knows it.
+    :ivar dashboard_port: of this machine; 0: any.
+    :ivar scheme: ``tcp`` or ``tls``.
+    """
+
+    inside: bool
+    forward: bool | None = None
+    external: str | None = None
+    dashboard_port: int = 0
+    scheme: str = "tcp"
+
+
+def kind_of(plan: Plan, service_type: str) -> str:
+    """``external``, ``forward``, ``service``, ``LoadBalancer`` or ``NodePort``."""
+    if plan.external is not None:
+        return "external"
+    if plan.forward:
+        return "forward"
+    if plan.inside:
+        return "service"
+    if service_type in ("LoadBalancer", "NodePort"):
+        return service_type
+    return "service" if plan.forward is False else "forward"
+
+
+class Way:
+    """:ivar address: of the scheduler, for clients.
+    :ivar dashboard: host and port.
+    :ivar refusal: why nobody gets through, and will not.
+    """
+
+    def __init__(self, api: KubeClient, live: Live, plan: Plan, say: Callable[[str], None]) -> None:
+        self._api = api
+        self._live = live
+        self._plan = plan
+        self._say = say
+        self._forwards: list[PortForward] = []
+        self.refusal: ApiError | None = None
+        self.address = ""
+        self.dashboard: tuple[str, int] = ("", 0)
+
+    async def open(self) -> None:
+        """Find it, once the scheduler's container runs. It need not listen yet.
+
+        :raises OSError: the port of this machine is in use.
+        """
+        spec = ((self._live.cluster or {}).get("spec") or {}).get("scheduler") or {}
+        service_type = (spec.get("service") or {}).get("type") or "ClusterIP"
+        kind = kind_of(self._plan, service_type)
+        if kind == "external":
+            assert self._plan.external is not None
+            self.address = self._plan.external
+            host = self.address.split("://")[1].split("/")[0].rsplit(":", 1)[0]
+            self.dashboard = (host, names.DASHBOARD_PORT)
+        elif kind == "service":
+            await self._by_service()
+        elif kind == "LoadBalancer":
+            await self._by_load_balancer()
+        elif kind == "NodePort" and await self._by_node_port():
+            pass
+        else:
+            await self._by_forward()
+
+    async def close(self) -> None:
+        """No socket and no task is left."""
+        forwards, self._forwards = self._forwards, []
+        await asyncio.gather(*(forward.close() for forward in forwards))
+
+    # ---- each of them
+
+    async def _by_forward(self) -> None:
+        comm, http = self._pod_ports()
+        port = await self._forward(comm, 0)
+        self.address = f"{self._plan.scheme}://127.0.0.1:{port}"
+        try:
+            port = await self._forward(http, self._plan.dashboard_port)
+        except OSError as error:
+            if not self._plan.dashboard_port:
+                raise
+            raise OSError(
+                error.errno,
+                f"scheduler_forward_port {self._plan.dashboard_port} is in use on this machine; "
+                "leave it out for a free one",
+            ) from None
+        self.dashboard = ("127.0.0.1", port)
+
+    async def _forward(self, pod_port: int, port: int) -> int:
+        forward = PortForward(
+            self._api,
+            self._live.namespace,
+            self._current,
+            pod_port,
+            on_error=self._heard,
+            on_refusal=self._refused,
+        )
+        self._forwards.append(forward)
+        return await forward.start(port)
+
+    async def _current(self) -> str:
+        """The name of the scheduler's Pod that runs now."""
+
+        def running() -> str | None:
+            raw = self._live.scheduler
+            pod = None if raw is None else Pod.of(raw)
+            return pod.meta.name if pod is not None and pod.running and not pod.gone else None
+
+        return await self._live.until(running)
+
+    def _heard(self, words: str) -> None:
+        log.debug("%s", words)
+
+    def _refused(self, error: ApiError) -> None:
+        self.refusal = error
+        self._live.wake()
+
+    async def _by_service(self) -> None:
+        comm, http = await self._service_ports("port")
+        name = f"{names.scheduler_name(self._live.name)}.{self._live.namespace}.svc"
+        await self._listens(lambda: self._pod_address(self._pod_ports()[0]))
+        self.address = f"{self._plan.scheme}://{name}:{comm}"
+        self.dashboard = (name, http)
+
+    async def _by_load_balancer(self) -> None:
+        while not (ingress := await self._ingress()):
+            await asyncio.sleep(1.0)
+        host = ingress.get("ip") or ingress.get("hostname")
+        comm, http = await self._service_ports("port")
+        self.address = f"{self._plan.scheme}://{_bracketed(host)}:{comm}"
+        self.dashboard = (str(host), http)
+
+    async def _ingress(self) -> JSON | None:
+        service = await self._service()
+        found = ((service.get("status") or {}).get("loadBalancer") or {}).get("ingress")
+        return dict(found[0]) if found else None
+
+    async def _by_node_port(self) -> bool:
+        comm, http = await self._service_ports("nodePort")
+        host = ((self._live.scheduler or {}).get("status") or {}).get("hostIP")
+        if not host or not comm:
+            return False
+        try:
+            async with asyncio.timeout(NODE_PORT_S):
+                await self._listens(lambda: (host, comm))
+        except TimeoutError:
+            if self._plan.forward is False:
+                raise OSError(f"node port {host}:{comm} does not answer") from None
+            self._say(f"node port {host}:{comm} does not answer: a port is forwarded instead")
+            return False
+        self.address = f"{self._plan.scheme}://{_bracketed(host)}:{comm}"
+        self.dashboard = (host, http)
+        return True
+
+    # ---- what is known
+
+    def _pod_ports(self) -> tuple[int, int]:
+        """Where the scheduler listens in its Pod: for clients, and for HTTP."""
+        containers = ((self._live.scheduler or {}).get("spec") or {}).get("containers") or []
+        main = main_container(containers, labels.SCHEDULER)
+        return comm_port(main), http_port(main)
+
+    def _pod_address(self, port: int) -> tuple[str, int] | None:
+        host = ((self._live.scheduler or {}).get("status") or {}).get("podIP")
+        return (host, port) if host else None
+
+    async def _service(self) -> JSON:
+        return await self._api.get(
+            SERVICES, self._live.namespace, names.scheduler_name(self._live.name)
+        )
+
+    async def _service_ports(self, field: str) -> tuple[int, int]:
+        """Its ports for clients and for HTTP: by name, or what leads to the scheduler's own."""
+        ports = ((await self._service()).get("spec") or {}).get("ports") or []
+        found = []
+        own = ("tcp-comm", names.COMM_PORT), ("http-dashboard", names.DASHBOARD_PORT)
+        for (name, number), in_pod in zip(own, self._pod_ports(), strict=True):
+            by_name = [each for each in ports if each.get("name") == name]
+            by_number = [
+                each
+                for each in ports
+                if {each.get("targetPort"), each.get("port")} & {name, number, in_pod}
+            ]
+            found.append(next((each.get(field) or 0 for each in by_name + by_number), 0))
+        return found[0], found[1]
+
+    async def _listens(self, where: Callable[[], tuple[str, int] | None]) -> None:
+        """Wait until a process accepts connections there."""
+        while True:
+            if (address := where()) is None:
+                await self._live.change(AGAIN_S)
+                continue
+            with contextlib.suppress(OSError, TimeoutError):
+                async with asyncio.timeout(2.0):
+                    _, writer = await asyncio.open_connection(*address)
+                writer.close()
+                with contextlib.suppress(OSError):
+                    await writer.wait_closed()
+                return
+            await asyncio.sleep(AGAIN_S)
+
+
+def _bracketed(host: Any) -> str:
+    return f"[{host}]" if ":" in str(host) else str(host)
