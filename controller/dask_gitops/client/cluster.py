@@ -23,11 +23,11 @@ from dask_gitops.client import actions, arguments, lifetime, start
 from dask_gitops.client.access import access
 from dask_gitops.client.adaptive import Adapting
 from dask_gitops.client.arguments import CreateMode
-from dask_gitops.client.background import background
+from dask_gitops.client.background import background, first_of
 from dask_gitops.client.errors import WorkerStartTimeoutError
 from dask_gitops.client.session import Session
 from dask_gitops.client.settings import configured, settings
-from dask_gitops.client.subscription import Subscribed, first_of
+from dask_gitops.client.subscription import Subscribed
 from dask_gitops.client.wanted import wanted
 from dask_gitops.client.ways import Plan
 

@@ -9,6 +9,7 @@ from dask_gitops.client.errors import (
     NoKubernetesError,
     NotAllowedError,
     SchedulerStartupError,
+    ValidationError,
 )
 from dask_gitops.kube import ApiError, ApiUnreachable, CredentialsError
 
@@ -52,6 +53,15 @@ def of_create(error: Exception) -> Exception:
     """The same for the create of a DaskCluster, of what `refusal` has nothing to say of."""
     if isinstance(error, ApiError) and error.status in (400, 403, 422):
         return SchedulerStartupError(f"Scheduler failed to start. {error.message}")
+    return error
+
+
+def of_action(error: Exception) -> Exception:
+    """The same for what a user asks of a cluster."""
+    if isinstance(error, ApiError) and error.status in (400, 422):
+        return ValidationError(error.message)
+    if isinstance(error, ApiError) and error.status == 403:
+        return NotAllowedError(error.message)
     return error
 
 

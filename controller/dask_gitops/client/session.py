@@ -18,6 +18,7 @@ from dask_gitops.client import refusals, tie
 from dask_gitops.client import start as starting
 from dask_gitops.client.access import Access
 from dask_gitops.client.arguments import CreateMode
+from dask_gitops.client.background import first_of
 from dask_gitops.client.errors import (
     ClusterExistsError,
     ClusterNotFoundError,
@@ -39,7 +40,8 @@ from dask_gitops.kube import (
 )
 from dask_gitops.kube.client import Created
 from dask_gitops.kube.farewell import delete_now
-from dask_gitops.resources.observed import Meta, parse_time
+from dask_gitops.resources import labels
+from dask_gitops.resources.observed import Meta, main_container, parse_time
 from dask_gitops.resources.tracking import tracked_by
 
 JSON = dict[str, Any]
@@ -53,6 +55,8 @@ CREATION = "dask.org/creation"
 INSIST_S = 30.0
 #: So long an interrupted start may take to clean up.
 UNDO_S = 10.0
+#: So much of the log of a scheduler that crashes is shown.
+LOG_LINES = 20
 #: So long each step of the last request may take, at the end of the interpreter.
 FAREWELL_S = 3.0
 
@@ -108,7 +112,6 @@ class Session:
         self._way: Way | None = None
         self._start: starting.Start | None = None
         self._creating: asyncio.Task[JSON] | None = None
-        self._said = ""
         self._letting_go = asyncio.Lock()
 
     @property
@@ -137,6 +140,8 @@ class Session:
         except (KubeError, CredentialsError) as error:
             told = self.refusal(error)
             if told is error:
+                told = refusals.of_action(error)
+            if told is error:
                 raise
             raise told from error
 
@@ -157,7 +162,7 @@ class Session:
         """Find or make the cluster, and wait until its scheduler can be reached at ``way.address``."""
         await self.told(self._begin())
         await self._until(lambda state: True if state.reach else None)
-        await self.told(self.way.open())
+        await self.told(first_of(self.way.open(), self.failure()))
 
     async def _begin(self) -> None:
         await self.access.credentials.headers()
@@ -286,14 +291,14 @@ class Session:
                 self.live.follow_events()
             seen = starting.Seen(now, self.live.cluster, scheduler, self.live.pulling)
             self._start = state = starting.look(self._start, seen)
-            if state.says != self._said:
-                self._said = state.says
-                self._show(state.says, now - state.since)
+            self._show(state.says, now - state.since)
             if state.failure is not None:
                 raise await self._failed(state.failure)
             if (value := found(state)) is not None:
                 return value
-            await self.live.change(None if state.look_at is None else max(0.0, state.look_at - now))
+            # Once a second for whoever looks on: nothing is asked for.
+            look_at = now + 1.0 if state.look_at is None else min(now + 1.0, state.look_at)
+            await self.live.change(max(0.0, look_at - now))
 
     async def failure(self) -> None:
         """Never returns, and raises once the start has failed: it goes on until `started`."""
@@ -310,7 +315,26 @@ class Session:
             )
         if failure.kind == "deleted":
             return ClusterNotFoundError(failure.text)
+        if failure.kind == "crash":
+            return SchedulerStartupError(f"{failure.text}:\n{await self._last_words()}")
         return SchedulerStartupError(failure.text)
+
+    async def _last_words(self) -> str:
+        """The end of the scheduler's log, before it ended last; or why there is none."""
+        raw = self.live.scheduler
+        if raw is None:
+            return "(its Pod is gone)"
+        container = main_container(raw["spec"].get("containers") or [], labels.SCHEDULER)
+        for previous in (True, False):
+            with contextlib.suppress(KubeError):
+                return await self.api.logs(
+                    self.namespace,
+                    raw["metadata"]["name"],
+                    container=container.get("name"),
+                    previous=previous,
+                    tail=LOG_LINES,
+                )
+        return "(it has no log)"
 
     # ---- end
 

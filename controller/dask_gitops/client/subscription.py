@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 from distributed.core import Status, rpc
@@ -99,17 +99,3 @@ class Subscribed(Cluster):  # type: ignore[misc]
                     await waiting
                 finally:
                     self._heard.discard(waiting)
-
-
-async def first_of(work: Awaitable[None], trouble: Awaitable[Any]) -> None:
-    """Do the work, unless trouble raises before."""
-    tasks = [asyncio.ensure_future(work), asyncio.ensure_future(trouble)]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        if tasks[1].done() and not tasks[0].done():
-            await tasks[1]
-        await tasks[0]
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)

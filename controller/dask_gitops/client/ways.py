@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dask_gitops.client.live import Live
-from dask_gitops.kube import SERVICES, ApiError, KubeClient
+from dask_gitops.kube import SERVICES, ApiError, Informer, KubeClient
 from dask_gitops.kube.portforward import PortForward
 from dask_gitops.resources import labels, names
 from dask_gitops.resources.observed import Pod, comm_port, http_port, main_container
@@ -152,17 +152,39 @@ class Way:
         self.dashboard = (name, http)
 
     async def _by_load_balancer(self) -> None:
-        while not (ingress := await self._ingress()):
-            await asyncio.sleep(1.0)
+        ingress = await self._ingress()
         host = ingress.get("ip") or ingress.get("hostname")
         comm, http = await self._service_ports("port")
         self.address = f"{self._plan.scheme}://{_bracketed(host)}:{comm}"
         self.dashboard = (str(host), http)
 
-    async def _ingress(self) -> JSON | None:
-        service = await self._service()
-        found = ((service.get("status") or {}).get("loadBalancer") or {}).get("ingress")
-        return dict(found[0]) if found else None
+    async def _ingress(self) -> JSON:
+        """The load balancer's address, once it has one."""
+        found: asyncio.Future[JSON] = asyncio.get_running_loop().create_future()
+
+        def look(old: JSON | None, service: JSON | None) -> None:
+            status = (service or {}).get("status") or {}
+            addresses = (status.get("loadBalancer") or {}).get("ingress")
+            if addresses and not found.done():
+                found.set_result(dict(addresses[0]))
+
+        name = names.scheduler_name(self._live.name)
+        informer: Informer[JSON] = Informer(
+            self._api,
+            SERVICES,
+            lambda raw: raw,
+            namespace=self._live.namespace,
+            field_selector=f"metadata.name={name}",
+            on_change=look,
+            on_error=lambda error: log.debug("Service %s: %s", name, error),
+        )
+        task = asyncio.create_task(informer.run())
+        try:
+            self._say("waits for the load balancer's address")
+            return await found
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
     async def _by_node_port(self) -> bool:
         comm, http = await self._service_ports("nodePort")
