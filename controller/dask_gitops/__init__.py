@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .client.arguments import CreateMode as CreateMode
+    from .client.cluster import KubeCluster as KubeCluster
     from .client.discovery import discover as discover
     from .client.errors import ClusterExistsError as ClusterExistsError
     from .client.errors import ClusterNotFoundError as ClusterNotFoundError

@@ -238,3 +238,22 @@ async def logs(
     pods = [pod for pod in session.live.pods if which(pod)]
     found = await asyncio.gather(*(of(pod) for pod in pods))
     return {pod["metadata"]["name"]: text for pod, text in zip(pods, found, strict=True)}
+
+
+def which_pods(scheduler: bool, workers: Any, info: Mapping[str, Any]) -> Callable[[JSON], bool]:
+    """Of which Pods logs are wanted.
+
+    :param workers: all, none, or addresses or names of some.
+    """
+    named = None if isinstance(workers, bool) else {str(each) for each in workers}
+    known = {str(w["name"]) for address, w in info["workers"].items() if address in (named or ())}
+
+    def so(pod: JSON) -> bool:
+        component = pod["metadata"].get("labels", {}).get(labels.COMPONENT)
+        if component == labels.SCHEDULER:
+            return scheduler
+        if named is None:
+            return component == labels.WORKER and bool(workers)
+        return component == labels.WORKER and pod["metadata"]["name"] in named | known
+
+    return so

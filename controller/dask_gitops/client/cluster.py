@@ -4,30 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import getpass
 import logging
-import os
-import platform
-import socket
-import uuid
 import warnings
 from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
-from importlib.metadata import version
 from typing import Any, TypeVar
 
 from dask.utils import parse_timedelta
 from distributed.core import Status
 from distributed.utils import Log, Logs, NoOpAwaitable
 
-from dask_gitops.client import actions, arguments, lifetime, start
+from dask_gitops.client import actions, arguments, lifetime, start, who
 from dask_gitops.client.access import access
 from dask_gitops.client.adaptive import Adapting
+from dask_gitops.client.appearance import Appearance
 from dask_gitops.client.arguments import CreateMode
 from dask_gitops.client.background import background, first_of
 from dask_gitops.client.errors import WorkerStartTimeoutError
 from dask_gitops.client.session import Session
 from dask_gitops.client.settings import configured, settings
-from dask_gitops.client.subscription import Subscribed
 from dask_gitops.client.wanted import wanted
 from dask_gitops.client.ways import Plan
 
@@ -47,7 +41,7 @@ _APART = (
 )
 
 
-class KubeCluster(Subscribed):
+class KubeCluster(Appearance):
     """A DaskCluster on Kubernetes: made, or connected to when one of that name exists.
 
     See docs/python.md for every argument. What is not given is taken from Dask's configuration
@@ -107,7 +101,7 @@ class KubeCluster(Subscribed):
         arguments.unknown("KubeCluster", unknown, [*given, *_APART])
         self._given = given
         self._settings = chosen = settings(given, configured())
-        self._wanted = what = wanted(chosen, given, _tokens())
+        self._wanted = what = wanted(chosen, given, who.tokens())
         if what.ignored:
             warnings.warn(
                 f"custom_cluster_spec says itself what the cluster is; ignored: {', '.join(what.ignored)}",
@@ -129,9 +123,9 @@ class KubeCluster(Subscribed):
                 chosen.port_forward_cluster_ip,
                 chosen.external_address,
                 chosen.scheduler_forward_port,
-                "tls" if _is_tls(chosen.security) else "tcp",
+                "tls" if who.is_tls(chosen.security) else "tcp",
             ),
-            _who(),
+            who.created_by(),
             self._show,
             keep=chosen.shutdown_on_close is False,
             tie_to_pod=chosen.tie_to_pod,
@@ -139,6 +133,7 @@ class KubeCluster(Subscribed):
         self._closing: asyncio.Future[None] | None = None
         self._starting: asyncio.Future[None] | None = None
         self._prepare()
+        self._prepare_to_show(what.name, quiet)
         super().__init__(
             name=what.name,
             asynchronous=asynchronous,
@@ -197,27 +192,21 @@ class KubeCluster(Subscribed):
             )
             await kubernetes.acall(session.started())
             info = await self.scheduler_comm.get_metadata(keys=["cluster-manager-info"], default={})
-        except BaseException:
-            await asyncio.shield(self._give_up())
+        except BaseException as error:
+            await asyncio.shield(self._give_up(error))
             raise
         self._cluster_info.update(info)
         self.status = Status.running
         self._sync_cluster_info_task = asyncio.ensure_future(self._sync_cluster_info())
-        self._show(f"ready, dashboard at {self.dashboard_link}", 0.0)
+        self._connected()
 
-    async def _give_up(self) -> None:
+    async def _give_up(self, error: BaseException) -> None:
+        self._failed(error)
         await background().acall(self._session.undo())
-        await self._unsubscribe()
+        await self._disconnect()
         if self.scheduler_comm:
             await self.scheduler_comm.close_rpc()
         self._ended()
-
-    def _show(self, line: str, seconds: float) -> None:
-        """One line of what a start waits for, and for how long it does."""
-        import datetime
-
-        self._cluster_manager_logs.append((datetime.datetime.now(), line))
-        log.info("%s: %s", self._session.name, line)
 
     # ---- end
 
@@ -250,18 +239,21 @@ class KubeCluster(Subscribed):
             return
         self.status = Status.closing
         try:
-            await self._unsubscribe()
+            await self._disconnect()
             await super()._close()
         finally:
             self.status = Status.closing
             try:
-                delete = bool(self.shutdown_on_close) and not lifetime.is_forked()
+                delete = bool(self.shutdown_on_close)
                 await background().acall(self._session.close(delete=delete, timeout_s=timeout))
             finally:
                 self._ended()
 
     def _ended(self) -> None:
         lifetime.let_go(self)
+        self.status = Status.closed
+
+    def _forked(self) -> None:
         self.status = Status.closed
 
     def _at_exit(self) -> None:
@@ -363,7 +355,7 @@ class KubeCluster(Subscribed):
         :param previous: of the containers before the last restart.
         :param tail: the last so many lines.
         """
-        looked_for = which_pods(scheduler, workers, self.scheduler_info)
+        looked_for = actions.which_pods(scheduler, workers, self.scheduler_info)
 
         async def found(session: Session) -> Logs:
             texts = await actions.logs(session, looked_for, previous, tail)
@@ -399,109 +391,6 @@ class KubeCluster(Subscribed):
 
     # ---- what it tells
 
-    @property
-    def observed(self) -> set[str]:
-        """Names of the workers that the scheduler knows."""
-        return {str(worker["name"]) for worker in self.scheduler_info["workers"].values()}
-
-    @property
-    def requested(self) -> set[str]:
-        """Names of the workers whose Pods there are."""
-        if self.status is not Status.running:
-            return set()
-        return {
-            pod["metadata"]["name"]
-            for pod in self._session.live.workers
-            if "deletionTimestamp" not in pod["metadata"]
-        }
-
-    @property
-    def plan(self) -> set[str]:
-        """Names of the workers that are to stay."""
-        if self.status is not Status.running:
-            return set()
-        leaving = {
-            pod["metadata"]["name"]
-            for pod in self._session.live.workers
-            if "dask.org/retiring" in (pod["metadata"].get("annotations") or {})
-        }
-        return self.requested - leaving
-
-    @property
-    def jupyter_link(self) -> str:
-        """Where Jupyter on the scheduler is.
-
-        :raises RuntimeError: it runs none.
-        """
-        spec = ((self._session.live.cluster or {}).get("spec") or {}).get("scheduler") or {}
-        containers = (spec.get("spec") or {}).get("containers") or []
-        if not any("--jupyter" in (each.get("args") or ()) for each in containers):
-            raise RuntimeError(f"cluster {self.name} runs no Jupyter; make it with jupyter=True")
-        return self.dashboard_link.replace("/status", "/jupyter/lab")
-
     def to_manifest(self) -> JSON:
         """The DaskCluster as it was asked for, to write it into a file."""
         return copy.deepcopy(self._wanted.objects.cluster)
-
-    @property
-    def dashboard_link(self) -> str:
-        """Where the dashboard is, as ``distributed.dashboard.link`` writes it."""
-        from distributed.utils import format_dashboard_link
-
-        if self.status in (Status.created, Status.closed):
-            return ""
-        host, port = self._session.way.dashboard
-        try:
-            return str(format_dashboard_link(host, port))
-        except KeyError as error:
-            warnings.warn(
-                f"distributed.dashboard.link names {error}, which the environment does not have",
-                stacklevel=2,
-            )
-            return f"http://{host}:{port}/status"
-
-
-def which_pods(scheduler: bool, workers: Any, info: Mapping[str, Any]) -> Callable[[JSON], bool]:
-    """Of which Pods logs are wanted.
-
-    :param workers: all, none, or addresses or names of some.
-    """
-    named = None if isinstance(workers, bool) else {str(each) for each in workers}
-    known = {str(w["name"]) for address, w in info["workers"].items() if address in (named or ())}
-
-    def so(pod: JSON) -> bool:
-        component = pod["metadata"].get("labels", {}).get("dask.org/component")
-        if component == "scheduler":
-            return scheduler
-        if named is None:
-            return component == "worker" and bool(workers)
-        return component == "worker" and pod["metadata"]["name"] in named | known
-
-    return so
-
-
-def _tokens() -> dict[str, str]:
-    """What tokens in names stand for."""
-    return {
-        **os.environ,
-        "user": _user(),
-        "uuid": uuid.uuid4().hex[:10],
-        "dask_version": version("dask"),
-        "python_version": ".".join(platform.python_version_tuple()[:2]),
-    }
-
-
-def _user() -> str:
-    """A container's user may have no name."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return f"user-{os.getuid()}" if hasattr(os, "getuid") else "user"
-
-
-def _who() -> str:
-    return f"{_user()}@{socket.gethostname()}"
-
-
-def _is_tls(security: Any) -> bool:
-    return bool(security is not None and getattr(security, "tls_ca_file", None))

@@ -1,4 +1,4 @@
-"""What becomes of clusters when their process ends, and of those that go with a Pod."""
+"""What becomes of clusters when their process ends, or forks."""
 
 from __future__ import annotations
 
@@ -9,17 +9,20 @@ from typing import Protocol
 
 
 class Ends(Protocol):
-    """A cluster's object that has to do something when the interpreter ends."""
+    """A cluster's object that has to do something then."""
 
-    def _at_exit(self) -> None: ...
+    def _at_exit(self) -> None:
+        """The interpreter ends: there is no loop and no thread to be had any more."""
+
+    def _forked(self) -> None:
+        """We are in a child: all that was open belongs to its parent."""
 
 
 _open: weakref.WeakSet[Ends] = weakref.WeakSet()
-_process = os.getpid()
 
 
 def watch_over(cluster: Ends) -> None:
-    """Until `let_go`: when the interpreter ends, so does the cluster, if that was wished."""
+    """Until `let_go`."""
     _open.add(cluster)
 
 
@@ -28,21 +31,16 @@ def let_go(cluster: Ends) -> None:
     _open.discard(cluster)
 
 
-def is_forked() -> bool:
-    """Are we a child of the process that loaded this? Its clusters are none of our business."""
-    return os.getpid() != _process
-
-
-def _after_fork() -> None:
-    global _process
-    _open.clear()
-    _process = os.getpid()
-
-
 @atexit.register
 def _at_exit() -> None:
     for cluster in list(_open):
         cluster._at_exit()
+
+
+def _after_fork() -> None:
+    for cluster in list(_open):
+        cluster._forked()
+    _open.clear()
 
 
 if hasattr(os, "register_at_fork"):

@@ -8,7 +8,9 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from dask_gitops.kube import (
+    DASKAUTOSCALERS,
     DASKCLUSTERS,
+    DASKWORKERGROUPS,
     EVENTS,
     PODS,
     ApiError,
@@ -43,6 +45,7 @@ class Live:
         self.pulling = ""
         self._clusters = self._informer(DASKCLUSTERS, field_selector=f"metadata.name={name}")
         self._pods = self._informer(PODS, label_selector=f"{labels.CLUSTER}={name}")
+        self._beside: list[Informer[JSON]] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._waiting: set[asyncio.Future[None]] = set()
         self._trouble: Exception | None = None
@@ -138,6 +141,29 @@ class Live:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
+
+    async def beside(self, patience_s: float = 5.0) -> tuple[list[JSON], list[JSON]]:
+        """Worker groups and autoscalers of the namespace, also those that carry no label of ours; watched from
+        the first call on. None of those that may not be read."""
+        if not self._beside:
+            self._beside = [
+                Informer(
+                    self.api,
+                    resource,
+                    _trimmed,
+                    namespace=self.namespace,
+                    on_change=lambda old, new: self._changed(),
+                    on_error=lambda error: None,
+                )
+                for resource in (DASKWORKERGROUPS, DASKAUTOSCALERS)
+            ]
+            self._tasks += [asyncio.create_task(informer.run()) for informer in self._beside]
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(patience_s):
+                    for informer in self._beside:
+                        await informer.synced.wait()
+        groups, autoscalers = self._beside
+        return groups.all(), autoscalers.all()
 
     def observe(self, raw: JSON) -> None:
         """The server's answer to what we did to the DaskCluster."""

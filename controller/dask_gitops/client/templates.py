@@ -6,30 +6,40 @@ import copy
 from typing import Any
 
 JSON = dict[str, Any]
+#: Lists whose entries are laid over each other, and by what they know each other; others are replaced.
+BY = {
+    "containers": "name",
+    "initContainers": "name",
+    "env": "name",
+    "volumes": "name",
+    "ports": "name",
+    "volumeMounts": "mountPath",
+}
 
 
-def laid_over(base: Any, over: Any) -> Any:
-    """``over`` wins; mappings are laid over each other, lists whose entries have names by name.
+def laid_over(base: Any, over: Any, field: str = "") -> Any:
+    """``over`` wins; mappings are laid over each other, None takes a key away.
 
-    None takes a key away. Other lists are replaced.
+    :param field: whose values these are.
     """
-    if isinstance(base, dict) and isinstance(over, dict):
-        found = {key: value for key, value in base.items() if over.get(key, value) is not None}
+    if isinstance(over, dict):
+        found = dict(base) if isinstance(base, dict) else {}
         for key, value in over.items():
-            if value is not None:
-                found[key] = laid_over(base.get(key), value)
+            if value is None:
+                found.pop(key, None)
+            else:
+                found[key] = laid_over(found.get(key), value, key)
         return found
-    if _named(base) and _named(over):
-        by_name = {entry["name"]: entry for entry in base}
+    by = BY.get(field)
+    if by is not None and _known(base, by) and _known(over, by):
+        entries = {entry[by]: entry for entry in base}
         for entry in over:
-            by_name[entry["name"]] = laid_over(by_name.get(entry["name"]), entry)
-        return list(by_name.values())
+            entries[entry[by]] = laid_over(entries.get(entry[by]), entry)
+        return list(entries.values())
     return copy.deepcopy(over)
 
 
-def _named(value: Any) -> bool:
-    return (
-        isinstance(value, list)
-        and bool(value)
-        and all(isinstance(entry, dict) and "name" in entry for entry in value)
+def _known(value: Any, by: str) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(entry, dict) and entry.get(by) is not None for entry in value
     )

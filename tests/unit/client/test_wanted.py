@@ -63,10 +63,24 @@ def test_a_template_is_laid_over_by_name() -> None:
     [
         ({"a": 1, "b": 2}, {"b": None, "c": 3}, {"a": 1, "c": 3}),
         ([1, 2], [3], [3]),
-        ([{"name": "a", "x": 1}], [{"name": "b"}], [{"name": "a", "x": 1}, {"name": "b"}]),
-        ([{"name": "a", "x": 1}], [{"key": "b"}], [{"key": "b"}]),
+        (
+            {"env": [{"name": "a", "x": 1}]},
+            {"env": [{"name": "b"}]},
+            {"env": [{"name": "a", "x": 1}, {"name": "b"}]},
+        ),
+        ({"env": [{"name": "a", "x": 1}]}, {"env": [{"key": "b"}]}, {"env": [{"key": "b"}]}),
+        (
+            {"imagePullSecrets": [{"name": "a"}]},
+            {"imagePullSecrets": [{"name": "b"}]},
+            {"imagePullSecrets": [{"name": "b"}]},
+        ),
+        (
+            {"volumeMounts": [{"mountPath": "/a", "name": "x"}]},
+            {"volumeMounts": [{"mountPath": "/a", "name": "y"}, {"mountPath": "/b", "name": "x"}]},
+            {"volumeMounts": [{"mountPath": "/a", "name": "y"}, {"mountPath": "/b", "name": "x"}]},
+        ),
         ({"a": {"b": 1}}, {"a": 2}, {"a": 2}),
-        (None, {"a": {"b": None}}, {"a": {"b": None}}),
+        (None, {"a": {"b": None, "c": 1}}, {"a": {"c": 1}}),
     ],
 )
 def test_laid_over(base: Any, over: Any, result: Any) -> None:
