@@ -7,6 +7,7 @@ import json
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -20,6 +21,7 @@ from tests.support.network import first_network
 
 pytestmark = pytest.mark.usefixtures("controller")
 
+RESOURCE_S = 2  # the client's patience, as upstream_client.py has it
 BY_CLUSTER = "dask.org/cluster-name=python"
 SCHEDULER = f"{BY_CLUSTER},dask.org/component=scheduler"
 
@@ -219,11 +221,11 @@ class Client:
 
 
 @contextlib.contextmanager
-def upstream_client(kubectl: Kubectl, log: Path) -> Iterator[Client]:
+def upstream_client(kubectl: Kubectl, log: Path, story: str = "all_it_can") -> Iterator[Client]:
     made = [sys.executable, "ci/venv.py", "tests/upstream-requirements.txt"]
     with first_network():
         python = subprocess.run(made, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
-    command = [python, "tests/cluster/upstream_client.py", kubectl.namespace]
+    command = [python, "tests/cluster/upstream_client.py", kubectl.namespace, story]
     env = {"KUBECONFIG": kubectl.kubeconfig, "HOME": str(log.parent), "PATH": "/usr/bin:/bin"}
     pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with (
@@ -236,12 +238,16 @@ def upstream_client(kubectl: Kubectl, log: Path) -> Iterator[Client]:
             process.kill()
 
 
-def balance(kubectl: Kubectl) -> None:
+def balance(kubectl: Kubectl, cluster: str = "theirs") -> None:
     """Plays the cloud: gives the Service its address."""
-    eventually("the Service", lambda: kubectl.exists("service", "theirs-scheduler"))
-    status = {"status": {"loadBalancer": {"ingress": [{"ip": LOAD_BALANCER}]}}}
-    words = ["--subresource=status", "--type=merge", "-p", json.dumps(status)]
-    kubectl("patch", "service", "theirs-scheduler", *words)
+    name = f"{cluster}-scheduler"
+    eventually("the Service", lambda: kubectl.exists("service", name))
+    set_status(kubectl, "service", name, {"loadBalancer": {"ingress": [{"ip": LOAD_BALANCER}]}})
+
+
+def set_status(kubectl: Kubectl, kind: str, name: str, status: JSON) -> None:
+    words = ["--subresource=status", "--type=merge", "-p", json.dumps({"status": status})]
+    kubectl("patch", kind, name, *words)
 
 
 def test_the_unmodified_client(kubectl: Kubectl, scheduler: None, tmp_path: Path) -> None:
@@ -288,3 +294,52 @@ def test_the_unmodified_client(kubectl: Kubectl, scheduler: None, tmp_path: Path
         client.go_on()
         assert client.process.wait(60) == 0
     eventually("all is gone", lambda: not kubectl.list("pods"))
+
+
+def pod_status(**state: JSON) -> JSON:
+    """A scheduler's Pod whose container is in this state, as a kubelet tells it."""
+    is_ready = str("running" in state)
+    conditions = [{"type": kind, "status": is_ready} for kind in ("ContainersReady", "Ready")]
+    conditions.append({"type": "PodScheduled", "status": "True"})
+    container = {"name": "scheduler", "image": "dask:latest", "imageID": "", "restartCount": 3}
+    told = {**container, "ready": "running" in state, "state": state}
+    return {"phase": "Running", "conditions": conditions, "containerStatuses": [told]}
+
+
+def phase_and_reason(kubectl: Kubectl, name: str) -> tuple[str | None, str | None, str | None]:
+    """The phase, and Ready with its reason."""
+    found = kubectl.get("daskcluster", name)
+    ready = condition(found, "Ready") or {}
+    return found["status"].get("phase"), ready.get("status"), ready.get("reason")
+
+
+def test_the_unmodified_client_waits_for_a_scheduler_that_takes_long(
+    kubectl: Kubectl, scheduler: None, tmp_path: Path
+) -> None:
+    """It gives up, and deletes the cluster, when it sees no Running in time; it has no limit after that."""
+    with upstream_client(kubectl, tmp_path / "log", "fits_nowhere") as client:
+        balance(kubectl, "slow")
+        expected = ("Running", "False", "Unschedulable")
+        eventually("it says why", lambda: phase_and_reason(kubectl, "slow") == expected)
+        time.sleep(3 * RESOURCE_S)
+        assert client.process.poll() is None, client.log.read_text()[-3000:]
+        set_status(kubectl, "pod", "slow-scheduler", pod_status(running={}))
+        assert client.reaches("created")["address"] == f"tcp://{LOAD_BALANCER}:8786"
+        client.go_on()
+        client.reaches("closed")
+        client.go_on()
+        assert client.process.wait(60) == 0
+    assert not kubectl.exists("daskcluster", "slow")
+
+
+def test_the_unmodified_client_sees_a_crash_loop(kubectl: Kubectl, tmp_path: Path) -> None:
+    """Pretended Pods have no logs, which it asks for at the end; that it came so far is what counts."""
+    with upstream_client(kubectl, tmp_path / "log", "fits_nowhere") as client:
+        balance(kubectl, "slow")
+        eventually("its Pod", lambda: kubectl.exists("pod", "slow-scheduler"))
+        crash = pod_status(waiting={"reason": "CrashLoopBackOff"})
+        set_status(kubectl, "pod", "slow-scheduler", crash)
+        assert client.process.wait(60) != 0
+        words = f"Scheduler in CrashLoopBackOff for more than {RESOURCE_S} seconds."
+        assert words in client.log.read_text()
+    eventually("it is deleted", lambda: not kubectl.exists("daskcluster", "slow"))

@@ -1,4 +1,4 @@
-"""Runs the existing operator's own KubeCluster, unmodified, in its own virtual environment.
+"""Runs the existing operator's own KubeCluster, unmodified, in its own virtual environment: one story of it.
 
 Says after each step what it sees, as JSON in a line, and goes on when a line comes in.
 """
@@ -11,10 +11,11 @@ import json
 import sys
 from typing import Any
 
-from dask_kubernetes.operator import KubeCluster
+from dask_kubernetes.operator import KubeCluster, make_cluster_spec
 from distributed import Client
 
 PATIENCE_S = 60
+RESOURCE_S = 2
 
 
 def step(name: str, **seen: Any) -> None:
@@ -39,7 +40,7 @@ async def components(cluster: KubeCluster) -> dict[str, str]:
     return dict(shown)
 
 
-def main(namespace: str) -> None:
+def all_it_can(namespace: str) -> None:
     where = {"namespace": namespace, "quiet": True}
     with KubeCluster(
         name="theirs",
@@ -77,5 +78,18 @@ def main(namespace: str) -> None:
     step("closed")
 
 
+def fits_nowhere(namespace: str) -> None:
+    """Its scheduler's Pod runs when somebody says so, and not as long as the client has patience for."""
+    spec = make_cluster_spec("slow", "dask:latest", scheduler_service_type="LoadBalancer")
+    spec["spec"]["worker"]["replicas"] = 0
+    spec["spec"]["scheduler"]["spec"]["nodeSelector"] = {"of": "no-node"}
+    with KubeCluster(
+        custom_cluster_spec=spec, namespace=namespace, quiet=True, resource_timeout=RESOURCE_S
+    ) as cluster:
+        step("created", address=cluster.scheduler_address)
+    step("closed")
+
+
+STORIES = {story.__name__: story for story in (all_it_can, fits_nowhere)}
 if __name__ == "__main__":
-    main(sys.argv[1])
+    STORIES[sys.argv[2]](sys.argv[1])
