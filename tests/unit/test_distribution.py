@@ -263,6 +263,11 @@ def test_each_error_is_in_the_package() -> None:
     assert set(dask_gitops.__all__) <= set(dir(dask_gitops))
 
 
+def test_each_name_leads_to_something() -> None:
+    for name in dask_gitops.__all__:
+        assert getattr(dask_gitops, name) is not None
+
+
 def test_type_checkers_are_told_the_same_names() -> None:
     tree = ast.parse(inspect.getsource(dask_gitops))
     (told,) = [node for node in tree.body if isinstance(node, ast.If)]
