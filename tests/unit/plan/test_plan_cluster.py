@@ -302,6 +302,13 @@ def test_the_phase_is_no_word_for_ready(status: dict[str, Any], reason: str) -> 
     assert (phase, found) == ("Running", on_its_way(reason))
 
 
+def test_the_phase_of_a_cluster_that_is_on_the_way_to_its_rest() -> None:
+    of = cluster({**SPEC, "suspend": True})
+    assert report(state(of, worker(0)))[0] == "Running"
+    assert report(replace(state(of, worker(0), schedulers=()), working=1))[0] == "Pending"
+    assert report(state(of, schedulers=()))[0] == "Suspended"
+
+
 def test_a_service_that_is_another_ones_or_on_the_way_out_is_none() -> None:
     of = cluster(SPEC)
     meta = good_service(of).meta
