@@ -28,11 +28,12 @@ SCHEDULER = f"{BY_CLUSTER},dask.org/component=scheduler"
 
 @pytest.fixture
 def python(kubectl: Kubectl) -> Kubectl:
-    """A cluster as KubeCluster creates it, seen by kubectl; it waits for the phase, as KubeCluster does."""
+    """A cluster as KubeCluster creates it, seen by kubectl; it waits for the phase, then for the scheduler, as KubeCluster does."""
     (written,) = manifests("python-default")
     written["spec"]["worker"]["replicas"] = 2
     post(kubectl, "daskclusters", written)
     kubectl("wait", "daskcluster/python", "--for=jsonpath={.status.phase}=Running", "--timeout=60s")
+    kubectl("wait", "pod/python-scheduler", "--for=condition=Ready", "--timeout=60s")
     return kubectl
 
 

@@ -24,16 +24,21 @@ def step(name: str, **seen: Any) -> None:
 
 
 async def components(cluster: KubeCluster) -> dict[str, str]:
-    """What the client shows of a cluster's parts while it starts: its own look at them, until it shows the cluster running.
+    """What the client shows of a cluster's parts while it starts: its own look at them, until it shows cluster and scheduler running.
 
-    A load balancer's address and the phase that follows it come a moment apart; what never comes is shown as it is.
+    A load balancer's address and the phase that follows it come a moment apart, and the phase says nothing of the Pod; what
+    never comes is shown as it is.
     """
     looking = asyncio.create_task(cluster._watch_component_status())
     shown: dict[str, str] = cluster._startup_component_status
     try:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE_S):
-                while shown.get("cluster") != "Running" or "workergroup" not in shown:
+                while (
+                    shown.get("cluster") != "Running"
+                    or shown.get("schedulerpod") != "Running"
+                    or "workergroup" not in shown
+                ):
                     await asyncio.sleep(0.1)
     finally:
         looking.cancel()
