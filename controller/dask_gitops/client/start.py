@@ -129,7 +129,7 @@ def _failed(before: Start, seen: Seen, kind: str, text: str) -> Start:
 
 
 def _is_over(since: float, patience_s: float | None, now: float) -> bool:
-    return patience_s is not None and now - since >= patience_s
+    return patience_s is not None and now >= since + patience_s  # as `look_at` has it
 
 
 def _conditions(cluster: JSON) -> dict[str, JSON]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fnmatch
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -22,7 +23,7 @@ from dask_gitops.client.session import CREATED_BY, Session
 from dask_gitops.client.settings import settings
 from dask_gitops.client.wanted import wanted
 from dask_gitops.client.ways import Plan
-from dask_gitops.kube import DASKCLUSTERS, PODS, ApiError
+from dask_gitops.kube import DASKCLUSTERS, DASKWORKERGROUPS, PODS, ApiError
 from dask_gitops.kube.credentials import StaticCredentials
 
 from tests.support.memory_api import MemoryApi, MemoryClient
@@ -45,7 +46,7 @@ class Client(MemoryClient):
         assert self.server is not None
 
     async def logs(self, namespace: str, name: str, **options: Any) -> str:
-        return "".join(f"line {i}\n" for i in range(30))[-7 * (options["tail"] or 30) - 1 :]
+        return "".join(LOG.splitlines(keepends=True)[-options["tail"] :])
 
 
 def session(
@@ -70,8 +71,14 @@ def session(
     return one
 
 
-def running(api: MemoryApi) -> None:
-    """The scheduler's container runs."""
+RUNNING: JSON = {
+    "phase": "Running",
+    "containerStatuses": [{"name": "scheduler", "state": {"running": {}}}],
+}
+
+
+def running(api: MemoryApi, status: JSON = RUNNING) -> None:
+    """The scheduler's Pod, whose container runs."""
     cluster = api.find(DASKCLUSTERS, "team-b", "demo")
     assert cluster is not None
     owner = {
@@ -93,10 +100,7 @@ def running(api: MemoryApi) -> None:
                 "ownerReferences": [owner],
             },
             "spec": {"nodeName": "n", "containers": [{"name": "scheduler"}]},
-            "status": {
-                "phase": "Running",
-                "containerStatuses": [{"name": "scheduler", "state": {"running": {}}}],
-            },
+            "status": status,
         },
     )
 
@@ -279,3 +283,175 @@ def test_exact_words() -> None:
         )
 
     story(told, nobody)
+
+
+def waiting(reason: str, message: str, **more: Any) -> JSON:
+    """The status of a Pod whose container does not come up."""
+    state = {"waiting": {"reason": reason, "message": message}}
+    return {
+        "phase": "Pending",
+        "containerStatuses": [{"name": "scheduler", "image": "x:y", "state": state, **more}],
+    }
+
+
+LOG = "".join(f"line {i}\n" for i in range(30))
+CRASHED = {"terminated": {"reason": "Error", "exitCode": 1, "finishedAt": "2030-01-01T00:00:00Z"}}
+NOWHERE = {
+    "phase": "Pending",
+    "conditions": [
+        {
+            "type": "PodScheduled",
+            "status": "False",
+            "reason": "Unschedulable",
+            "message": "0/3 nodes are available: 3 Insufficient memory.",
+        }
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (
+            waiting("CrashLoopBackOff", "back-off", restartCount=3, lastState=CRASHED),
+            "Scheduler failed to start. It ended 3 times, last with exit code 1:\n"
+            + "".join(LOG.splitlines(keepends=True)[-20:]),
+        ),
+        (
+            waiting("ImagePullBackOff", "Back-off pulling image"),
+            "Scheduler failed to start. *x:y*Back-off pulling image*",
+        ),
+        (NOWHERE, "Scheduler failed to start. *0/3 nodes are available: 3 Insufficient memory*"),
+    ],
+)
+def test_a_scheduler_that_does_not_come_up(status: JSON, words: str) -> None:
+    """It is given up when that has lasted resource_timeout; what was created goes."""
+
+    async def told(api: MemoryApi) -> None:
+        one = session(api)
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(SchedulerStartupError) as caught:
+            await one.start()
+        await one.undo()
+        assert fnmatch.fnmatchcase(str(caught.value), words), str(caught.value)
+        assert 60 <= asyncio.get_running_loop().time() - began < 63
+        assert api.find(DASKCLUSTERS, "team-b", "demo") is None
+
+    async def world(api: MemoryApi) -> None:
+        while api.find(DASKCLUSTERS, "team-b", "demo") is None:
+            await asyncio.sleep(0.1)
+        running(api, status)
+
+    story(told, world)
+
+
+def test_what_a_failed_start_created_stays_where_that_was_wished() -> None:
+    async def told(api: MemoryApi) -> None:
+        one = session(api, keep=True)
+        with pytest.raises(ControllerSilentError):
+            await one.start()
+        await one.undo()
+        assert api.find(DASKCLUSTERS, "team-b", "demo") is not None
+
+    story(told, nobody)
+
+
+def test_an_interrupt_while_the_create_is_under_way() -> None:
+    """Its answer comes later, and what it made goes."""
+
+    async def told(api: MemoryApi) -> None:
+        api.answer_latency_s = 3.0
+        one = session(api)
+        starting = asyncio.ensure_future(one.start())
+        while not api.items(DASKCLUSTERS):
+            await asyncio.sleep(0.1)
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+        await one.undo()
+        assert api.items(DASKCLUSTERS) == []
+
+    story(told, nobody)
+
+
+@pytest.mark.parametrize(
+    "label", ["kustomize.toolkit.fluxcd.io/name", "app.kubernetes.io/instance"]
+)
+def test_what_a_tool_keeps_is_never_deleted(label: str) -> None:
+    async def told(api: MemoryApi) -> None:
+        metadata = {"name": "demo", "namespace": "team-b", "labels": {label: "x"}}
+        api.put(DASKCLUSTERS, {"metadata": metadata})
+        running(api)
+        one = session(api)
+        await one.start()
+        await one.close(delete=True)
+        assert api.find(DASKCLUSTERS, "team-b", "demo") is not None
+
+    assert not story(told, nobody).writes()
+
+
+def test_another_object_of_that_name_is_never_deleted() -> None:
+    async def told(api: MemoryApi) -> None:
+        one = session(api)
+        await one.start()
+        api.remove(DASKCLUSTERS, "team-b", "demo")
+        api.put(DASKCLUSTERS, {"metadata": {"name": "demo", "namespace": "team-b"}})
+        await one.close(delete=True)
+        assert api.find(DASKCLUSTERS, "team-b", "demo") is not None
+
+    story(told, plays)
+
+
+def test_it_is_being_deleted() -> None:
+    async def told(api: MemoryApi) -> None:
+        metadata = {"name": "demo", "namespace": "team-b", "finalizers": ["example.org/x"]}
+        made = api.put(DASKCLUSTERS, {"metadata": metadata})
+        await api.delete(DASKCLUSTERS, "team-b", "demo", uid=made["metadata"]["uid"])
+        one = session(api)
+        with pytest.raises(ClusterNotFoundError) as caught:
+            await one.start()
+        await one.undo()
+        words = "DaskCluster team-b/demo is being deleted since * s; wait, or use another name"
+        assert fnmatch.fnmatchcase(str(caught.value), words)
+
+    story(told, nobody)
+
+
+def test_somebody_deletes_it_while_it_starts() -> None:
+    async def told(api: MemoryApi) -> None:
+        one = session(api)
+        with pytest.raises(ClusterNotFoundError, match="team-b/demo was deleted while it started"):
+            await one.start()
+        await one.undo()
+
+    async def world(api: MemoryApi) -> None:
+        while api.find(DASKCLUSTERS, "team-b", "demo") is None:
+            await asyncio.sleep(0.1)
+        api.remove(DASKCLUSTERS, "team-b", "demo")
+
+    story(told, world)
+
+
+def test_what_the_user_wrote_beside_it_goes_with_it() -> None:
+    text = """
+apiVersion: kubernetes.dask.org/v1
+kind: DaskCluster
+metadata: {name: demo}
+spec: {worker: {}, scheduler: {}, ides: 1}
+---
+apiVersion: kubernetes.dask.org/v1
+kind: DaskWorkerGroup
+metadata: {name: demo-more}
+spec: {cluster: demo, worker: {}}
+"""
+
+    async def told(api: MemoryApi) -> None:
+        # A field that is not ours may be a slip of the user: no reason to call the server old.
+        api.warn = lambda res, body: ['unknown field "spec.ides"']
+        one = session(api, custom_cluster_spec=text)
+        await one.start()
+        (group,) = api.items(DASKWORKERGROUPS)
+        (owner,) = group["metadata"]["ownerReferences"]
+        assert owner["uid"] == one.uid
+        await one.close(delete=True)
+
+    story(told, plays)
