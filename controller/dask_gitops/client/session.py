@@ -342,12 +342,23 @@ class Session:
         """After a start that failed or was interrupted: delete what it created, and let go."""
         async with self._letting_go:
             if self._creating is not None and not self._creating.done():
-                await asyncio.wait([self._creating], timeout=UNDO_S)
+                await asyncio.wait([self._creating], timeout=UNDO_S / 2)
+                self._creating.cancel()
+                await asyncio.gather(self._creating, return_exceptions=True)
+                await self._look_for_it()
             if self.created and self.uid and not self._keep:
                 with contextlib.suppress(KubeError):
                     await self._deleted()
                 self.created = False
             await self._let_go()
+
+    async def _look_for_it(self) -> None:
+        """A create was given up before its answer came: it may have made something."""
+        with contextlib.suppress(KubeError, TimeoutError):
+            async with asyncio.timeout(UNDO_S / 2):
+                found = await self.api.get(DASKCLUSTERS, self.namespace, self.name)
+                if self._is_ours(found):
+                    self.created, self.live.uid = True, found["metadata"]["uid"]
 
     async def close(self, *, delete: bool, timeout_s: float | None = None) -> None:
         """Let go; with ``delete`` the cluster goes, and this returns when it is gone.

@@ -356,11 +356,12 @@ def test_what_a_failed_start_created_stays_where_that_was_wished() -> None:
     story(told, nobody)
 
 
-def test_an_interrupt_while_the_create_is_under_way() -> None:
-    """Its answer comes later, and what it made goes."""
+@pytest.mark.parametrize("late_s", [3.0, 20.0])
+def test_an_interrupt_while_the_create_is_under_way(late_s: float) -> None:
+    """Its answer comes later, or too late, and what it made goes."""
 
     async def told(api: MemoryApi) -> None:
-        api.answer_latency_s = 3.0
+        api.fault("create", error=None, when="after", delay_s=late_s)
         one = session(api)
         starting = asyncio.ensure_future(one.start())
         while not api.items(DASKCLUSTERS):
