@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import signal
 import subprocess
 import sys
+import sysconfig
+import tarfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -197,3 +201,83 @@ def test_an_interrupt_while_it_starts(kubectl: Kubectl, after_s: float) -> None:
     process.communicate(timeout=60)
     assert process.returncode != 0
     assert clusters(kubectl) == []
+
+
+#: What a client needs beside Dask, which the image has; for the same Python.
+PACKAGES = [
+    "aiohappyeyeballs",
+    "aiohttp",
+    "aiosignal",
+    "attr",
+    "attrs",
+    "frozenlist",
+    "idna",
+    "multidict",
+    "propcache",
+    "yarl",
+    "rich",
+    "pygments",
+    "markdown_it",
+    "mdurl",
+    "typing_extensions.py",
+]
+INSIDE = """
+import os, sys, time
+from dask_gitops import KubeCluster
+from distributed import Client
+
+cluster = KubeCluster(name="in", n_workers=1, quiet=True,
+                      resources={"requests": {"cpu": "50m", "memory": "150Mi"}})
+with Client(cluster) as client:
+    assert client.submit(sum, range(101)).result(timeout=60) == 5050
+with KubeCluster.from_name("in", quiet=True) as same:
+    print(same.scheduler_address, same.dashboard_link, flush=True)
+os._exit(0)  # as if it were killed
+"""
+
+
+def pack() -> bytes:
+    """The client and what it needs, for a Pod."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+        tar.add("controller/dask_gitops", "dask_gitops")
+        site = Path(sysconfig.get_path("platlib"))
+        for name in PACKAGES:
+            if (site / name).exists():
+                tar.add(site / name, name)
+    return packed.getvalue()
+
+
+def test_inside_a_pod(kubectl: Kubectl, dask_image: str) -> None:
+    """With a ServiceAccount that has the role edit: by the Service. The cluster goes with its Pod."""
+    kubectl("create", "serviceaccount", "user")
+    user = f"--serviceaccount={kubectl.namespace}:user"
+    kubectl("create", "rolebinding", "user", "--clusterrole=edit", user)
+    container = {"name": "job", "image": dask_image, "command": ["sleep", "600"]}
+    kubectl.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": "job"},
+            "spec": {
+                "serviceAccountName": "user",
+                "terminationGracePeriodSeconds": 0,
+                "containers": [container],
+            },
+        }
+    )
+    kubectl("wait", "pod/job", "--for=condition=Ready", "--timeout=120s")
+    words = ["kubectl", "--kubeconfig", kubectl.kubeconfig, "-n", kubectl.namespace]
+    words += ["exec", "-i", "job", "--", "env", "PYTHONPATH=/tmp/lib", "python", "-c"]
+    unpack = (
+        "import sys, tarfile; tarfile.open(fileobj=sys.stdin.buffer, mode='r|gz')"
+        ".extractall('/tmp/lib', filter='data')"
+    )
+    subprocess.run([*words, unpack], input=pack(), check=True, timeout=120)
+    done = subprocess.run([*words, INSIDE], capture_output=True, text=True, timeout=180)
+    assert done.returncode == 0, done.stderr
+    host = f"in-scheduler.{kubectl.namespace}.svc"
+    assert done.stdout.split() == [f"tcp://{host}:8786", f"http://{host}:8787/status"], done
+    assert clusters(kubectl) == ["in"]
+    kubectl("delete", "pod", "job", "--wait=false")
+    eventually("the cluster goes with its Pod", lambda: clusters(kubectl) == [])

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
 from typing import Any, TypeVar
 
+import dask.config
 from dask.utils import parse_timedelta
 from distributed.core import Status
 from distributed.utils import Log, Logs, NoOpAwaitable
@@ -124,6 +125,7 @@ class KubeCluster(Appearance):
                 chosen.external_address,
                 chosen.scheduler_forward_port,
                 "tls" if who.is_tls(chosen.security) else "tcp",
+                "proxy/{port}" in dask.config.get("distributed.dashboard.link", ""),
             ),
             who.created_by(),
             self._show,

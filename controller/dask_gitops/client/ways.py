@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dask_gitops.client.live import Live
+from dask_gitops.client.relay import Relay
 from dask_gitops.kube import SERVICES, ApiError, Informer, KubeClient
 from dask_gitops.kube.portforward import PortForward
 from dask_gitops.resources import labels, names
@@ -32,6 +33,7 @@ class Plan:
     :ivar external: the address, where the user knows it.
     :ivar dashboard_port: of this machine; 0: any.
     :ivar scheme: ``tcp`` or ``tls``.
+    :ivar relay: the dashboard is wanted on a port of this machine, as a proxy here knows no other.
     """
 
     inside: bool
@@ -39,6 +41,7 @@ class Plan:
     external: str | None = None
     dashboard_port: int = 0
     scheme: str = "tcp"
+    relay: bool = False
 
 
 def kind_of(plan: Plan, service_type: str) -> str:
@@ -65,7 +68,7 @@ class Way:
         self._live = live
         self._plan = plan
         self._say = say
-        self._forwards: list[PortForward] = []
+        self._ports: list[PortForward | Relay] = []
         self.refusal: ApiError | None = None
         self.address = ""
         self.dashboard: tuple[str, int] = ("", 0)
@@ -94,8 +97,8 @@ class Way:
 
     async def close(self) -> None:
         """No socket and no task is left."""
-        forwards, self._forwards = self._forwards, []
-        await asyncio.gather(*(forward.close() for forward in forwards))
+        ports, self._ports = self._ports, []
+        await asyncio.gather(*(port.close() for port in ports))
 
     # ---- each of them
 
@@ -103,16 +106,7 @@ class Way:
         comm, http = self._pod_ports()
         port = await self._forward(comm, 0)
         self.address = f"{self._plan.scheme}://127.0.0.1:{port}"
-        try:
-            port = await self._forward(http, self._plan.dashboard_port)
-        except OSError as error:
-            if not self._plan.dashboard_port:
-                raise
-            raise OSError(
-                error.errno,
-                f"scheduler_forward_port {self._plan.dashboard_port} is in use on this machine; "
-                "leave it out for a free one",
-            ) from None
+        port = await self._forward(http, self._plan.dashboard_port)
         self.dashboard = ("127.0.0.1", port)
 
     async def _forward(self, pod_port: int, port: int) -> int:
@@ -124,8 +118,20 @@ class Way:
             on_error=self._heard,
             on_refusal=self._refused,
         )
-        self._forwards.append(forward)
-        return await forward.start(port)
+        return await self._listen(forward, port)
+
+    async def _listen(self, where: PortForward | Relay, port: int) -> int:
+        self._ports.append(where)
+        try:
+            return await where.start(port)
+        except OSError as error:
+            if not port:
+                raise
+            raise OSError(
+                error.errno,
+                f"scheduler_forward_port {port} is in use on this machine; "
+                "leave it out for a free one",
+            ) from None
 
     async def _current(self) -> str:
         """The name of the scheduler's Pod that runs now."""
@@ -150,6 +156,9 @@ class Way:
         await self._listens(lambda: self._pod_address(self._pod_ports()[0]))
         self.address = f"{self._plan.scheme}://{name}:{comm}"
         self.dashboard = (name, http)
+        if self._plan.relay and self._plan.inside:
+            port = await self._listen(Relay(name, http), self._plan.dashboard_port)
+            self.dashboard = ("127.0.0.1", port)
 
     async def _by_load_balancer(self) -> None:
         ingress = await self._ingress()

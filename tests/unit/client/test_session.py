@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import fnmatch
+import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -23,7 +24,7 @@ from dask_gitops.client.session import CREATED_BY, Session
 from dask_gitops.client.settings import settings
 from dask_gitops.client.wanted import wanted
 from dask_gitops.client.ways import Plan
-from dask_gitops.kube import DASKCLUSTERS, DASKWORKERGROUPS, PODS, ApiError
+from dask_gitops.kube import DASKCLUSTERS, DASKWORKERGROUPS, PODS, SERVICES, ApiError
 from dask_gitops.kube.credentials import StaticCredentials
 
 from tests.support.memory_api import MemoryApi, MemoryClient
@@ -31,6 +32,7 @@ from tests.support.virtual_time import run
 
 JSON = dict[str, Any]
 ACCESS = Access(StaticCredentials("https://10.0.0.1:6443"), context="prod", where="config")
+OUTSIDE = Plan(inside=False)
 FAULTS = [
     (error, when)
     for error in ("timeout", "reset", "refused", 500, 429, 410)
@@ -50,7 +52,10 @@ class Client(MemoryClient):
 
 
 def session(
-    api: MemoryApi, mode: CreateMode = CreateMode.CREATE_OR_CONNECT, **given: Any
+    api: MemoryApi,
+    mode: CreateMode = CreateMode.CREATE_OR_CONNECT,
+    plan: Plan = OUTSIDE,
+    **given: Any,
 ) -> Session:
     said: list[str] = []
     more = {key: given.pop(key) for key in ("keep",) if key in given}
@@ -61,7 +66,7 @@ def session(
         wanted(settings({"name": "demo", **given}, {}), given, {}),
         mode,
         60.0,
-        Plan(inside=False),
+        plan,
         "ann@laptop",
         lambda line, seconds: said.append(line),
         connect=lambda credentials: Client(api, "us"),
@@ -456,3 +461,61 @@ spec: {cluster: demo, worker: {}}
         await one.close(delete=True)
 
     story(told, plays)
+
+
+def test_a_port_in_use() -> None:
+    async def told(api: MemoryApi) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as used:
+            port = used.getsockname()[1]
+            one = session(api, plan=Plan(inside=False, dashboard_port=port))
+            with pytest.raises(OSError, match="scheduler_forward_port") as caught:
+                await one.start()
+            await one.undo()
+        words = (
+            f"scheduler_forward_port {port} is in use on this machine; leave it out for a free one"
+        )
+        assert caught.value.strerror == words
+        assert api.items(DASKCLUSTERS) == []
+
+    story(told, plays)
+
+
+def test_a_load_balancer_is_waited_for_and_its_ports_are_the_services() -> None:
+    async def told(api: MemoryApi) -> None:
+        one = session(api, scheduler_service_type="LoadBalancer")
+        await one.start()
+        assert one.way.address == "tcp://192.0.2.7:18786"
+        assert one.way.dashboard == ("192.0.2.7", 8787)
+        await one.close(delete=True)
+
+    async def world(api: MemoryApi) -> None:
+        await plays(api)
+        ports = [
+            {"name": "tcp-comm", "port": 18786, "targetPort": "tcp-comm"},
+            {"name": "http-dashboard", "port": 8787, "targetPort": "http-dashboard"},
+        ]
+        metadata = {"name": "demo-scheduler", "namespace": "team-b"}
+        api.put(SERVICES, {"metadata": metadata, "spec": {"ports": ports}})
+        await asyncio.sleep(300)
+        address = {"status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.7"}]}}}
+        api.edit(SERVICES, "team-b", "demo-scheduler", address)
+
+    story(told, world)
+
+
+def test_a_scheduler_that_ends_while_a_load_balancer_is_waited_for() -> None:
+    """What is waited for does not hide that it will not come."""
+
+    async def told(api: MemoryApi) -> None:
+        one = session(api, scheduler_service_type="LoadBalancer")
+        with pytest.raises(SchedulerStartupError, match="It ended 3 times"):
+            await one.start()
+        await one.undo()
+
+    async def world(api: MemoryApi) -> None:
+        await plays(api)
+        await asyncio.sleep(10)
+        crash = waiting("CrashLoopBackOff", "back-off", restartCount=3, lastState=CRASHED)
+        api.edit(PODS, "team-b", "demo-scheduler", {"status": crash})
+
+    story(told, world)
