@@ -7,12 +7,15 @@ import hashlib
 import os
 from collections.abc import Awaitable, Callable
 
+import pytest
 from dask_gitops.kube import KubeClient, from_kubeconfig
 from dask_gitops.kube.portforward import PortForward
 from distributed import Client
 
 from tests.dask.support import Cluster, NewCluster, workers
 
+# Python's last part may differ.
+pytestmark = pytest.mark.filterwarnings("ignore::distributed.versions.VersionMismatchWarning")
 MUCH = 32 * 2**20
 
 
