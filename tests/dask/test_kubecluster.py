@@ -271,7 +271,7 @@ def test_inside_a_pod(kubectl: Kubectl, dask_image: str) -> None:
     words += ["exec", "-i", "job", "--", "env", "PYTHONPATH=/tmp/lib", "python", "-c"]
     unpack = (
         "import sys, tarfile; tarfile.open(fileobj=sys.stdin.buffer, mode='r|gz')"
-        ".extractall('/tmp/lib', filter='data')"
+        ".extractall('/tmp/lib')"
     )
     subprocess.run([*words, unpack], input=pack(), check=True, timeout=120)
     done = subprocess.run([*words, INSIDE], capture_output=True, text=True, timeout=180)
