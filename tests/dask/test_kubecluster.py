@@ -83,6 +83,10 @@ def test_from_outside(kubectl: Kubectl) -> None:
         logs = cluster.get_logs()
         assert "Scheduler at" in logs["demo-scheduler"]
         assert set(cluster.observed) < set(logs)
+        picture = cluster._repr_html_()
+        assert "demo" in picture
+        assert "more" in picture
+        assert cluster._widget() is not None
         cluster.delete_worker_group("more")
         adapting = cluster.adapt(minimum=0, maximum=2, interval=1)
         assert (adapting.minimum, adapting.maximum) == (0, 2)
@@ -94,6 +98,7 @@ def test_from_outside(kubectl: Kubectl) -> None:
         ) as same:
             assert not same.shutdown_on_close
             assert same.name == "demo"
+            assert same.to_manifest()["spec"] == cluster.to_manifest()["spec"]
             with Client(same) as other:
                 assert other.submit(sum, range(11)).result(timeout=60) == 55
         assert clusters(kubectl) == ["demo"]
@@ -129,10 +134,14 @@ def test_with_await_and_a_scheduler_that_is_replaced(kubectl: Kubectl) -> None:
             await cluster.wait_for_workers(2, timeout=90)
             assert cluster.scheduler_address == address
             cluster.adapt(maximum=3)
-            cluster.close()  # awaited by nobody
-            await cluster
-            while cluster.status.name != "closed":
+            where = {"kubeconfig": kubectl.kubeconfig, "namespace": kubectl.namespace}
+            same = await KubeCluster.from_name("demo", asynchronous=True, quiet=True, **where)
+            same.close()  # awaited by nobody
+            while same.status.name != "closed":
                 await asyncio.sleep(0.1)
+            client = await Client(cluster, asynchronous=True)
+            await client.shutdown()
+            assert cluster.status.name == "closed"
         assert clusters(kubectl) == []
 
     asyncio.run(main())

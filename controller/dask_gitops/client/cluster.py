@@ -23,6 +23,7 @@ from dask_gitops.client.background import background, first_of
 from dask_gitops.client.errors import WorkerStartTimeoutError
 from dask_gitops.client.session import Session
 from dask_gitops.client.settings import configured, settings
+from dask_gitops.client.values import values, written
 from dask_gitops.client.wanted import wanted
 from dask_gitops.client.ways import Plan
 
@@ -394,5 +395,12 @@ class KubeCluster(Appearance):
     # ---- what it tells
 
     def to_manifest(self) -> JSON:
-        """The DaskCluster as it was asked for, to write it into a file."""
-        return copy.deepcopy(self._wanted.objects.cluster)
+        """The DaskCluster as its user wrote it, for git: ours as it was asked for, another as it is."""
+        live = None if self.status is not Status.running else self._session.live.cluster
+        if self._session.created or live is None:
+            return copy.deepcopy(self._wanted.objects.cluster)
+        return written(live)
+
+    def to_values(self) -> JSON:
+        """The same as values of the chart: ``{"clusters": {NAME: ...}}``."""
+        return values(self.to_manifest())

@@ -6,6 +6,7 @@ import pytest
 from dask_gitops.client.errors import ValidationError
 from dask_gitops.client.settings import settings
 from dask_gitops.client.templates import laid_over
+from dask_gitops.client.values import written
 from dask_gitops.client.wanted import Wanted, wanted
 
 JSON = dict[str, Any]
@@ -147,3 +148,25 @@ def test_refused(given: JSON, kind: type[Exception], words: str) -> None:
     with pytest.raises(kind) as caught:
         made(**given)
     assert str(caught.value) == words
+
+
+def test_what_somebody_wrote_of_an_object() -> None:
+    raw = {
+        "apiVersion": "kubernetes.dask.org/v1",
+        "kind": "DaskCluster",
+        "metadata": {
+            "name": "demo",
+            "namespace": "team-b",
+            "uid": "u",
+            "labels": {"team": "b", "app.kubernetes.io/instance": "x"},
+            "annotations": {"dask.org/created-by": "ann@laptop"},
+        },
+        "spec": {"worker": {"replicas": 2}},
+        "status": {"phase": "Running"},
+    }
+    assert written(raw) == {
+        "apiVersion": "kubernetes.dask.org/v1",
+        "kind": "DaskCluster",
+        "metadata": {"name": "demo", "labels": {"team": "b"}},
+        "spec": {"worker": {"replicas": 2}},
+    }

@@ -1,0 +1,84 @@
+"""Pure: a DaskCluster as values of the chart, for git."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from dask_gitops.resources import labels
+
+JSON = dict[str, Any]
+#: Fields of a spec that are values of the same name.
+SAME = (
+    "drainTimeout",
+    "progressDeadlineSeconds",
+    "restartedAt",
+    "suspend",
+    "updateStrategy",
+    "whenUnreachable",
+)
+
+
+def written(cluster: JSON) -> JSON:
+    """What somebody wrote of a raw object: no status, and none of the marks that tools and we leave on it."""
+    metadata = {"name": cluster["metadata"]["name"]}
+    for field in ("labels", "annotations"):
+        users = {
+            key: value
+            for key, value in (cluster["metadata"].get(field) or {}).items()
+            if not labels.is_reserved(key)
+        }
+        if users:
+            metadata[field] = users
+    kept = {key: cluster[key] for key in ("apiVersion", "kind") if key in cluster}
+    return copy.deepcopy({**kept, "metadata": metadata, "spec": cluster.get("spec") or {}})
+
+
+def values(cluster: JSON) -> JSON:
+    """``{"clusters": {NAME: ...}}``; rendered over the chart's own defaults it is the same DaskCluster.
+
+    :param cluster: raw, without what only an API server writes.
+    """
+    spec = cluster.get("spec") or {}
+    found: JSON = {key: spec[key] for key in SAME if spec.get(key) is not None}
+    if spec.get("image"):
+        found["image"] = _image(spec["image"])
+    if spec.get("idleTimeout") is not None:
+        found["idle"] = {"timeout": spec["idleTimeout"]}
+        if spec.get("idleAction"):
+            found["idle"]["action"] = spec["idleAction"]
+    if spec.get("autoscaler"):
+        found["autoscaler"] = {"enabled": True, **spec["autoscaler"]}
+    scheduler = spec.get("scheduler") or {}
+    found["scheduler"] = _pod(scheduler)
+    if scheduler.get("service"):
+        found["scheduler"]["service"] = scheduler["service"]
+    found["worker"] = _worker(spec.get("worker") or {})
+    groups = {
+        each["name"]: _worker(each.get("worker") or {}) for each in spec.get("workerGroups") or ()
+    }
+    if groups:
+        found["workerGroups"] = groups
+    metadata = cluster["metadata"]
+    found |= {key: metadata[key] for key in ("labels", "annotations") if metadata.get(key)}
+    found = {key: value for key, value in found.items() if value != {}}
+    return {"clusters": {metadata["name"]: copy.deepcopy(found)}}
+
+
+def _worker(worker: JSON) -> JSON:
+    replicas = worker.get("replicas")
+    return {"replicas": "external" if replicas is None else replicas, **_pod(worker)}
+
+
+def _pod(part: JSON) -> JSON:
+    template = {key: part[key] for key in ("metadata", "spec") if part.get(key)}
+    return {"podTemplate": template} if template else {}
+
+
+def _image(image: str) -> JSON:
+    rest, at, digest = image.partition("@")
+    repository, colon, tag = rest.rpartition(":")
+    if not colon or "/" in tag:  # the port of a registry is no tag
+        repository, tag = rest, ""
+    found = {"repository": repository, "tag": tag, "digest": digest if at else ""}
+    return {key: value for key, value in found.items() if value}
