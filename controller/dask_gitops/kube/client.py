@@ -471,7 +471,7 @@ class KubeClient:
             async with response:
                 status = response.status
                 if status == 401:
-                    await self._headers(f"watch {res}", refresh=True)
+                    await self._headers(f"{verb} {res}", refresh=True)
                 if status != 200:
                     raise _error(response, await response.read())
                 answered = True
@@ -601,7 +601,7 @@ class KubeClient:
                 socket = await self._session.ws_connect(
                     url,
                     # Whoever wants JSON is answered 406 by a real server.
-                    headers={**await self.credentials.headers(), "Accept": "*/*"},
+                    headers={**await self._headers(what), "Accept": "*/*"},
                     protocols=(protocol,),
                     ssl=self.credentials.ssl,
                     server_hostname=self.credentials.server_name,
@@ -609,7 +609,7 @@ class KubeClient:
                 )
         except aiohttp.WSServerHandshakeError as error:
             if error.status == 401:
-                await self.credentials.headers(refresh=True)
+                await self._headers(what, refresh=True)
             # A refused handshake comes without words; asked once more, the server tells them.
             try:
                 await self._call("get", "GET", res, path, query=query)
