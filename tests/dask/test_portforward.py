@@ -32,6 +32,12 @@ def current(cluster: Cluster) -> Callable[[], Awaitable[str]]:
     return name
 
 
+def uid(cluster: Cluster) -> str:
+    """Of the scheduler's Pod; "" while there is none."""
+    pod = cluster.scheduler()
+    return "" if pod is None else str(pod["metadata"]["uid"])
+
+
 def test_a_client_outside(cluster: NewCluster) -> None:
     """From before the scheduler's Pod exists on; its replacement is reached at the same address."""
     data = os.urandom(MUCH)
@@ -50,9 +56,11 @@ def test_a_client_outside(cluster: NewCluster) -> None:
             address = f"tcp://127.0.0.1:{await forward.start()}"
             try:
                 await computes(address)
-                first = await current(one)()
-                await asyncio.to_thread(one.kubectl, "delete", "pod", first, "--wait=false")
-                while await current(one)() == first:
+                first = uid(one)  # its successor has the same name
+                await asyncio.to_thread(
+                    one.kubectl, "delete", "pod", await current(one)(), "--wait=false"
+                )
+                while await asyncio.to_thread(uid, one) in ("", first):
                     await asyncio.sleep(0.2)
                 await computes(address)
             finally:
