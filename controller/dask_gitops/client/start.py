@@ -172,10 +172,9 @@ def _bad(seen: Seen, pod: Pod | None, conditions: Mapping[str, JSON]) -> tuple[s
 def _crash(pod: Pod) -> str:
     """Its log follows."""
     times = "once" if pod.restarts == 1 else f"{pod.restarts} times"
-    last = pod.last_exit or pod.exited or "an error"
-    if last.startswith(
-        "Error (exit code "
-    ):  # a program's own end; others, such as OOMKilled, tell more
+    last = pod.last_exit or str(pod.exited or "an error")
+    # A program's own end; others, such as OOMKilled, tell more.
+    if last.startswith("Error (exit code "):
         last = last.removeprefix("Error (").replace(")", "", 1)
     return f"It ended {times}, last with {last}"
 
