@@ -13,8 +13,8 @@ from dask_gitops.client.session import Session
 from dask_gitops.client.spec import make_worker_spec
 from dask_gitops.client.wanted import over
 from dask_gitops.kube import DASKAUTOSCALERS, DASKWORKERGROUPS, ApiError
+from dask_gitops.model.podspec import PodSpec
 from dask_gitops.resources import labels, names
-from dask_gitops.resources.observed import main_container
 
 JSON = dict[str, Any]
 
@@ -196,7 +196,8 @@ def worker_of(
         containers = found.setdefault("spec", {}).setdefault("containers", [])
         if not containers:
             containers.append({"name": "worker", "args": new["args"]})
-        main = main_container(containers, labels.WORKER)
+        main = PodSpec.trusted(found["spec"]).main(labels.WORKER)
+        assert main is not None
         for given, key in (
             (image, "image"),
             (resources, "resources"),
@@ -204,7 +205,7 @@ def worker_of(
             (command, "args"),
         ):
             if given is not None:
-                main[key] = new[key]
+                main.fields[key] = new[key]
         found.pop("replicas", None)
         if count is not None:
             found["replicas"] = count
@@ -219,9 +220,9 @@ async def logs(
     """What the Pods' main containers printed, by name of the Pod; of one without, why."""
 
     async def of(pod: JSON) -> str:
-        containers = (pod.get("spec") or {}).get("containers") or []
         component = pod["metadata"].get("labels", {}).get(labels.COMPONENT, "")
-        container = main_container(containers, component).get("name")
+        main = PodSpec.trusted(pod.get("spec") or {}).main(component)
+        container = main.name if main is not None else None
         try:
             return await session.api.logs(
                 session.namespace,

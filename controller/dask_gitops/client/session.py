@@ -40,8 +40,9 @@ from dask_gitops.kube import (
 )
 from dask_gitops.kube.client import Created
 from dask_gitops.kube.farewell import delete_now
+from dask_gitops.model.podspec import PodSpec
 from dask_gitops.resources import labels
-from dask_gitops.resources.observed import Meta, main_container, parse_time
+from dask_gitops.resources.observed import Meta, parse_time
 from dask_gitops.resources.tracking import tracked_by
 
 JSON = dict[str, Any]
@@ -324,13 +325,13 @@ class Session:
         raw = self.live.scheduler
         if raw is None:
             return "(its Pod is gone)"
-        container = main_container(raw["spec"].get("containers") or [], labels.SCHEDULER)
+        main = PodSpec.trusted(raw["spec"]).main(labels.SCHEDULER)
         for previous in (True, False):
             with contextlib.suppress(KubeError):
                 return await self.api.logs(
                     self.namespace,
                     raw["metadata"]["name"],
-                    container=container.get("name"),
+                    container=main.name if main is not None else None,
                     previous=previous,
                     tail=LOG_LINES,
                 )

@@ -13,8 +13,9 @@ from dask_gitops.client.live import Live
 from dask_gitops.client.relay import Relay
 from dask_gitops.kube import SERVICES, ApiError, Informer, KubeClient
 from dask_gitops.kube.portforward import PortForward
+from dask_gitops.model.podspec import Container, PodSpec
 from dask_gitops.resources import labels, names
-from dask_gitops.resources.observed import Pod, comm_port, http_port, main_container
+from dask_gitops.resources.observed import Pod, comm_port, http_port
 
 JSON = dict[str, Any]
 log = logging.getLogger("dask_gitops")
@@ -216,8 +217,8 @@ class Way:
 
     def _pod_ports(self) -> tuple[int, int]:
         """Where the scheduler listens in its Pod: for clients, and for HTTP."""
-        containers = ((self._live.scheduler or {}).get("spec") or {}).get("containers") or []
-        main = main_container(containers, labels.SCHEDULER)
+        spec = (self._live.scheduler or {}).get("spec") or {}
+        main = PodSpec.trusted(spec).main(labels.SCHEDULER) or Container({})
         return comm_port(main), http_port(main)
 
     def _pod_address(self, port: int) -> tuple[str, int] | None:
