@@ -86,15 +86,33 @@ def problems(mutants: list[Mutant], tests: dict[str, list[str]], root: Path = RO
     ]
 
 
+def environment(package: Path) -> dict[str, str]:
+    """For a process that imports the controller of this folder."""
+    return {**os.environ, "PYTHONPATH": f"{package.parent}{os.pathsep}{ROOT}"}
+
+
+def imported(package: Path) -> Path:
+    """Where the tests' process finds the controller: with another one, no change would ever be seen."""
+    program = "import tests.conftest, tests.unit.test_bench, dask_gitops as d; print(d.__file__)"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env=environment(package),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return Path(done.stdout.strip()).parent
+
+
 def passes(package: Path, tests: list[str]) -> int | None:
     """pytest's exit code with the controller of this folder; None: it took too long."""
     words = ["-q", "-x", "-p", "no:cacheprovider", "-o", f"pythonpath={ROOT} {package.parent}"]
-    environment = {**os.environ, "PYTHONPATH": f"{package.parent}{os.pathsep}{ROOT}"}
     try:
         done = subprocess.run(
             [sys.executable, "-m", "pytest", *words, *tests],
             cwd=ROOT,
-            env=environment,
+            env=environment(package),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             timeout=LONGEST_S,
@@ -151,6 +169,10 @@ def main(only: str = "") -> int:
     ends: dict[Mutant, str] = {}
     with tempfile.TemporaryDirectory(prefix="dask-gitops-mutants-") as folder:
         copies = Copies(Path(folder), at_once)
+        with copies.one() as package:
+            if (found := imported(package)) != package:
+                print(f"the tests import the controller of {found}, not of {package}")
+                return 1
         with ThreadPoolExecutor(at_once) as pool:
             if not _unchanged(sorted({m.file for m in chosen}), tests, copies, pool):
                 return 1

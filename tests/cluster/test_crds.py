@@ -571,7 +571,6 @@ def test_columns(kubectl: Kubectl) -> None:
     ready = {"STATUS": "ImagePullBackOff"}
     assert row("dsk") == {
         "NAME": "simple",
-        "PHASE": "Pending",
         "READY": "3",
         "DESIRED": "4",
         **ready,

@@ -81,7 +81,7 @@ def test_parked_woken_by_work_and_parked_again(
     parked(kubectl)
     scheduler = kubectl.get("pod", "demo-scheduler")["metadata"]["uid"]
     columns = kubectl("get", "daskcluster", "demo").splitlines()[1].split()
-    assert columns[:5] == ["demo", "Running", "0", "0", "Parked"]
+    assert columns[:4] == ["demo", "0", "0", "Parked"]
     idle.tasks[kubectl.namespace] = {"no-worker": 12}
     workers_become(kubectl, 2)
     ready(kubectl)

@@ -78,10 +78,10 @@ def test_wait_columns_and_describe(kubectl: Kubectl) -> None:
     kubectl("wait", "daskworkergroup/demo-default", "--for=condition=Ready", "--timeout=60s")
     kubectl("wait", "daskcluster/demo", "--for=jsonpath={.status.workers.ready}=4", "--timeout=60s")
     head, row = kubectl("get", "daskcluster", "demo").splitlines()
-    assert head.split() == ["NAME", "PHASE", "READY", "DESIRED", "STATUS", "AGE"]
-    assert row.split()[:5] == ["demo", "Running", "4", "4", "ClusterReady"]
+    assert head.split() == ["NAME", "READY", "DESIRED", "STATUS", "AGE"]
+    assert row.split()[:4] == ["demo", "4", "4", "ClusterReady"]
     wide = kubectl("get", "daskcluster", "demo", "-o", "wide").splitlines()
-    assert wide[0].split()[6:] == ["RESTARTS", "SCHEDULER", "DASHBOARD", "MESSAGE"]
+    assert wide[0].split()[5:] == ["RESTARTS", "SCHEDULER", "DASHBOARD", "MESSAGE"]
     assert "scheduler ready, 4 of 4 workers ready" in wide[1]
     head, row = kubectl("get", "daskworkergroup", "demo-default").splitlines()
     assert head.split() == ["NAME", "CLUSTER", "DESIRED", "READY", "UPDATED", "STATUS", "AGE"]

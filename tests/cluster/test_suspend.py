@@ -69,7 +69,7 @@ def test_suspended_and_resumed(kubectl: Kubectl, audit: Audit, schedulers: FakeS
     assert numbers == {"demo-default": 3, "demo-big": 1, "more": 2}
     assert kubectl.exists("service", "demo-scheduler")
     columns = kubectl("get", "daskcluster", "demo").splitlines()[1].split()
-    assert columns[:5] == ["demo", "Suspended", "0", "0", "Suspended"]
+    assert columns[:4] == ["demo", "0", "0", "Suspended"]
     # All were told to leave before they went, none twice, and the scheduler was the last.
     deletes = audit.done("delete", "pods", namespace=kubectl.namespace, user=USER)
     names = [d["objectRef"]["name"] for d in deletes]
