@@ -154,6 +154,8 @@ from distributed import Client
 
 warnings.simplefilter("ignore")
 if __name__ == "__main__":
+    # As on a terminal: where tests are started in the background, nobody hears it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     print("begins", flush=True)
     cluster = KubeCluster(name=sys.argv[1], namespace=sys.argv[2], kubeconfig=sys.argv[3], n_workers=1,
                           resources={"requests": {"cpu": "50m", "memory": "150Mi"}}, quiet=True)

@@ -1082,14 +1082,19 @@ class Kubelet:
             namespace, name, {"PodScheduled": ("False", "Unschedulable", now)}, message
         )
 
-    def restart(self, namespace: str, name: str, exit_code: int = 1, reason: str = "Error") -> None:
-        """All containers ended and run again in the same pod (same IP), not yet ready."""
+    def restart(
+        self, namespace: str, name: str, exit_code: int = 1, reason: str = "Error", said: str = ""
+    ) -> None:
+        """All containers ended and run again in the same pod (same IP), not yet ready.
+
+        :param said: what they left in their termination log.
+        """
         pod = self._pod(namespace, name)
         now = _time(self.api.now())
         statuses = pod["status"].get("containerStatuses", [])
         for status in statuses:
             status["restartCount"] += 1
-            ended = {"exitCode": exit_code, "reason": reason, "finishedAt": now}
+            ended = {"exitCode": exit_code, "reason": reason, "finishedAt": now, "message": said}
             status["lastState"] = {"terminated": ended}
             status["state"] = {"running": {"startedAt": now}}
         self.api.edit(PODS, namespace, name, {"status": {"containerStatuses": statuses}})
@@ -1103,8 +1108,12 @@ class Kubelet:
         *,
         container: str | None = None,
         reason: str | None = None,
+        said: str = "",
     ) -> None:
-        """A container (default: all) ends for good; when the last did, so does the pod."""
+        """A container (default: all) ends for good; when the last did, so does the pod.
+
+        :param said: what it left in its termination log.
+        """
         pod = self._pod(namespace, name)
         now = _time(self.api.now())
         statuses = pod["status"].get("containerStatuses", [])
@@ -1112,7 +1121,7 @@ class Kubelet:
         for status in statuses:
             if container in (None, status["name"]):
                 ended = {"exitCode": exit_code, "reason": reason, "finishedAt": now}
-                status.update(ready=False, state={"terminated": ended})
+                status.update(ready=False, state={"terminated": {**ended, "message": said}})
         patch: JSON = {"containerStatuses": statuses}
         if all("terminated" in status["state"] for status in statuses):
             codes = [status["state"]["terminated"]["exitCode"] for status in statuses]

@@ -49,7 +49,7 @@ _WORKER: dict[str, Shape] = {
 }
 _SCHEDULER: dict[str, Shape] = {
     "spec": pod_spec_of("scheduler"),
-    "service": record(),
+    "service": record(type=text, clusterIP=text, ipFamilies=list_of(text)),
     "metadata": _METADATA,
 }
 _CLUSTER: dict[str, Shape] = {

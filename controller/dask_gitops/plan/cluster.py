@@ -215,12 +215,18 @@ def _scheduler(state: ClusterState, now: float, draft: Draft, manifest: Callable
         elif pod.finished and state.owns(pod):
             if state.blind:
                 continue  # nobody could come in its place
+            idle_end = idle.ended_idle(state.cluster, pod, now) and not state.suspended
+            if idle_end and idle.kept_because(state.cluster) is None:
+                continue  # it goes with its cluster: with it alone, the reason would be gone
             current = state.is_current(pod)
             wait = replacement.may_be_replaced_in(pod, now) if current else 0.0
             if wait > 0:
                 draft.look_again(wait)
             else:
-                draft.part("ended scheduler").add(Delete("Pod", pod.meta))
+                part = draft.part("ended scheduler")
+                part.add(Delete("Pod", pod.meta))
+                if idle_end:  # its successor is made as one that is parked
+                    part.add(idle.rests_by_dask(state.cluster))
         elif not state.owns(pod):
             draft.look_again(PREDECESSOR_S)
     if not state.schedulers and not state.suspended and not state.blind:
@@ -389,6 +395,8 @@ def _autoscaler(state: ClusterState, draft: Draft) -> None:
     It is made, or brought to what is declared, once for each ``spec.autoscaler``, which is noted on the default group:
     somebody who deletes it (``KubeCluster.scale``) or changes it (``KubeCluster.adapt``) has the last word.
     """
+    if unread_below(state.unread, "autoscaler"):
+        return  # nobody can tell what is wanted
     cluster, found = state.cluster, state.autoscaler
     default = state.default_group.group if state.default_group else None
     ours = found is not None and autoscalers.is_from(found, cluster) and not found.meta.deleting

@@ -128,8 +128,8 @@ class GroupState:
 
     @property
     def rolls(self) -> bool:
-        """Are workers of an earlier spec being replaced?"""
-        return any(p.meta.uid in self.old for p in self.staying)
+        """Are workers of an earlier spec being replaced, the last of which may be on the way out?"""
+        return any(p.meta.uid in self.old for p in self.live)
 
     @property
     def may_discard(self) -> bool:

@@ -21,6 +21,7 @@ SOONEST_S = 2.0  # between two looks at a cluster that works, whatever its idleT
 PARKED_S = 5.0  # how often a parked cluster's scheduler is asked for work
 RECENT_S = 60.0  # for so long after an idle scheduler's end nobody can have given its successor work that counts
 SILENT_S = 15.0  # how often a scheduler that does not answer is asked again
+_BY_DASK = "Dask ended the scheduler by its own idle timeout"
 ENDING, PARKING = "idle", "parking"  # parts of a plan: deleting a cluster; parking it, or waking it
 _LONGEST_S = 10.0**9  # of what a scheduler says about time
 
@@ -162,19 +163,25 @@ def ended_idle(cluster: CustomResource, scheduler: Pod, now: float) -> bool:
 
 def _after_idle_end(cluster: CustomResource, scheduler: Pod, now: float, draft: Draft) -> bool:
     """What ``idleAction`` says, as after ``idleTimeout``; does the cluster go?"""
-    why_kept = kept_because(cluster)
-    text = "Dask ended the scheduler by its own idle timeout"
-    if why_kept is None:
+    if kept_because(cluster) is None:
         draft.part(ENDING).add(
-            Delete("DaskCluster", cluster.meta, exact=True), Emit("IdleDeleted", f"deleted: {text}")
+            Delete("DaskCluster", cluster.meta, exact=True),
+            Emit("IdleDeleted", f"deleted: {_BY_DASK}"),
         )
         return True
-    part = draft.part(PARKING)
-    if not scheduler.finished:  # else its successor is made as one that is parked
+    if not scheduler.finished:  # else it is told when its successor can come
         note = {labels.PARKED: words.timestamp(now), labels.WOKEN: None}
-        part.add(Patch("Pod", scheduler.meta, {"metadata": {"annotations": note}}))
-    part.add(Emit("Parked", f"{text}: the workers go until there is work; {why_kept}"))
+        draft.part(PARKING).add(
+            Patch("Pod", scheduler.meta, {"metadata": {"annotations": note}}),
+            rests_by_dask(cluster),
+        )
     return False
+
+
+def rests_by_dask(cluster: CustomResource) -> Emit:
+    """The Event for a cluster that rests since Dask ended its scheduler."""
+    why_kept = kept_because(cluster)
+    return Emit("Parked", f"{_BY_DASK}: the workers go until there is work; {why_kept}")
 
 
 def _unpark(scheduler: Pod, now: float, draft: Draft) -> None:

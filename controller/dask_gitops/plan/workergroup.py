@@ -160,7 +160,8 @@ def _grow(
     notes = itertools.chain(replacement.inherited(mourned), itertools.repeat({}))
     serials = range(first, first + missing)
     makers = (functools.partial(_made, make, n, some) for n, some in zip(serials, notes, strict=False))  # fmt: skip
-    draft.part("grow").add(
+    # Whoever is replaced or given up goes first: where that is refused, Pods would pile up.
+    draft.part("grow", after=("cancel", "ended workers")).add(
         Create("Pod", Crowd(makers)),
         Emit("Updating", f"created {words.workers(missing)} of the new spec")
         if rolling

@@ -83,7 +83,11 @@ class Places:
             self._coming.pop(place, None)
 
     def granted(self, state: GroupState, namespace: str) -> int | None:
-        """How many workers a group had before the roll-out that is under way; None: none is, or nobody remembers."""
+        """How many workers a group had before the roll-out that is under way; None: none is.
+
+        Where nobody remembers, as another process began it, those that are there without one surge at most: forgetting
+        costs a worker and never makes one.
+        """
         if state.cluster is None:
             return None
         key, uid = (namespace, state.name), state.cluster.meta.uid
@@ -94,7 +98,8 @@ class Places:
             return None
         known, number = self._granted.get(key, ("", 0))
         if known != uid:
-            return None
+            begun = any(pod.meta.uid not in state.old for pod in state.staying)
+            number = max(1, len(state.live) - begun)
         number = min(number, state.want)  # what was given up in between is given up
         self._granted[key] = (uid, number)
         return number

@@ -914,8 +914,7 @@ class World:
             for pod, ids in zip(action.pods, action.ids_by_pod, strict=True)
         }
         retired = [p for p in action.pods if all(o.state == "retired" for o in workers[p.meta.uid])]
-        await _all(self._delete(Delete("Pod", pod.meta)) for pod in retired)
-        if retired:
+        if retired:  # told first: once a Pod is gone, nobody knows what went with it
             lost = [
                 f"{pod.meta.name} {o.message}"
                 for pod in retired
@@ -932,6 +931,7 @@ class World:
                 ),
                 subject,
             )
+        await _all(self._delete(Delete("Pod", pod.meta)) for pod in retired)
         out.held += [
             f"{pod.meta.name}: {o.message}"
             for pod in action.pods

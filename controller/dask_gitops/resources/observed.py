@@ -23,6 +23,7 @@ _IMAGE = {
     "ImageInspectError",
     "RegistryUnavailable",
 }
+IDLE_END = "idle-timeout"  # what the control API leaves behind when Dask ends an idle scheduler
 _WORDS_LIMIT = 300  # characters of what others say about one container
 _IDLE_TIMEOUT_ENV = "DASK_DISTRIBUTED__SCHEDULER__IDLE_TIMEOUT"
 _ONE_WORD = {"ErrImagePull": "ImagePullBackOff"}  # the kubelet goes to and fro between these
@@ -263,11 +264,15 @@ def _idles(main: Container, meta: Meta) -> bool:
 
 
 def _idle_end(state: JSON) -> float | None:
-    """When the container ended last, if nothing but its own will ended it."""
+    """When the container ended last, if it said that it was for being idle.
+
+    Its exit code tells nothing: whoever is sent SIGTERM, by a node that goes or a probe, ends with 0, too.
+    """
     for which in ("state", "lastState"):
         end: JSON = (state.get(which) or {}).get("terminated") or {}
         if end:
-            return parse_time(end.get("finishedAt")) if end.get("exitCode") == 0 else None
+            said = end.get("exitCode") == 0 and end.get("message") == IDLE_END
+            return parse_time(end.get("finishedAt")) if said else None
     return None
 
 

@@ -659,7 +659,14 @@ async def dask_setup(scheduler):
 
 
 async def dask_teardown(scheduler):
-    """Called by dask when the scheduler closes."""
+    """Called by dask when the scheduler closes; only we can tell whether it was for being idle."""
+    idle, limit = getattr(scheduler, "idle_since", 0), getattr(scheduler, "idle_timeout", 0)
+    if idle and limit and time.time() >= idle + limit:
+        try:
+            with open("/dev/termination-log", "w") as end:
+                end.write("idle-timeout")
+        except OSError:
+            pass
     await each(OWN[::-1], "teardown", scheduler)
 
 

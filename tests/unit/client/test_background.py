@@ -125,8 +125,11 @@ print(" parent")
 
 def test_control_c_cancels_and_lets_it_clean_up() -> None:
     program = """
-import asyncio
+import asyncio, signal
 from dask_gitops.client.background import background
+
+# As on a terminal: where tests are started in the background, nobody hears it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 async def create():
     try:

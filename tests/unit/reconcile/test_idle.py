@@ -7,8 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from dask_gitops.kube.errors import ApiError
 from dask_gitops.kube.resource import DASKCLUSTERS, DASKJOBS, DASKWORKERGROUPS, PODS
 from dask_gitops.resources import labels
+from dask_gitops.resources.observed import IDLE_END
 
 from tests.support.harness import NS, Harness, play
 from tests.unit.reconcile.test_scenarios import GROUP, ready, replicas, scenario, up
@@ -500,9 +502,9 @@ def test_a_scheduler_that_dask_ended_takes_its_cluster_with_it(
     async def main(h: Harness) -> None:
         await up(h, 2, scheduler=own(container, restartPolicy=policy))
         if policy == "Always":
-            h.kubelet.restart(NS, "demo-scheduler", 0)
+            h.kubelet.restart(NS, "demo-scheduler", 0, said=IDLE_END)
         else:
-            h.kubelet.finish(NS, "demo-scheduler", 0)
+            h.kubelet.finish(NS, "demo-scheduler", 0, said=IDLE_END)
         await h.settle()
         assert h.api.find(DASKCLUSTERS, NS, "demo") is None
         assert h.events().count("IdleDeleted") == 1
@@ -518,10 +520,10 @@ def test_a_scheduler_that_dask_ended_is_parked(container: JSON, policy: str) -> 
         await up(h, 2, idleAction="Scale", scheduler=own(container, restartPolicy=policy))
         for _ in range(2):  # the same again while it is parked is no news
             if policy == "Always":
-                h.kubelet.restart(NS, "demo-scheduler", 0)
+                h.kubelet.restart(NS, "demo-scheduler", 0, said=IDLE_END)
                 h.kubelet.set_ready(NS, "demo-scheduler", True)
             else:
-                h.kubelet.finish(NS, "demo-scheduler", 0)
+                h.kubelet.finish(NS, "demo-scheduler", 0, said=IDLE_END)
             await h.pass_time(100)
             at_rest(h)
         assert h.events().count("Parked") == 1
@@ -541,7 +543,7 @@ def test_any_other_end_of_a_scheduler_is_a_restart(container: JSON, code: int) -
         await up(h, 2, scheduler=own(container))
         if code == 0 and container:  # long ago, say while no controller was there
             h.kill()
-            h.kubelet.restart(NS, "demo-scheduler", 0)
+            h.kubelet.restart(NS, "demo-scheduler", 0, said=IDLE_END)
             h.kubelet.set_ready(NS, "demo-scheduler", True)
             await h.pass_time(300)
             h.start()
@@ -550,5 +552,63 @@ def test_any_other_end_of_a_scheduler_is_a_restart(container: JSON, code: int) -
             h.kubelet.set_ready(NS, "demo-scheduler", True)
         await h.settle()
         at_work(h, 2)
+
+    play(main)
+
+
+@dasks_own
+@pytest.mark.parametrize("action", ["Delete", "Scale"])
+@pytest.mark.parametrize("policy", ["Always", "OnFailure"])
+def test_a_scheduler_that_was_told_to_end_is_not_taken_for_an_idle_one(
+    container: JSON, action: str, policy: str
+) -> None:
+    """SIGTERM of a node that goes, or of a probe, ends Dask with exit code 0, too, however busy it is."""
+
+    async def main(h: Harness) -> None:
+        spec = own(container, restartPolicy=policy)
+        await up(h, 2, idleAction=action, scheduler=spec)
+        if policy == "Always":
+            h.kubelet.restart(NS, "demo-scheduler", 0)
+            h.kubelet.set_ready(NS, "demo-scheduler", True)
+        else:
+            h.kubelet.finish(NS, "demo-scheduler", 0)
+        await h.settle()
+        at_work(h, 2)
+        assert not {"IdleDeleted", "Parked"} & set(h.events())
+
+    play(main)
+
+
+def test_an_idle_end_goes_with_its_cluster_and_not_before_it() -> None:
+    """The deletion is refused, as somebody changed the cluster meanwhile: the evidence is still there."""
+
+    async def main(h: Harness) -> None:
+        await up(h, 2, scheduler=own(DASKS_OWN[0], restartPolicy="OnFailure"))
+        h.api.hold_events(DASKCLUSTERS)
+        h.api.edit(DASKCLUSTERS, NS, "demo", {"metadata": {"annotations": {"x": "1"}}})
+        h.kubelet.finish(NS, "demo-scheduler", 0, said=IDLE_END)
+        await h.pass_time(20)
+        h.api.release_events()
+        await h.pass_time(100)
+        assert h.api.find(DASKCLUSTERS, NS, "demo") is None
+        assert h.events().count("IdleDeleted") == 1
+
+    play(main)
+
+
+def test_being_parked_by_dask_is_told_once_however_long_the_ended_pod_stays() -> None:
+    async def main(h: Harness) -> None:
+        await up(h, 2, idleAction="Scale", scheduler=own(DASKS_OWN[0], restartPolicy="OnFailure"))
+        refused = ApiError(403, "Forbidden", "no deletes")
+        fault = h.api.fault("delete", PODS, name="demo-scheduler", times=None, error=refused)
+        h.judge.allow("failed", "the end of its Pod is refused")
+        h.judge.allow("current", "the end of its Pod is refused")
+        h.kubelet.finish(NS, "demo-scheduler", 0, said=IDLE_END)
+        await h.pass_time(300)
+        assert h.events().count("Parked") == 0
+        h.api.faults.remove(fault)
+        await h.pass_time(120)
+        assert h.events().count("Parked") == 1
+        at_rest(h)
 
     play(main)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -232,3 +233,49 @@ async def test_a_thousand_come_in_turns(h: Harness) -> None:
     told = [r.body["message"] for r in h.api.requests("create", EVENTS)]
     made = [m for m in told if m.startswith("created 200 workers")]
     assert len(made) == 2
+
+
+@limited(group=4)
+async def test_a_restart_in_a_roll_out_makes_no_room(h: Harness) -> None:
+    """The number that the roll-out began with is remembered by no object; it must not creep up for that."""
+    h.judge.allow("failed", "more workers than the limit will ever allow")
+    await up(h, 12)
+    assert len(h.workers()) == 4
+    renew(h)
+    peak = 0
+    for moment in range(120):
+        await h.pass_time(1.5)
+        peak = max(peak, len(h.workers()))
+        if moment in (1, 4, 9):
+            h.restart()
+    await h.settle()
+    assert peak <= 5
+    assert 3 <= len(h.workers()) <= 4
+    assert set(images(h)) == {"dask:2"}
+
+
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        {"maxSurge": 0, "maxUnavailable": "25%"},
+        {"maxSurge": 0, "maxUnavailable": "50%"},
+        {"maxSurge": 0, "maxUnavailable": 12},
+        {"maxSurge": "50%", "maxUnavailable": 3},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("kind", ["group", "controller"])
+def test_a_roll_out_above_a_limit_that_came_with_an_upgrade_takes_nobody_away(
+    strategy: dict[str, Any], kind: str
+) -> None:
+    async def main(h: Harness) -> None:
+        await up(h, 12, updateStrategy=strategy)
+        h.kill()
+        h.settings = replace(h.settings, limits=WorkerLimits(**{kind: 4}))
+        h.start()
+        await h.settle()
+        renew(h)
+        await h.pass_time(300)
+        assert images(h) == ["dask:2"] * 12
+
+    play(main)

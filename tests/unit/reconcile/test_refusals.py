@@ -19,6 +19,7 @@ from dask_gitops.reconcile.refusals import Outcomes
 from dask_gitops.reconcile.world import Key
 from dask_gitops.resources import labels
 from dask_gitops.resources.observed import Problem
+from dask_gitops.scheduler.client import Outcome
 
 from tests.support.harness import NS, Harness, play
 from tests.support.memory_api import Request
@@ -385,3 +386,69 @@ async def test_an_error_that_lasts_is_told_and_fails_nothing(h: Harness) -> None
     h.api.admission.clear()
     await h.settle()
     assert h.condition(DASKWORKERGROUPS, GROUP, "Ready")[2] == "2 of 2 workers ready"
+
+
+def refuse_deletes(h: Harness, name: str | None = None) -> None:
+    error = ApiError(403, "Forbidden", "pods is forbidden")
+    h.api.fault("delete", PODS, name=name, times=None, error=error)
+
+
+def stuck(h: Harness, *rules: str) -> None:
+    """For as long as the rights are missing no status can be good."""
+    for rule in ("current", "in-progress", "counts", *rules):
+        h.judge.allow(rule, "nothing may be deleted")
+
+
+def test_who_ended_and_may_not_be_deleted_is_not_replaced_again_and_again() -> None:
+    async def main(h: Harness) -> None:
+        stuck(h)
+        never = {"containers": [{"name": "worker"}], "restartPolicy": "Never"}
+        h.cluster(worker={"replicas": 2, "spec": never})
+        h.start()
+        await h.settle()
+        refuse_deletes(h)
+        for _ in range(30):
+            for name in h.workers():
+                if h.find(PODS, name)["status"]["phase"] == "Running":
+                    h.kubelet.finish(NS, name, 1)
+            await h.pass_time(70)
+        assert len(h.workers()) <= 4
+
+    play(main)
+
+
+def test_who_is_given_up_and_may_not_be_deleted_makes_no_room_for_more() -> None:
+    async def main(h: Harness) -> None:
+        stuck(h, "failed")
+        await up(h, 10)
+        refuse_deletes(h)
+        h.kubelet.room = 0  # whoever is new waits for a node, and is given up for the next
+        for number in range(6):
+            image = {"containers": [{"name": "worker", "image": f"dask:{number}"}]}
+            h.edit(DASKCLUSTERS, "demo", {"worker": {"spec": image}})
+            await h.pass_time(120)
+        assert len(h.workers()) <= 13
+
+    play(main)
+
+
+def test_what_was_lost_is_told_although_the_deletion_fails() -> None:
+    async def main(h: Harness) -> None:
+        await up(h, 3)
+        retire = h.schedulers.retire
+
+        async def losing(*args: Any, **named: Any) -> dict[str, Outcome]:
+            found = await retire(*args, **named)
+            return {
+                i: Outcome("retired", "its 2 keys are lost", True) if o.state == "retired" else o
+                for i, o in found.items()
+            }
+
+        h.schedulers.retire = losing  # type: ignore[method-assign]
+        h.api.fault("delete", PODS, error=ApiError(500, "InternalError", "etcd"))
+        h.edit(DASKCLUSTERS, "demo", {"worker": {"replicas": 1}})
+        await h.pass_time(120)
+        assert len(h.workers()) == 1
+        assert h.events().count("ResultsDiscarded") == 1
+
+    play(main)

@@ -408,3 +408,37 @@ def test_the_end_of_a_job_stays_what_it_is(monkeypatch: pytest.MonkeyPatch) -> N
         h.errors.clear()
 
     play(main)
+
+
+@pytest.mark.parametrize("value", [5, True, {"a": 1}, [5], "IPv4"], ids=str)
+def test_odd_families_of_a_service_stop_nothing_else(value: Any) -> None:
+    async def main(h: Harness) -> None:
+        h.judge.allow("failed", "a Service of the wrong shape")
+        h.cluster(worker={"replicas": 1})
+        h.start()
+        await h.settle()
+        service = {"ipFamilies": value}
+        h.edit(DASKCLUSTERS, "demo", {"scheduler": {"service": service}, "worker": {"replicas": 2}})
+        await h.pass_time(60)
+        assert len(h.workers()) == 2
+        assert (
+            "spec.scheduler.service.ipFamilies" in h.condition(DASKCLUSTERS, "demo", "Stalled")[2]
+        )
+        assert not h.bugs
+
+    play(main)
+
+
+def test_an_autoscaler_that_cannot_be_read_any_more_is_not_taken_away() -> None:
+    async def main(h: Harness) -> None:
+        h.judge.allow("failed", "an autoscaler of the wrong shape")
+        h.cluster(worker={"replicas": 1}, autoscaler={"minimum": 0, "maximum": 5})
+        h.start()
+        await h.settle()
+        h.kill()
+        h.edit(DASKCLUSTERS, "demo", {"autoscaler": {"scaleUp": {"maxPercent": 0}}})
+        h.start()
+        await h.settle()
+        assert h.api.names(DASKAUTOSCALERS, NS, "") == ["demo"]
+
+    play(main)
