@@ -61,7 +61,10 @@ class ApiError(KubeError):
         self.asked = asked
 
     def __str__(self) -> str:
-        return f"{self.status} {self.reason}: {self.message}"
+        said = " ".join(self.message.split())  # what is no Status is a page, with lines
+        if self.reason:
+            return f"{self.status} {self.reason}: {said}"
+        return said if said.startswith(str(self.status)) else f"{self.status}: {said}"
 
     @classmethod
     def from_status(

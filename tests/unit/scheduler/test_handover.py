@@ -205,8 +205,8 @@ def test_a_worker_starts_and_ends_without_it(tmp_path, why):
     elif why == "absent":
         source += "HANDOVER = ''\n"
     else:  # as with a scheduler that was replaced by an older one
-        source += "Control.leave = None\nsetup = dask_setup\n"
-        source += "def dask_setup(s): setup(s); del s.handlers['control_leave']\n"
+        source += "Control.leave = None\nsetup = serve\n"
+        source += "def serve(s): setup(s); del s.handlers['control_leave']\n"
 
     async def main():
         async with cluster(tmp_path, source) as c:
@@ -254,7 +254,7 @@ async def three_workers(monkeypatch):
         monkeypatch.setattr(
             control.Control, "__init__", lambda self, s: (made.append(self), setup(self, s))[1]
         )
-        control.dask_setup(s)
+        control.serve(s)
         workers = [
             await stack.enter_async_context(Worker(s.address, nthreads=1, name=f"w{i}"))
             for i in range(3)

@@ -54,7 +54,7 @@ async def cluster(n, **config):
             s = await stack.enter_async_context(
                 Scheduler(host="127.0.0.1", port=0, dashboard_address="127.0.0.1:0")
             )
-            control.dask_setup(s)
+            control.serve(s)
             workers = [
                 await stack.enter_async_context(Worker(s.address, nthreads=1, name=f"w{i}"))
                 for i in range(n)
@@ -615,7 +615,7 @@ def test_an_empty_token_opens_nothing():
         async with cluster(0) as c:
             os.environ[TOKEN_ENV] = ""
             async with Scheduler(host="127.0.0.1", port=0, dashboard_address="127.0.0.1:0") as s:
-                control.dask_setup(s)
+                control.serve(s)
                 with pytest.raises(SchedulerUnavailable, match="refuses our token"):
                     await c.api.client.state(f"http://127.0.0.1:{s.http_server.port}", "")
 
@@ -663,7 +663,7 @@ def test_a_huge_body_is_not_read():
 
 
 def test_what_fails_at_setup_leaves_the_scheduler_alone():
-    control.dask_setup(object())
+    control.serve(object())
 
 
 # ---- as it is used: `dask scheduler` with the source in its env
