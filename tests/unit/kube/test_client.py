@@ -301,7 +301,7 @@ def test_errors_say_what_they_are() -> None:
         assert (await error(status(403, "Forbidden", details=causes))).is_namespace_terminating
         plain = await error(web.Response(status=502, text="bad gateway " * 100))
         assert plain.status == 502
-        assert str(plain).startswith("502 : bad gateway")
+        assert str(plain).startswith("502: bad gateway")
         assert len(plain.message) == 500
         late = await error(status(504, "Timeout", details={"retryAfterSeconds": 3}))
         assert late.retry_after == 3
