@@ -190,7 +190,7 @@ class KubeCluster(Appearance):
                 self.shutdown_on_close = session.created
             security = self.security.get_connection_args("client") if self.security else {}
             await first_of(
-                self._connect(session.way.address, security),
+                self._connect(session.way.address, security, self._news),
                 kubernetes.acall(session.failure()),
             )
             await kubernetes.acall(session.started())
@@ -202,6 +202,9 @@ class KubeCluster(Appearance):
         self.status = Status.running
         self._sync_cluster_info_task = asyncio.ensure_future(self._sync_cluster_info())
         self._connected()
+
+    async def _news(self, seen: int, timeout_s: float | None) -> int:
+        return await background().acall(self._session.live.news(seen, timeout_s))
 
     async def _give_up(self, error: BaseException) -> None:
         self._failed(error)

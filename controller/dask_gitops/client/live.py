@@ -49,6 +49,7 @@ class Live:
         self._tasks: list[asyncio.Task[None]] = []
         self._waiting: set[asyncio.Future[None]] = set()
         self._trouble: Exception | None = None
+        self._changes = 0
         self._events: asyncio.Task[None] | None = None
 
     def _informer(
@@ -197,7 +198,14 @@ class Live:
         """Something changed that is not ours."""
         self._changed()
 
+    async def news(self, seen: int, timeout_s: float | None = None) -> int:
+        """How many changes there were, once they are not as many as ``seen``, or time is up."""
+        if self._changes == seen:
+            await self.change(timeout_s)
+        return self._changes
+
     def _changed(self) -> None:
+        self._changes += 1
         for waiting in self._waiting:
             if not waiting.done():
                 waiting.set_result(None)

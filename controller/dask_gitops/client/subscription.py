@@ -1,19 +1,29 @@
-"""What the scheduler tells of its workers, as long as the cluster's object lives: a broken connection comes back."""
+"""What the scheduler tells of its workers, as long as the cluster's object lives: a broken connection comes back.
+
+It is asked, not subscribed to: a scheduler tells one subscriber of its workers, and the next one,
+such as a second object of the same cluster, would silence the one before.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from distributed.core import Status, rpc
 from distributed.deploy import Cluster
 from distributed.objects import SchedulerInfo
 
-#: So long one attempt to connect may take.
+#: So long one attempt to connect, or one question, may take.
 ATTEMPT_S = 5.0
 FIRST_WAIT_S, LAST_WAIT_S = 0.1, 1.0
+#: While somebody waits for workers, it is asked so often although no Pod changes.
+LOOK_S = 1.0
+#: After a change of Pods it is asked once more after 1 s, 2 s, 4 s, ...: a worker comes later than its Pod.
+LAST_LOOK_S = 32.0
+#: Two questions are so far apart, however fast Pods change.
+APART_S = 0.3
 
 
 class Subscribed(Cluster):  # type: ignore[misc]
@@ -22,69 +32,65 @@ class Subscribed(Cluster):  # type: ignore[misc]
     scheduler_comm: Any
     scheduler_info: Any
     status: Status
-    _watch_worker_status_task: Any
-    _watch_worker_status_comm: Any
 
     def _prepare(self) -> None:
         self._heard: set[asyncio.Future[None]] = set()
+        self._following: asyncio.Future[None] | None = None
 
-    async def _connect(self, address: str, connection_args: dict[str, Any]) -> None:
-        """Subscribe, however long the scheduler takes; the one who calls knows when to give up."""
+    async def _connect(
+        self,
+        address: str,
+        connection_args: dict[str, Any],
+        news: Callable[[int, float | None], Awaitable[int]],
+    ) -> None:
+        """Ask for the first time, however long the scheduler takes; the one who calls knows when to give up.
+
+        :param news: waits for a change of Pods, as `Live.news` does.
+        """
         self.scheduler_comm = rpc(address, timeout=ATTEMPT_S, connection_args=connection_args)
-        await self._subscribe()
-        self._watch_worker_status_task = asyncio.ensure_future(self._follow())
+        await self._insist(self._look)
+        self._following = asyncio.ensure_future(self._follow(news))
 
-    async def _subscribe(self) -> None:
+    async def _insist(self, work: Callable[[], Awaitable[Any]]) -> Any:
+        """Its result; a connection that does not come about, or breaks, is tried again."""
         wait_s = FIRST_WAIT_S
         while True:
-            comm = None
             try:
-                comm = await self.scheduler_comm.live_comm()
-                comm.name = "Cluster worker status"
-                async with asyncio.timeout(ATTEMPT_S):
-                    await comm.write({"op": "subscribe_worker_status"})
-                    info = SchedulerInfo(await comm.read())
+                return await work()
             except (OSError, TimeoutError):
-                if comm is not None:
-                    comm.abort()
                 await asyncio.sleep(wait_s)
                 wait_s = min(2 * wait_s, LAST_WAIT_S)
-            else:
-                self.scheduler_info = info
-                self._watch_worker_status_comm = comm
-                self._tell()
-                return
 
-    async def _follow(self) -> None:
-        while self.status not in (Status.closing, Status.closed):
-            with contextlib.suppress(OSError):
-                while True:
-                    for op, message in await self._watch_worker_status_comm.read():
-                        self._update_worker_status(op, message)
-                    self._tell()
-            self._watch_worker_status_comm.abort()
-            await self._subscribe()
+    async def _look(self) -> None:
+        """Ask which workers there are.
 
-    async def _unsubscribe(self) -> None:
-        task, self._watch_worker_status_task = self._watch_worker_status_task, None
-        comm, self._watch_worker_status_comm = self._watch_worker_status_comm, None
-        if task is not None:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
-        if comm is not None:
-            await comm.close()
-
-    def _update_worker_status(self, op: str, message: Any) -> None:
-        if op == "remove":
-            self.scheduler_info["workers"].pop(message, None)
-        else:
-            super()._update_worker_status(op, message)
-
-    def _tell(self) -> None:
+        :raises OSError, TimeoutError: no answer came.
+        """
+        async with asyncio.timeout(ATTEMPT_S):
+            self.scheduler_info = SchedulerInfo(await self.scheduler_comm.identity())
         for waiting in self._heard:
             if not waiting.done():
                 waiting.set_result(None)
+
+    async def _follow(self, news: Callable[[int, float | None], Awaitable[int]]) -> None:
+        seen = await news(-1, None)
+        wait_s: float | None = LOOK_S
+        while self.status not in (Status.closing, Status.closed):
+            now = await news(seen, wait_s)
+            if now != seen:
+                wait_s = LOOK_S
+            elif wait_s is not None:
+                wait_s = 2 * wait_s if wait_s < LAST_LOOK_S else None
+            seen = now
+            with contextlib.suppress(OSError, TimeoutError):
+                await self._look()
+            await asyncio.sleep(APART_S)
+
+    async def _unsubscribe(self) -> None:
+        task, self._following = self._following, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
     async def _until_heard(self, so: Callable[[], bool], timeout_s: float | None) -> None:
         """Wait until something is so, looking whenever the scheduler has told something.
@@ -92,10 +98,18 @@ class Subscribed(Cluster):  # type: ignore[misc]
         :raises TimeoutError: it was not in time.
         """
         async with asyncio.timeout(timeout_s):
-            while not so():
-                waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-                self._heard.add(waiting)
-                try:
-                    await waiting
-                finally:
-                    self._heard.discard(waiting)
+            while True:
+                with contextlib.suppress(OSError):  # a TimeoutError of our own is one, too
+                    await self._look()
+                if so() or (await self._told() and so()):
+                    return
+
+    async def _told(self) -> bool:
+        """Did somebody else ask meanwhile, and get an answer? Waits for it."""
+        waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._heard.add(waiting)
+        try:
+            await asyncio.wait([waiting], timeout=LOOK_S)
+        finally:
+            self._heard.discard(waiting)
+        return waiting.done()
