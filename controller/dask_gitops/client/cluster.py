@@ -190,18 +190,25 @@ class KubeCluster(Appearance):
                 self.shutdown_on_close = session.created
             security = self.security.get_connection_args("client") if self.security else {}
             await first_of(
-                self._connect(session.way.address, security, self._news),
-                kubernetes.acall(session.failure()),
+                self._meet(session.way.address, security), kubernetes.acall(session.failure())
             )
             await kubernetes.acall(session.started())
-            info = await self.scheduler_comm.get_metadata(keys=["cluster-manager-info"], default={})
         except BaseException as error:
             await asyncio.shield(self._give_up(error))
             raise
-        self._cluster_info.update(info)
         self.status = Status.running
         self._sync_cluster_info_task = asyncio.ensure_future(self._sync_cluster_info())
         self._connected()
+
+    async def _meet(self, address: str, connection_args: JSON) -> None:
+        await self._connect(address, connection_args, self._news)
+        info = await self._insist(
+            lambda: self.scheduler_comm.get_metadata(keys=["cluster-manager-info"], default={})
+        )
+        self._cluster_info.update(info)
+
+    def _unreached(self, why: str) -> None:
+        self._session.unreached = why
 
     async def _news(self, seen: int, timeout_s: float | None) -> int:
         return await background().acall(self._session.live.news(seen, timeout_s))

@@ -69,6 +69,7 @@ def _client(credentials: Credentials) -> KubeClient:
 class Session:
     """:ivar created: did we make the object?
     :ivar uid: of the object; "" before it was found or made.
+    :ivar unreached: why the scheduler could not be reached, the last time somebody tried; "": nobody has.
     """
 
     def __init__(
@@ -99,6 +100,7 @@ class Session:
         self.wanted = wanted
         self.mode = mode
         self.created = False
+        self.unreached = ""
         self._patience_s = patience_s
         self._plan = plan
         self._created_by = created_by
@@ -290,7 +292,9 @@ class Session:
             scheduler = self.live.scheduler
             if scheduler is not None and (scheduler.get("spec") or {}).get("nodeName"):
                 self.live.follow_events()
-            seen = starting.Seen(now, self.live.cluster, scheduler, self.live.pulling)
+            seen = starting.Seen(
+                now, self.live.cluster, scheduler, self.live.pulling, *self._in_the_way()
+            )
             self._start = state = starting.look(self._start, seen)
             self._show(state.says, now - state.since)
             if state.failure is not None:
@@ -300,6 +304,14 @@ class Session:
             # Once a second for whoever looks on: nothing is asked for.
             look_at = now + 1.0 if state.look_at is None else min(now + 1.0, state.look_at)
             await self.live.change(max(0.0, look_at - now))
+
+    def _in_the_way(self) -> tuple[str, float]:
+        """Why nobody reaches a scheduler that is ready, and how long that may take with the best of wills."""
+        if self.way.waits:
+            return self.way.waits, self.way.slow_s
+        if not self.unreached:
+            return "", 0.0
+        return f"{self.way.address} does not answer: {self.unreached}", 0.0
 
     async def failure(self) -> None:
         """Never returns, and raises once the start has failed: it goes on until `started`."""

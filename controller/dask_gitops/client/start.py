@@ -24,12 +24,16 @@ class Seen:
     :ivar cluster: the DaskCluster; None: somebody deleted it.
     :ivar scheduler: the newest Pod of its scheduler, raw.
     :ivar pulling: the image that the kubelet said it pulls, and has not said to have.
+    :ivar in_the_way: why clients do not get to the scheduler, although it runs; "": nobody has tried.
+    :ivar slow_s: so long that may last at least.
     """
 
     now: float
     cluster: JSON | None
     scheduler: JSON | None = None
     pulling: str = ""
+    in_the_way: str = ""
+    slow_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,7 @@ class Start:
     :ivar since: when it began to say so.
     :ivar reach: the scheduler's container runs: try to connect.
     :ivar bad_since: since when it is in a state that does not pass by itself.
+    :ivar slow_s: so long that may last at least.
     :ivar look_at: when to look again although nothing changes; None: never.
     """
 
@@ -65,6 +70,7 @@ class Start:
     reach: bool = False
     failure: Failure | None = None
     bad_since: float | None = None
+    slow_s: float = 0.0
     look_at: float | None = None
 
     @property
@@ -89,8 +95,12 @@ def look(before: Start, seen: Seen) -> Start:
         return _failed(before, seen, "deleted", f"{before.what} is being deleted")
     pod = None if seen.scheduler is None else Pod.of(seen.scheduler)
     if pod is not None and pod.running and pod.problem is None and not pod.gone:
-        words = "scheduler: connecting" if pod.ready else "scheduler: started, not ready yet"
-        return _waits(before, seen, words, reach=True)
+        if not pod.ready:
+            return _waits(before, seen, "scheduler: started, not ready yet", reach=True)
+        if not seen.in_the_way:
+            return _waits(before, seen, "scheduler: connecting", reach=True)
+        words = f"ready, {seen.in_the_way}"
+        return _endures(before, seen, words, "scheduler", slow_s=seen.slow_s, reach=True)
     conditions = _conditions(seen.cluster)
     refused = conditions.get("Stalled")
     if refused is not None:
@@ -105,11 +115,21 @@ def look(before: Start, seen: Seen) -> Start:
     bad, kind = _bad(seen, pod, conditions)
     if not bad:
         return _waits(before, seen, f"scheduler: {_progress(seen, pod)}")
-    since = seen.now if before.bad_since is None else before.bad_since
-    if _is_over(since, before.patience_s, seen.now):
+    return _endures(before, seen, bad, kind)
+
+
+def _endures(
+    before: Start, seen: Seen, bad: str, kind: str, *, slow_s: float = 0.0, reach: bool = False
+) -> Start:
+    """It goes on with what does not pass by itself, as long as there is patience."""
+    is_same = (before.reach, before.slow_s) == (reach, slow_s)
+    since = before.bad_since if before.bad_since is not None and is_same else seen.now
+    patience_s = None if before.patience_s is None else max(before.patience_s, slow_s)
+    if _is_over(since, patience_s, seen.now):
         return _failed(before, seen, kind, bad)
-    look_at = None if before.patience_s is None else since + before.patience_s
-    return replace(_waits(before, seen, f"scheduler: {bad}"), bad_since=since, look_at=look_at)
+    look_at = None if patience_s is None else since + patience_s
+    waits = _waits(before, seen, f"scheduler: {bad}", reach=reach)
+    return replace(waits, bad_since=since, slow_s=slow_s, look_at=look_at)
 
 
 def _waits(before: Start, seen: Seen, says: str, *, reach: bool = False) -> Start:
@@ -119,6 +139,7 @@ def _waits(before: Start, seen: Seen, says: str, *, reach: bool = False) -> Star
         since=before.since if before.says == says else seen.now,
         reach=reach,
         bad_since=None,
+        slow_s=0.0,
         look_at=None,
     )
 

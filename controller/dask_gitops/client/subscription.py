@@ -51,15 +51,23 @@ class Subscribed(Cluster):  # type: ignore[misc]
         await self._insist(self._look)
         self._following = asyncio.ensure_future(self._follow(news))
 
+    def _unreached(self, why: str) -> None:
+        """The scheduler could not be reached, and is tried again; "": it was reached."""
+
     async def _insist(self, work: Callable[[], Awaitable[Any]]) -> Any:
-        """Its result; a connection that does not come about, or breaks, is tried again."""
+        """Its result; a connection that does not come about, or breaks, is tried again, and `_unreached` told."""
         wait_s = FIRST_WAIT_S
         while True:
             try:
-                return await work()
-            except (OSError, TimeoutError):
+                found = await work()
+            except Exception as error:
+                # Whatever listens at an address may answer anything.
+                self._unreached(str(error) or type(error).__name__)
                 await asyncio.sleep(wait_s)
                 wait_s = min(2 * wait_s, LAST_WAIT_S)
+            else:
+                self._unreached("")
+                return found
 
     async def _look(self) -> None:
         """Ask which workers there are.
@@ -82,7 +90,7 @@ class Subscribed(Cluster):  # type: ignore[misc]
             elif wait_s is not None:
                 wait_s = 2 * wait_s if wait_s < LAST_LOOK_S else None
             seen = now
-            with contextlib.suppress(OSError, TimeoutError):
+            with contextlib.suppress(Exception):  # it is asked again
                 await self._look()
             await asyncio.sleep(APART_S)
 

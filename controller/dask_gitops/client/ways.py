@@ -7,9 +7,9 @@ import contextlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
-from dask_gitops.client.live import Live
+from dask_gitops.client.live import Live, is_final
 from dask_gitops.client.relay import Relay
 from dask_gitops.kube import SERVICES, ApiError, Informer, KubeClient
 from dask_gitops.kube.portforward import PortForward
@@ -18,9 +18,12 @@ from dask_gitops.resources import labels, names
 from dask_gitops.resources.observed import Pod, comm_port, http_port
 
 JSON = dict[str, Any]
+T = TypeVar("T")
 log = logging.getLogger("dask_gitops")
 #: A node's port that does not answer for so long is taken for one that nobody lets us reach.
 NODE_PORT_S = 5.0
+#: So long a cloud may take to make a load balancer.
+LOAD_BALANCER_S = 300.0
 #: Between two attempts to reach a process that does not listen yet.
 AGAIN_S = 0.1
 
@@ -62,6 +65,8 @@ class Way:
     """:ivar address: of the scheduler, for clients.
     :ivar dashboard: host and port.
     :ivar refusal: why nobody gets through, and will not.
+    :ivar waits: what it waits for, in words; "": for nothing.
+    :ivar slow_s: so long that may last with the best of wills.
     """
 
     def __init__(self, api: KubeClient, live: Live, plan: Plan, say: Callable[[str], None]) -> None:
@@ -71,6 +76,8 @@ class Way:
         self._say = say
         self._ports: list[PortForward | Relay] = []
         self.refusal: ApiError | None = None
+        self.waits = ""
+        self.slow_s = 0.0
         self.address = ""
         self.dashboard: tuple[str, int] = ("", 0)
 
@@ -154,7 +161,9 @@ class Way:
     async def _by_service(self) -> None:
         comm, http = await self._service_ports("port")
         name = f"{names.scheduler_name(self._live.name)}.{self._live.namespace}.svc"
+        self.waits = "its port does not answer"
         await self._listens(lambda: self._pod_address(self._pod_ports()[0]))
+        self.waits = ""
         self.address = f"{self._plan.scheme}://{name}:{comm}"
         self.dashboard = (name, http)
         if self._plan.relay and self._plan.inside:
@@ -162,21 +171,32 @@ class Way:
             self.dashboard = ("127.0.0.1", port)
 
     async def _by_load_balancer(self) -> None:
-        ingress = await self._ingress()
+        ingress = await self._of_service(
+            _ingress, "its load balancer has no address", slow_s=LOAD_BALANCER_S
+        )
         host = ingress.get("ip") or ingress.get("hostname")
         comm, http = await self._service_ports("port")
         self.address = f"{self._plan.scheme}://{_bracketed(host)}:{comm}"
         self.dashboard = (str(host), http)
 
-    async def _ingress(self) -> JSON:
-        """The load balancer's address, once it has one."""
-        found: asyncio.Future[JSON] = asyncio.get_running_loop().create_future()
+    async def _of_service(
+        self, find: Callable[[JSON], T | None], waits: str, *, slow_s: float = 0.0
+    ) -> T:
+        """What is found in the scheduler's Service, once it has it.
+
+        :raises ApiError: it may not be read.
+        """
+        found: asyncio.Future[T] = asyncio.get_running_loop().create_future()
 
         def look(old: JSON | None, service: JSON | None) -> None:
-            status = (service or {}).get("status") or {}
-            addresses = (status.get("loadBalancer") or {}).get("ingress")
-            if addresses and not found.done():
-                found.set_result(dict(addresses[0]))
+            value = None if service is None else find(service)
+            if value is not None and not found.done():
+                found.set_result(value)
+
+        def fail(error: Exception) -> None:
+            log.debug("Service %s: %s", name, error)
+            if is_final(error) and not found.done():
+                found.set_exception(error)
 
         name = names.scheduler_name(self._live.name)
         informer: Informer[JSON] = Informer(
@@ -186,13 +206,14 @@ class Way:
             namespace=self._live.namespace,
             field_selector=f"metadata.name={name}",
             on_change=look,
-            on_error=lambda error: log.debug("Service %s: %s", name, error),
+            on_error=fail,
         )
         task = asyncio.create_task(informer.run())
+        self.waits, self.slow_s = waits, slow_s
         try:
-            self._say("waits for the load balancer's address")
             return await found
         finally:
+            self.waits, self.slow_s = "", 0.0
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
@@ -226,9 +247,14 @@ class Way:
         return (host, port) if host else None
 
     async def _service(self) -> JSON:
-        return await self._api.get(
-            SERVICES, self._live.namespace, names.scheduler_name(self._live.name)
-        )
+        """It, once there is one."""
+        name = names.scheduler_name(self._live.name)
+        try:
+            return await self._api.get(SERVICES, self._live.namespace, name)
+        except ApiError as error:
+            if not error.is_not_found:
+                raise
+        return await self._of_service(lambda service: service, f"Service {name} is not there")
 
     async def _service_ports(self, field: str) -> tuple[int, int]:
         """Its ports for clients and for HTTP: by name, or what leads to the scheduler's own."""
@@ -259,6 +285,13 @@ class Way:
                     await writer.wait_closed()
                 return
             await asyncio.sleep(AGAIN_S)
+
+
+def _ingress(service: JSON) -> JSON | None:
+    """The load balancer's address."""
+    status = service.get("status") or {}
+    addresses = (status.get("loadBalancer") or {}).get("ingress")
+    return dict(addresses[0]) if addresses else None
 
 
 def _bracketed(host: Any) -> str:

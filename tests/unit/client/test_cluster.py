@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import http.server
+import socket
+import threading
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
@@ -11,10 +14,12 @@ from dask_gitops.client import cluster as client
 from dask_gitops.client.access import Access
 from dask_gitops.client.background import background
 from dask_gitops.client.cluster import KubeCluster
+from dask_gitops.client.errors import SchedulerStartupError
 from dask_gitops.client.session import Session
 from dask_gitops.kube import DASKCLUSTERS, PODS
 from dask_gitops.kube.credentials import StaticCredentials
 from distributed import Scheduler, Worker
+from distributed.core import Status
 from distributed.utils import LoopRunner, sync
 
 from tests.support.memory_api import MemoryApi, MemoryClient
@@ -131,6 +136,49 @@ def here(monkeypatch: pytest.MonkeyPatch) -> Iterator[Here]:
     monkeypatch.setattr(client, "access", lambda *given: ACCESS)
     yield one
     one.close()
+
+
+def unused_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as one:
+        return int(one.getsockname()[1])
+
+
+def test_a_scheduler_that_is_ready_and_cannot_be_reached(here: Here) -> None:
+    address = f"tcp://127.0.0.1:{unused_port()}"
+    with pytest.raises(SchedulerStartupError, match=f"ready, {address} does not answer: .+"):
+        here.make(external_address=address, resource_timeout=1)
+    assert not here.is_there()
+
+
+def test_something_else_answers_at_the_address(here: Here) -> None:
+    with http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as other:
+        thread = threading.Thread(target=other.serve_forever)
+        thread.start()
+        try:
+            address = f"tcp://127.0.0.1:{other.server_port}"
+            with pytest.raises(SchedulerStartupError, match=f"{address} does not answer: .+"):
+                here.make(external_address=address, resource_timeout=1)
+        finally:
+            other.shutdown()
+            thread.join()
+
+
+def test_a_connection_that_breaks_does_not_end_the_start(
+    here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answered = here.scheduler.handlers["get_metadata"]
+    asked: list[int] = []
+
+    async def breaks(comm: Any, **given: Any) -> Any:
+        asked.append(1)
+        if len(asked) == 1:
+            comm.abort()
+        return answered(**given)
+
+    monkeypatch.setitem(here.scheduler.handlers, "get_metadata", breaks)
+    with here.make() as one:
+        assert one.status is Status.running
+    assert len(asked) > 1
 
 
 def test_two_objects_of_one_cluster_both_hear_of_workers(here: Here) -> None:

@@ -503,6 +503,35 @@ def test_a_load_balancer_is_waited_for_and_its_ports_are_the_services() -> None:
     story(told, world)
 
 
+def test_who_may_not_read_services_is_told_so() -> None:
+    async def told(api: MemoryApi) -> None:
+        message = (
+            'services is forbidden: User "ann" cannot list resource "services" in API group "" '
+            'in the namespace "team-b"'
+        )
+        api.fault("list", SERVICES, error=ApiError(403, "Forbidden", message), times=None)
+        one = session(api, scheduler_service_type="LoadBalancer")
+        with pytest.raises(NotAllowedError, match="user 'ann' may not list services"):
+            await one.start()
+        await one.undo()
+
+    story(told, plays)
+
+
+def test_a_service_that_is_not_there_yet_is_waited_for() -> None:
+    async def told(api: MemoryApi) -> None:
+        one = session(api, plan=Plan(inside=True))
+        starting = asyncio.ensure_future(one.start())
+        await asyncio.sleep(30)
+        assert not starting.done()
+        assert one.way.waits == "Service demo-scheduler is not there"
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+        await one.undo()
+
+    story(told, plays)
+
+
 def test_a_scheduler_that_ends_while_a_load_balancer_is_waited_for() -> None:
     """What is waited for does not hide that it will not come."""
 

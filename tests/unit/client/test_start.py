@@ -85,12 +85,12 @@ ENDED = {"exitCode": 1, "reason": "Error"}
 
 
 def story(
-    *moments: tuple[float, JSON | None, JSON | None] | tuple[float, JSON | None, JSON | None, str],
+    *moments: tuple[Any, ...],
     patience_s: float | None = 60,
 ) -> list[Start]:
     found = [begin("demo", "team-b", 0, patience_s)]
     for now, *seen in moments:
-        found.append(look(found[-1], Seen(now, *seen)))  # type: ignore[arg-type]
+        found.append(look(found[-1], Seen(now, *seen)))
     return found[1:]
 
 
@@ -118,6 +118,39 @@ def test_all_goes_well() -> None:
     assert [step.reach for step in steps] == 6 * [False] + 2 * [True]
     assert all(step.failure is None for step in steps)
     assert [step.look_at for step in steps] == [60.0] + 7 * [None]
+
+
+def test_a_scheduler_that_is_ready_and_does_not_answer() -> None:
+    why = "tcp://192.0.2.7:8786 does not answer: refused"
+    ready = pod(RUNNING, ready=True)
+    steps = story(
+        (1, ACTED, pod(RUNNING), "", why),  # it need not listen yet
+        (100, ACTED, ready, "", why),
+        (159.9, ACTED, ready, "", why),
+        (160, ACTED, ready, "", why),
+    )
+    assert steps[0].says == "scheduler: started, not ready yet"
+    assert {step.says for step in steps[1:3]} == {f"scheduler: ready, {why}"}
+    assert steps[2].look_at == 160
+    assert all(step.reach and step.failure is None for step in steps[:3])
+    assert steps[3].failure
+    assert steps[3].failure.text == f"Scheduler failed to start. ready, {why}"
+
+
+def test_a_load_balancer_may_take_its_time() -> None:
+    """And what comes after it has its own."""
+    ready = pod(RUNNING, ready=True)
+    waits = "its load balancer has no address"
+    steps = story(
+        (1, ACTED, ready, "", waits, 300.0),
+        (299, ACTED, ready, "", waits, 300.0),
+        (300, ACTED, ready, "", "tcp://x:1 does not answer: refused"),
+        (360, ACTED, ready, "", "tcp://x:1 does not answer: refused"),
+    )
+    assert [step.failure is None for step in steps] == [True, True, True, False]
+    late = story((1, ACTED, ready, "", waits, 300.0), (301, ACTED, ready, "", waits, 300.0))
+    assert late[-1].failure
+    assert late[-1].failure.text == f"Scheduler failed to start. ready, {waits}"
 
 
 def test_nobody_acts() -> None:
