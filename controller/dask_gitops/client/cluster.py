@@ -269,10 +269,10 @@ class KubeCluster(Appearance):
     def _forked(self) -> None:
         self.status = Status.closed
 
-    def _at_exit(self) -> None:
+    def _at_exit(self, deadline: float) -> None:
         self.status = Status.closed
         if self.shutdown_on_close or (self.shutdown_on_close is None and self._session.created):
-            self._session.delete_now()
+            self._session.delete_now(deadline)
 
     # ---- what it is asked for
 

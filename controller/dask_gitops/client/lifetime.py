@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
+import logging
 import os
+import time
 import weakref
 from typing import Protocol
 
@@ -11,13 +14,19 @@ from typing import Protocol
 class Ends(Protocol):
     """A cluster's object that has to do something then."""
 
-    def _at_exit(self) -> None:
-        """The interpreter ends: there is no loop and no thread to be had any more."""
+    def _at_exit(self, deadline: float) -> None:
+        """The interpreter ends: there is no loop and no thread to be had any more.
+
+        :param deadline: of `time.monotonic`: it should not last longer.
+        """
 
     def _forked(self) -> None:
         """We are in a child: all that was open belongs to its parent."""
 
 
+log = logging.getLogger("dask_gitops")
+#: So long an interpreter may take longer to end, however many clusters there are.
+FAREWELL_S = 10.0
 _open: weakref.WeakSet[Ends] = weakref.WeakSet()
 
 
@@ -33,8 +42,13 @@ def let_go(cluster: Ends) -> None:
 
 @atexit.register
 def _at_exit() -> None:
+    deadline = time.monotonic() + FAREWELL_S
     for cluster in list(_open):
-        cluster._at_exit()
+        try:
+            cluster._at_exit(deadline)
+        except Exception:  # of one; the others get their turn
+            with contextlib.suppress(Exception):
+                log.debug("at the end", exc_info=True)
 
 
 def _after_fork() -> None:

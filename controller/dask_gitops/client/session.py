@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
-import http.client
 import os
 import re
 import uuid
@@ -427,19 +426,23 @@ class Session:
                     raise
                 await asyncio.sleep(0.5)
 
-    def delete_now(self) -> None:
-        """Delete the object in this thread, without a loop; says nothing."""
+    def delete_now(self, deadline: float) -> None:
+        """Delete the object in this thread, without a loop.
+
+        :param deadline: of `time.monotonic`.
+        :raises OSError, http.client.HTTPException, CredentialsError: it may be there still.
+        """
         if not self.uid or self.kept_by is not None:
             return
-        with contextlib.suppress(OSError, http.client.HTTPException, CredentialsError):
-            delete_now(
-                self.access.credentials,
-                DASKCLUSTERS,
-                self.namespace,
-                self.name,
-                uid=self.uid,
-                timeout_s=FAREWELL_S,
-            )
+        delete_now(
+            self.access.credentials,
+            DASKCLUSTERS,
+            self.namespace,
+            self.name,
+            uid=self.uid,
+            timeout_s=FAREWELL_S,
+            deadline=deadline,
+        )
 
     async def _let_go(self) -> None:
         way, live, api = self._way, self._live, self._api

@@ -51,9 +51,9 @@ class Credentials(Protocol):
         """Headers that authenticate a request; ``refresh`` after a 401 forgets what is cached."""
         ...
 
-    def headers_now(self) -> Mapping[str, str]:
+    def headers_now(self, patience_s: float) -> Mapping[str, str]:
         """The same without a loop, which an interpreter that ends has none of: what is cached, or
-        fetched in this thread."""
+        fetched in this thread within so many seconds, without a word to a person."""
         ...
 
 
@@ -71,7 +71,7 @@ class StaticCredentials:
     async def headers(self, *, refresh: bool = False) -> Mapping[str, str]:
         return self.fixed
 
-    def headers_now(self) -> Mapping[str, str]:
+    def headers_now(self, patience_s: float) -> Mapping[str, str]:
         return self.fixed
 
 
@@ -92,7 +92,8 @@ class Issued:
 class RefreshedCredentials:
     """Credentials that are fetched anew when they are too old, or refused.
 
-    ``fetch`` may block (it runs exec plugins), so it gets a thread unless ``in_thread`` is False.
+    ``fetch`` may block (it runs exec plugins), so it gets a thread unless ``in_thread`` is False;
+    ``fetch_now`` does the same at the end of an interpreter: within so many seconds, without threads.
     When it fails or hangs after a first success, the old ones go on: a token file that is being
     replaced, or a plugin with a hiccup, must not stop the controller while the token is valid. What
     failed is tried again when somebody asks, more and more slowly; until then everybody is answered
@@ -106,6 +107,7 @@ class RefreshedCredentials:
     proxy: str | None = None
     server_name: str | None = None
     in_thread: bool = True
+    fetch_now: Callable[[float], Issued] | None = None
     clock: Callable[[], float] = time.monotonic
     _cached: Issued | None = None
     _fetched_at: float = 0.0
@@ -127,11 +129,14 @@ class RefreshedCredentials:
             raise CredentialsError(f"cannot obtain a token: {self._why}")
         return self._cached.headers
 
-    def headers_now(self) -> Mapping[str, str]:
+    def headers_now(self, patience_s: float) -> Mapping[str, str]:
         cached = self._cached
         if cached is not None and self._is_fresh():
             return cached.headers
-        return self.fetch().headers
+        issued = self.fetch() if self.fetch_now is None else self.fetch_now(patience_s)
+        if issued.ssl is not None:
+            self.ssl = issued.ssl
+        return issued.headers
 
     async def _renew(self) -> None:
         try:

@@ -71,15 +71,8 @@ class ExecPlugin:
         if self.mode == "Always" and not has_terminal:
             raise self._wrong("needs a terminal, and there is none")
         interactive = has_terminal and self.mode != "Never"
-        spec: JSON = {"interactive": interactive}
-        if self.cluster is not None:
-            spec["cluster"] = self.cluster
-        told = {"apiVersion": self.version, "kind": "ExecCredential", "spec": spec}
-        environment = {**os.environ, **self.env, "KUBERNETES_EXEC_INFO": json.dumps(told)}
-        program = shutil.which(self.command[0], path=environment.get("PATH"))
-        if program is None:
-            hint = f": {self.install_hint}" if self.install_hint else "; install it"
-            raise self._wrong(f"was not found{hint}")
+        environment = self._environment(interactive)
+        program = self._program(environment)
         try:
             process = subprocess.Popen(
                 [program, *self.command[1:]],
@@ -115,6 +108,48 @@ class ExecPlugin:
         if process.returncode:
             raise self._wrong(f"failed with exit code {process.returncode}: {printed}")
         return self._given("".join(answer))
+
+    def run_quietly(self, patience_s: float) -> Given:
+        """The same at the end of an interpreter: without threads, shows nothing and asks nobody.
+
+        :raises CredentialsError: as `run`.
+        """
+        if self.mode == "Always":
+            raise self._wrong("needs a terminal, and the program ends")
+        environment = self._environment(interactive=False)
+        program = self._program(environment)
+        try:
+            done = subprocess.run(
+                [program, *self.command[1:]],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env=environment,
+                timeout=patience_s,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise self._wrong(f"did not end within {patience_s:.0f} s") from None
+        except (OSError, ValueError) as error:
+            raise self._wrong(f"cannot be run: {error}") from None
+        if done.returncode:
+            raise self._wrong(f"failed with exit code {done.returncode}")
+        return self._given(done.stdout.decode("utf-8", "replace"))
+
+    def _environment(self, interactive: bool) -> dict[str, str]:
+        spec: JSON = {"interactive": interactive}
+        if self.cluster is not None:
+            spec["cluster"] = self.cluster
+        told = {"apiVersion": self.version, "kind": "ExecCredential", "spec": spec}
+        return {**os.environ, **self.env, "KUBERNETES_EXEC_INFO": json.dumps(told)}
+
+    def _program(self, environment: Mapping[str, str]) -> str:
+        """Its path."""
+        program = shutil.which(self.command[0], path=environment.get("PATH"))
+        if program is None:
+            hint = f": {self.install_hint}" if self.install_hint else "; install it"
+            raise self._wrong(f"was not found{hint}")
+        return program
 
     def _given(self, answer: str) -> Given:
         """Read what it printed."""

@@ -7,6 +7,7 @@ import contextlib
 import http.client
 import json
 import ssl
+import time
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -36,23 +37,36 @@ def delete_now(
     *,
     uid: str,
     timeout_s: float,
+    deadline: float,
 ) -> int:
     """Delete the object with this uid and no other, in this thread.
 
     :param timeout_s: for each step of it: connection, TLS, answer.
+    :param deadline: of `time.monotonic`: no step, and no login, begins or lasts later.
     :returns: the HTTP status.
     :raises OSError, http.client.HTTPException: no answer came.
+    :raises CredentialsError: no login, or not in time.
     """
+
+    def left() -> float:
+        seconds = deadline - time.monotonic()
+        if seconds <= 0:
+            raise TimeoutError("no time is left")
+        return seconds
+
     url = urlsplit(credentials.server)
     options = {
         "apiVersion": "v1",
         "kind": "DeleteOptions",
         "preconditions": {"uid": uid},
     }
-    headers = {**credentials.headers_now(), "Content-Type": "application/json"}
-    connection = _connection(credentials, url.scheme, url.hostname or "", url.port, timeout_s)
+    headers = {**credentials.headers_now(left()), "Content-Type": "application/json"}
+    step_s = min(timeout_s, left())
+    connection = _connection(credentials, url.scheme, url.hostname or "", url.port, step_s)
     with contextlib.closing(connection):
         path = url.path.rstrip("/") + res.path(namespace, name)
+        connection.connect()
+        connection.sock.settimeout(min(timeout_s, left()))
         connection.request("DELETE", path, json.dumps(options), headers)
         with connection.getresponse() as answer:
             answer.read()

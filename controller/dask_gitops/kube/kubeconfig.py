@@ -35,7 +35,7 @@ from .credentials import (
     in_cluster,
     trusting,
 )
-from .exec_plugin import ExecPlugin
+from .exec_plugin import ExecPlugin, Given
 
 JSON = dict[str, Any]
 _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----[\sA-Za-z0-9+/=]+-----END CERTIFICATE-----")
@@ -460,7 +460,12 @@ def from_kubeconfig(
     if way.token:
         return StaticCredentials(fixed=_headers(way, way.token), **shared)
     if way.plugin:
-        return RefreshedCredentials(fetch=_from_plugin(way, way.plugin), **shared)
+        plugin = way.plugin
+        return RefreshedCredentials(
+            fetch=lambda: _issued(way, plugin.run()),
+            fetch_now=lambda patience_s: _issued(way, plugin.run_quietly(patience_s)),
+            **shared,
+        )
     return StaticCredentials(fixed=_headers(way), **shared)
 
 
@@ -494,13 +499,10 @@ def _from_file(way: Way, file: Path) -> Callable[[], Issued]:
     return fetch
 
 
-def _from_plugin(way: Way, plugin: ExecPlugin) -> Callable[[], Issued]:
-    def fetch() -> Issued:
-        given = plugin.run()
-        tls = _tls(way, given.certificate, given.key) if given.certificate else True
-        return Issued(_headers(way, given.token), given.valid_s, None if tls is True else tls)
-
-    return fetch
+def _issued(way: Way, given: Given) -> Issued:
+    """By a plugin."""
+    tls = _tls(way, given.certificate, given.key) if given.certificate else True
+    return Issued(_headers(way, given.token), given.valid_s, None if tls is True else tls)
 
 
 def _tls(way: Way, certificate: str | None, key: str | None) -> ssl.SSLContext | Literal[True]:

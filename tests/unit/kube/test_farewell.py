@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
-from dask_gitops.kube import DASKCLUSTERS
+from dask_gitops.kube import DASKCLUSTERS, from_kubeconfig
 from dask_gitops.kube.credentials import Issued, RefreshedCredentials, StaticCredentials, trusting
 from dask_gitops.kube.farewell import delete_now
 
@@ -52,7 +53,10 @@ def server() -> Iterator[Server]:
 
 
 def gone(credentials: Any) -> int:
-    return delete_now(credentials, DASKCLUSTERS, "team-b", "demo", uid="u-1", timeout_s=3)
+    deadline = time.monotonic() + 30
+    return delete_now(
+        credentials, DASKCLUSTERS, "team-b", "demo", uid="u-1", timeout_s=3, deadline=deadline
+    )
 
 
 def test_this_object_and_no_other(server: Server) -> None:
@@ -85,6 +89,75 @@ def test_tls_with_another_name(server: Server, tmp_path: Path) -> None:
     assert gone(StaticCredentials(url, trusted, server_name="kubernetes.example.org")) == 200
     with pytest.raises(ssl.SSLCertVerificationError):
         gone(StaticCredentials(url, trusted))
+
+
+def test_a_plugin_is_run_without_threads_and_says_nothing(
+    server: Server, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: Any
+) -> None:
+    """An interpreter that ends starts no thread."""
+    plugin = tmp_path / "login"
+    plugin.write_text(
+        "#!/bin/sh\n"
+        "echo open a page and type a code >&2\n"
+        'echo "$KUBERNETES_EXEC_INFO" > ' + str(tmp_path / "told") + "\n"
+        """echo '{"kind":"ExecCredential","apiVersion":"client.authentication.k8s.io/v1","""
+        """"status":{"token":"t"}}'\n"""
+    )
+    plugin.chmod(0o755)
+    file = tmp_path / "config"
+    file.write_text(
+        json.dumps(
+            {
+                "current-context": "c",
+                "clusters": [
+                    {
+                        "name": "c",
+                        "cluster": {"server": f"http://127.0.0.1:{server.server_port}"},
+                    }
+                ],
+                "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+                "users": [
+                    {
+                        "name": "u",
+                        "user": {
+                            "exec": {
+                                "apiVersion": "client.authentication.k8s.io/v1",
+                                "command": str(plugin),
+                                "interactiveMode": "IfAvailable",
+                            }
+                        },
+                    }
+                ],
+            }
+        )
+    )
+
+    def start(thread: threading.Thread) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    credentials = from_kubeconfig(str(file))
+    monkeypatch.setattr(threading.Thread, "start", start)
+    assert gone(credentials) == 200
+    assert server.asked[0][1] == "Bearer t"
+    assert json.loads((tmp_path / "told").read_text())["spec"]["interactive"] is False
+    assert capfd.readouterr().err == ""
+
+
+def test_nothing_begins_after_the_deadline() -> None:
+    def fetch() -> Issued:
+        raise AssertionError("it began")
+
+    credentials = RefreshedCredentials(server="http://127.0.0.1:1", fetch=fetch)
+    with pytest.raises(TimeoutError):
+        delete_now(
+            credentials,
+            DASKCLUSTERS,
+            "team-b",
+            "demo",
+            uid="u-1",
+            timeout_s=3,
+            deadline=time.monotonic(),
+        )
 
 
 def test_nobody_answers() -> None:
