@@ -244,9 +244,13 @@ async def logs(
 def which_pods(scheduler: bool, workers: Any, info: Mapping[str, Any]) -> Callable[[JSON], bool]:
     """Of which Pods logs are wanted.
 
-    :param workers: all, none, or addresses or names of some.
+    :param workers: all, none (as None), or addresses or names of some.
     """
-    named = None if isinstance(workers, bool) else {str(each) for each in workers}
+    named = (
+        None
+        if workers is None or isinstance(workers, bool)
+        else {str(each) for each in ([workers] if isinstance(workers, str) else workers)}
+    )
     known = {str(w["name"]) for address, w in info["workers"].items() if address in (named or ())}
 
     def so(pod: JSON) -> bool:

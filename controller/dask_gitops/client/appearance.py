@@ -104,12 +104,29 @@ class Appearance(Subscribed):
         }
         return self.requested - leaving
 
+    def _is_open(self) -> None:
+        """:raises RuntimeError: it is not, or not yet."""
+        if self.status is Status.created:
+            raise RuntimeError("this KubeCluster is not started yet: await it first")
+        if self.status in (Status.closing, Status.closed):
+            raise RuntimeError(
+                f"this KubeCluster is closed; KubeCluster.from_name({self.name!r}) connects again"
+            )
+
+    @property
+    def forwarded_dashboard_port(self) -> str | None:
+        """Of the dashboard, where `dashboard_link` leads; None: not started, or closed."""
+        if self.status is not Status.running:
+            return None
+        return str(self._session.way.dashboard[1])
+
     @property
     def jupyter_link(self) -> str:
         """Where Jupyter on the scheduler is.
 
-        :raises RuntimeError: it runs none.
+        :raises RuntimeError: it runs none, or there is no connection.
         """
+        self._is_open()
         spec = ((self._session.live.cluster or {}).get("spec") or {}).get("scheduler") or {}
         containers = (spec.get("spec") or {}).get("containers") or []
         if not any("--jupyter" in (each.get("args") or ()) for each in containers):

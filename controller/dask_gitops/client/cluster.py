@@ -14,13 +14,15 @@ from dask.utils import parse_timedelta
 from distributed.core import Status
 from distributed.utils import Log, Logs, NoOpAwaitable
 
-from dask_gitops.client import actions, arguments, lifetime, start, who
+from dask_gitops.client import actions, arguments, lifetime, names, start, who
 from dask_gitops.client.access import access
 from dask_gitops.client.adaptive import Adapting
 from dask_gitops.client.appearance import Appearance
 from dask_gitops.client.arguments import CreateMode
+from dask_gitops.client.asked import Asked
 from dask_gitops.client.background import background, first_of
-from dask_gitops.client.errors import WorkerStartTimeoutError
+from dask_gitops.client.errors import DaskGitopsError
+from dask_gitops.client.late import WorkerStartTimeoutError
 from dask_gitops.client.session import Session
 from dask_gitops.client.settings import configured, settings
 from dask_gitops.client.values import values, written
@@ -43,7 +45,7 @@ _APART = (
 )
 
 
-class KubeCluster(Appearance):
+class KubeCluster(Appearance, Asked):
     """A DaskCluster on Kubernetes: made, or connected to when one of that name exists.
 
     See docs/python.md for every argument. What is not given is taken from Dask's configuration
@@ -235,8 +237,12 @@ class KubeCluster(Appearance):
             return asyncio.ensure_future(self._close(timeout))
         try:
             return self.sync(self._close, timeout)
+        except DaskGitopsError:
+            raise
         except RuntimeError:  # Dask's loop has ended with the process
             return None
+        finally:
+            self._loop_runner.stop()
 
     async def _close(self, timeout: float | None = None) -> None:
         if self._closing is None:
@@ -283,12 +289,6 @@ class KubeCluster(Appearance):
         if self.asynchronous:
             return asyncio.wrap_future(background().submit(work))
         return background().call(work)
-
-    def _is_open(self) -> None:
-        if self.status in (Status.closing, Status.closed):
-            raise RuntimeError(
-                f"this KubeCluster is closed; KubeCluster.from_name({self.name!r}) connects again"
-            )
 
     def scale(self, n: int, worker_group: str = "default") -> Any:
         """Set the number of workers of a group; its autoscaler goes, if it has one.
@@ -346,7 +346,13 @@ class KubeCluster(Appearance):
         :raises ClusterExistsError: there is one of that name.
         """
         worker = actions.worker_of(
-            n_workers, image, resources, worker_command, env, custom_spec, worker_template
+            n_workers,
+            None if image is None else names.image_name(image, who.tokens()),
+            resources,
+            worker_command,
+            env,
+            custom_spec,
+            worker_template,
         )
         return self._ask(lambda session: actions.add_group(session, name, worker))
 
@@ -356,7 +362,7 @@ class KubeCluster(Appearance):
 
     def get_logs(
         self,
-        cluster: bool = True,
+        cluster: bool = False,
         scheduler: bool = True,
         workers: Any = True,
         *,
@@ -365,6 +371,8 @@ class KubeCluster(Appearance):
     ) -> Any:
         """The Pods' logs, by name.
 
+        :param cluster: also what was said while it started, as ``Cluster``.
+        :param workers: all, none (as None), or addresses or names of some.
         :param previous: of the containers before the last restart.
         :param tail: the last so many lines.
         """
@@ -383,14 +391,14 @@ class KubeCluster(Appearance):
         :param timeout: seconds; None: however long it takes.
         :raises WorkerStartTimeoutError: they did not come in time; says why.
         """
+        self._is_open()
         wanted = arguments.count("n_workers", n_workers)
         seconds = None if timeout is None else parse_timedelta(timeout, "s")
         return self.sync(self._wait_for_workers, wanted, seconds)
 
     async def _wait_for_workers(self, n_workers: int = 0, timeout: float | None = None) -> None:
-        self._is_open()
-
         def so() -> bool:
+            self._is_open()
             return len(self.scheduler_info["workers"]) >= n_workers
 
         try:
@@ -398,9 +406,8 @@ class KubeCluster(Appearance):
         except TimeoutError:
             arrived = len(self.scheduler_info["workers"])
             pods = self._session.live.workers
-            raise WorkerStartTimeoutError(
-                start.lacking(n_workers, arrived, pods, timeout or 0.0)
-            ) from None
+            words = start.lacking(n_workers, arrived, pods, timeout or 0.0)
+            raise WorkerStartTimeoutError(words, arrived, n_workers, timeout or 0.0) from None
 
     # ---- what it tells
 

@@ -94,9 +94,19 @@ def settings(given: Mapping[str, Any], configured: Mapping[str, Any]) -> Setting
     found: JSON = {}
     for name, value in wanted.items():
         found[name] = _LOOKED_AT.get(name, _as_it_is)(name, value)
+    is_tls = str(found.get("external_address", "")).startswith("tls://")
+    if is_tls and found.get("security") is None:
+        raise ValueError(
+            f"external_address is {found['external_address']!r}, which needs security=, "
+            "a distributed.Security with its certificates"
+        )
     # Said in so many words: for ever.
     if found.get("resource_timeout") == 0:
         found["resource_timeout"] = None
+    # A spec that is configured is for what is made; here only the name counts.
+    is_looked_for = found.get("create_mode") is CreateMode.CONNECT_ONLY
+    if is_looked_for and given.get("name") is not None and given.get("custom_cluster_spec") is None:
+        found.pop("custom_cluster_spec", None)
     return Settings(**found)
 
 
@@ -178,6 +188,12 @@ def _seconds(name: str, value: Any) -> float:
     return float(value)
 
 
+def _security(name: str, value: Any) -> Any:
+    if not callable(getattr(value, "get_connection_args", None)):
+        raise TypeError(f"{name} is {value!r}; give a distributed.Security")
+    return value
+
+
 def _service_type(name: str, value: Any) -> str:
     if value not in SERVICE_TYPES:
         raise ValueError(f"{name} is {value!r}; use {', '.join(SERVICE_TYPES[:-1])} or NodePort")
@@ -188,8 +204,8 @@ def _port(name: str, value: Any) -> int:
     port = arguments.count(
         name, int(value) if isinstance(value, str) and value.isdecimal() else value
     )
-    if not 0 < port < 65536:
-        raise ValueError(f"{name} is {port}; use a port from 1 to 65535")
+    if not 0 <= port < 65536:
+        raise ValueError(f"{name} is {port}; use a port from 1 to 65535, or 0 for any")
     return port
 
 
@@ -216,6 +232,7 @@ _LOOKED_AT: dict[str, Any] = {
     "scheduler_forward_port": _port,
     "jupyter": _flag,
     "maximum": arguments.count,
+    "security": _security,
     "worker_resources": arguments.resources,
     "scheduler_resources": arguments.resources,
     "worker_template": arguments.template,

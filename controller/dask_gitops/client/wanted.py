@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -70,6 +71,8 @@ def wanted(
         if given.get("idle_timeout") is not None:
             spec["idleTimeout"] = _whole(settings.idle_timeout)
         ignored = [name for name in IGNORED if given.get(name) is not None]
+        if given.get("name") is not None and not _is_called(found.name, settings.name, values):
+            ignored.insert(0, "name")
         return Wanted(found, False, ignored)
     name = names.cluster_name(settings.name, values)
     image = None if settings.image is None else names.image_name(settings.image, values)
@@ -93,6 +96,13 @@ def wanted(
         if said := getattr(settings, metadata):
             made["metadata"][metadata] = dict(said)
     return Wanted(Manifest(made))
+
+
+def _is_called(name: str, given: str, values: Mapping[str, str]) -> bool:
+    """Is that what a name with tokens comes to?"""
+    with contextlib.suppress(ValueError):
+        return name in (given, names.cluster_name(given, values))
+    return False
 
 
 def over(part: JSON, resources: JSON | None, template: JSON | None) -> JSON:

@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import http.server
+import pickle
 import socket
 import threading
 from collections.abc import Callable, Coroutine, Iterator
+from importlib.metadata import version
 from typing import Any
 
+import dask.config
 import pytest
+from dask_gitops import make_cluster_spec
 from dask_gitops.client import cluster as client
 from dask_gitops.client.access import Access
+from dask_gitops.client.arguments import CreateMode
 from dask_gitops.client.background import background
 from dask_gitops.client.cluster import KubeCluster
-from dask_gitops.client.errors import SchedulerStartupError
+from dask_gitops.client.errors import (
+    ClusterNotFoundError,
+    CustomResourcesMissingError,
+    SchedulerStartupError,
+    WorkerStartTimeoutError,
+)
 from dask_gitops.client.session import Session
-from dask_gitops.kube import DASKCLUSTERS, PODS
+from dask_gitops.kube import DASKCLUSTERS, DASKWORKERGROUPS, PODS, ApiError
 from dask_gitops.kube.credentials import StaticCredentials
-from distributed import Scheduler, Worker
+from distributed import Scheduler, Worker, exceptions
 from distributed.core import Status
 from distributed.utils import LoopRunner, sync
 
@@ -97,7 +107,7 @@ async def _api() -> MemoryApi:
 
 
 async def _scheduler() -> Scheduler:
-    return await Scheduler(host="127.0.0.1", port=0, dashboard=False)
+    return await Scheduler(host="127.0.0.1", port=0, dashboard_address=":0")
 
 
 async def _plays(api: MemoryApi, name: str) -> None:
@@ -198,4 +208,134 @@ def test_an_object_that_is_closed_leaves_the_other_its_news(here: Here) -> None:
         here.worker()
         first.wait_for_workers(1, timeout=30)
         assert here.is_there()
+    assert not here.is_there()
+
+
+def test_workers_that_do_not_come_are_told_in_both_tongues(here: Here) -> None:
+    with here.make() as one:
+        with pytest.raises(exceptions.WorkerStartTimeoutError) as caught:
+            one.wait_for_workers(2, timeout=0.2)
+        assert isinstance(caught.value, WorkerStartTimeoutError)
+        assert str(caught.value) == "Only 0/2 workers arrived after 0."
+        again = pickle.loads(pickle.dumps(caught.value))
+        assert (str(again), again.expected_workers) == (str(caught.value), 2)
+
+
+def test_no_thread_of_dask_is_left(here: Here) -> None:
+    def loops() -> int:
+        return sum(thread.name == "IO loop" for thread in threading.enumerate())
+
+    before = loops()
+    one = here.make()
+    assert loops() == before + 1
+    one.close()
+    assert loops() == before
+    one.close()
+
+
+def test_a_close_that_fails_says_so(here: Here) -> None:
+    one = here.make()
+    here.api.fault("delete", error=ApiError(404, "", "404 page not found"), times=None)
+    with pytest.raises(CustomResourcesMissingError):
+        one.close()
+    assert one.status is Status.closed
+
+
+def test_what_is_closed_says_so(here: Here) -> None:
+    one = here.make(jupyter=True)
+    assert one.jupyter_link.endswith("/jupyter/lab")
+    one.close()
+    for ask in (
+        lambda: one.jupyter_link,
+        lambda: one.wait_for_workers(1),
+        lambda: one.scale(1),
+        lambda: one.get_logs(),
+    ):
+        with pytest.raises(RuntimeError, match="this KubeCluster is closed"):
+            ask()
+
+
+def test_what_is_not_awaited_yet_says_so(here: Here) -> None:
+    async def told() -> None:
+        one = KubeCluster(name="demo", quiet=True, asynchronous=True)
+        for ask in (
+            lambda: one.jupyter_link,
+            lambda: one.wait_for_workers(1),
+            lambda: one.scale(1),
+            lambda: one.adapt(maximum=2),
+            lambda: one.add_worker_group("x"),
+            lambda: one.get_logs(),
+        ):
+            with pytest.raises(RuntimeError, match="not started yet: await it first"):
+                ask()
+        await one.close()
+
+    asyncio.run(told())
+
+
+def test_a_configured_spec_hides_no_cluster_of_another_name(here: Here) -> None:
+    here.make("other", shutdown_on_close=False).close()
+    with dask.config.set({"kubernetes.custom-cluster-spec": make_cluster_spec("other")}):
+        with pytest.raises(ClusterNotFoundError, match="no DaskCluster 'demo' in 'team-b'"):
+            KubeCluster.from_name("demo", quiet=True, external_address=here.address)
+        with KubeCluster.from_name("other", quiet=True, external_address=here.address) as one:
+            assert one.name == "other"
+
+
+def test_a_name_that_counts_for_nothing_is_named(here: Here) -> None:
+    spec = make_cluster_spec("demo")
+    here.plays("demo")
+    given = {"custom_cluster_spec": spec, "external_address": here.address, "quiet": True}
+    with pytest.warns(UserWarning, match="ignored: name, image$"):
+        KubeCluster(name="mine", image="x", **given).close()
+
+
+def test_what_was_asked_for_can_be_read(here: Here) -> None:
+    given = {
+        "image": "x:1",
+        "n_workers": 2,
+        "resources": {"limits": {"cpu": "1"}},
+        "env": {"A": "b"},
+        "worker_command": "dask-worker",
+        "scheduler_service_type": "ClusterIP",
+        "jupyter": True,
+        "idle_timeout": 60,
+    }
+    with here.make(scheduler_forward_port=0, **given) as one:
+        assert {name: getattr(one, name) for name in given} == given
+        assert one.create_mode is CreateMode.CREATE_OR_CONNECT
+        assert (one.scheduler_forward_port, one.port_forward_cluster_ip) == (None, None)
+        assert one.forwarded_dashboard_port == "8787"
+        with pytest.raises(AttributeError):
+            one.image = "y"  # type: ignore[misc]
+
+
+def test_logs_are_those_of_pods(here: Here) -> None:
+    with here.make() as one:
+        for workers in (True, False, None, "tcp://x:1", ["demo-x"]):
+            assert one.get_logs(workers=workers) == {"demo-scheduler": "log of demo-scheduler\n"}
+        assert set(one.get_logs(cluster=True)) == {"Cluster", "demo-scheduler"}
+
+
+def test_an_image_of_a_group_has_tokens_too(here: Here) -> None:
+    with here.make() as one:
+        one.add_worker_group("g", image="dask:{dask_version}")
+        group = here.api.find(DASKWORKERGROUPS, "team-b", "demo-g")
+        assert group is not None
+        (container,) = group["spec"]["worker"]["spec"]["containers"]
+        assert container["image"] == f"dask:{version('dask')}"
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"security": True}, "security is True; give a distributed.Security"),
+        ({"external_address": "tls://x:8786"}, "external_address is 'tls://x:8786', which needs"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_made(
+    here: Here, given: JSON, words: str
+) -> None:
+    with pytest.raises((TypeError, ValueError), match=words):
+        KubeCluster(name="demo", quiet=True, **given)
     assert not here.is_there()

@@ -49,7 +49,7 @@ def test_how_long() -> None:
         ({"idle_timeout": float("nan")}, ValueError, "idle_timeout is nan; use 0 or more seconds"),
         ({"resource_timeout": True}, TypeError, "resource_timeout is True; use seconds"),
         ({"scheduler_service_type": "None"}, ValueError, "scheduler_service_type is 'None'; use ClusterIP, LoadBalancer or NodePort"),
-        ({"scheduler_forward_port": 99999}, ValueError, "scheduler_forward_port is 99999; use a port from 1 to 65535"),
+        ({"scheduler_forward_port": 99999}, ValueError, "scheduler_forward_port is 99999; use a port from 1 to 65535, or 0 for any"),
         ({"create_mode": "create"}, ValueError, "create_mode is 'create'; use"),
         ({"resources": {"limit": {}}}, ValueError, "resources has the unknown field 'limit'"),
     ],
