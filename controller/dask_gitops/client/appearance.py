@@ -105,13 +105,18 @@ class Appearance(Subscribed):
         return self.requested - leaving
 
     def _is_open(self) -> None:
-        """:raises RuntimeError: it is not, or not yet."""
+        """
+        :raises RuntimeError: it is not, or not yet.
+        :raises ClusterNotFoundError: somebody deleted the cluster.
+        """
         if self.status is Status.created:
             raise RuntimeError("this KubeCluster is not started yet: await it first")
         if self.status in (Status.closing, Status.closed):
             raise RuntimeError(
                 f"this KubeCluster is closed; KubeCluster.from_name({self.name!r}) connects again"
             )
+        if self._session.is_deleted:
+            raise self._session.deleted()
 
     @property
     def forwarded_dashboard_port(self) -> str | None:

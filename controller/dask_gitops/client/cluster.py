@@ -212,6 +212,14 @@ class KubeCluster(Appearance, Asked):
     def _unreached(self, why: str) -> None:
         self._session.unreached = why
 
+    def _is_gone(self) -> bool:
+        """Somebody deleted the cluster: said once, and nobody is asked any more."""
+        if not self._session.is_deleted or self.status is not Status.running:
+            return False
+        log.warning("%s", self._session.deleted())
+        self._sync_cluster_info_task.cancel()
+        return True
+
     async def _news(self, seen: int, timeout_s: float | None) -> int:
         return await background().acall(self._session.live.news(seen, timeout_s))
 

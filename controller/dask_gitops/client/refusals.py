@@ -17,6 +17,7 @@ _FORBIDDEN = re.compile(
     r'User "(?P<user>[^"]*)" cannot (?P<verb>\w+) resource "(?P<what>[^"]+)" in API group "[^"]*"'
     r'(?: in the namespace "(?P<namespace>[^"]*)")?'
 )
+_NO_NAMESPACE = re.compile(r'namespaces? "([^"]*)" not found')
 _LOOPBACK = re.compile(r"https?://(127\.[0-9.]+|localhost|\[::1\])(:|/|$)")
 
 
@@ -51,6 +52,11 @@ def refusal(
 
 def of_create(error: Exception) -> Exception:
     """The same for the create of a DaskCluster, of what `refusal` has nothing to say of."""
+    if isinstance(error, ApiError) and (match := _NO_NAMESPACE.fullmatch(error.message)):
+        return SchedulerStartupError(
+            f"Scheduler failed to start. There is no namespace {match[1]!r}; "
+            f"kubectl create namespace {match[1]}, or use namespace="
+        )
     if isinstance(error, ApiError) and error.status in (400, 403, 422):
         return SchedulerStartupError(f"Scheduler failed to start. {error.message}")
     return error

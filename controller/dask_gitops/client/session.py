@@ -135,6 +135,14 @@ class Session:
         assert self._way is not None, "not opened"
         return self._way
 
+    @property
+    def is_deleted(self) -> bool:
+        """Did somebody delete it, after it was found or made?"""
+        return bool(self._live is not None and self.uid and self._live.cluster is None)
+
+    def deleted(self) -> ClusterNotFoundError:
+        return ClusterNotFoundError(f"DaskCluster {self.namespace}/{self.name} was deleted")
+
     async def told(self, work: Coroutine[Any, Any, T]) -> T:
         """Its result; what Kubernetes refuses is raised as an error that says what to do."""
         try:
@@ -174,6 +182,7 @@ class Session:
         await self._live.open()
         found = self._live.cluster
         if found is None and self.mode is not CreateMode.CONNECT_ONLY and self.wanted is not None:
+            self._way.try_port(self.wanted.objects.cluster)
             self._creating = asyncio.create_task(self._create(self.wanted))
             found = await asyncio.shield(self._creating)
         if found is None:

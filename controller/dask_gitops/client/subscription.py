@@ -85,6 +85,8 @@ class Subscribed(Cluster):  # type: ignore[misc]
         wait_s: float | None = LOOK_S
         while self.status not in (Status.closing, Status.closed):
             now = await news(seen, wait_s)
+            if self._is_gone():
+                return
             if now != seen:
                 wait_s = LOOK_S
             elif wait_s is not None:
@@ -93,6 +95,10 @@ class Subscribed(Cluster):  # type: ignore[misc]
             with contextlib.suppress(Exception):  # it is asked again
                 await self._look()
             await asyncio.sleep(APART_S)
+
+    def _is_gone(self) -> bool:
+        """Will nobody answer any more?"""
+        return False
 
     async def _unsubscribe(self) -> None:
         task, self._following = self._following, None

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -12,7 +14,7 @@ from typing import Any, TypeVar
 from dask_gitops.client.live import Live, is_final
 from dask_gitops.client.relay import Relay
 from dask_gitops.kube import SERVICES, ApiError, Informer, KubeClient
-from dask_gitops.kube.portforward import PortForward
+from dask_gitops.kube.portforward import HOST, PortForward
 from dask_gitops.model.podspec import Container, PodSpec
 from dask_gitops.resources import labels, names
 from dask_gitops.resources.observed import Pod, comm_port, http_port
@@ -61,6 +63,13 @@ def kind_of(plan: Plan, service_type: str) -> str:
     return "service" if plan.forward is False else "forward"
 
 
+class PortInUseError(OSError):
+    """A port of this machine that was asked for."""
+
+    def __str__(self) -> str:
+        return str(self.strerror)
+
+
 class Way:
     """:ivar address: of the scheduler, for clients.
     :ivar dashboard: host and port.
@@ -86,9 +95,7 @@ class Way:
 
         :raises OSError: the port of this machine is in use.
         """
-        spec = ((self._live.cluster or {}).get("spec") or {}).get("scheduler") or {}
-        service_type = (spec.get("service") or {}).get("type") or "ClusterIP"
-        kind = kind_of(self._plan, service_type)
+        kind = kind_of(self._plan, _service_type(self._live.cluster or {}))
         if kind == "external":
             assert self._plan.external is not None
             self.address = self._plan.external
@@ -102,6 +109,20 @@ class Way:
             pass
         else:
             await self._by_forward()
+
+    def try_port(self, cluster: JSON) -> None:
+        """Before a cluster is made: is the port of this machine free that it will need?
+
+        :raises OSError: it is in use.
+        """
+        port, kind = self._plan.dashboard_port, kind_of(self._plan, _service_type(cluster))
+        relays = kind == "service" and self._plan.relay and self._plan.inside
+        if port and (kind == "forward" or relays):
+            with contextlib.suppress(PermissionError):  # told once it is needed
+                try:
+                    socket.create_server((HOST, port)).close()
+                except OSError as error:
+                    raise _told(error, port) from None
 
     async def close(self) -> None:
         """No socket and no task is left."""
@@ -133,13 +154,7 @@ class Way:
         try:
             return await where.start(port)
         except OSError as error:
-            if not port:
-                raise
-            raise OSError(
-                error.errno,
-                f"scheduler_forward_port {port} is in use on this machine; "
-                "leave it out for a free one",
-            ) from None
+            raise _told(error, port) from None
 
     async def _current(self) -> str:
         """The name of the scheduler's Pod that runs now."""
@@ -285,6 +300,19 @@ class Way:
                     await writer.wait_closed()
                 return
             await asyncio.sleep(AGAIN_S)
+
+
+def _told(error: OSError, port: int) -> OSError:
+    """An error of a port to listen on, with the argument's name."""
+    if not port or error.errno != errno.EADDRINUSE:
+        return error
+    words = f"scheduler_forward_port {port} is in use on this machine; leave it out for a free one"
+    return PortInUseError(error.errno, words)
+
+
+def _service_type(cluster: JSON) -> str:
+    scheduler = (cluster.get("spec") or {}).get("scheduler") or {}
+    return str((scheduler.get("service") or {}).get("type") or "ClusterIP")
 
 
 def _ingress(service: JSON) -> JSON | None:

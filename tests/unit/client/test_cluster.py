@@ -7,6 +7,7 @@ import http.server
 import pickle
 import socket
 import threading
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from importlib.metadata import version
 from typing import Any
@@ -339,3 +340,35 @@ def test_what_cannot_be_is_refused_before_anything_is_made(
     with pytest.raises((TypeError, ValueError), match=words):
         KubeCluster(name="demo", quiet=True, **given)
     assert not here.is_there()
+
+
+def test_a_cluster_that_somebody_deletes(here: Here, caplog: pytest.LogCaptureFixture) -> None:
+    one = here.make()
+    here.remove()
+    following = one._following
+    assert following is not None
+    for _ in range(500):  # the news takes a moment
+        if following.done():
+            break
+        time.sleep(0.01)
+    assert following.done()
+    for ask in (
+        lambda: one.scale(1),
+        lambda: one.add_worker_group("x"),
+        lambda: one.get_logs(),
+        lambda: one.wait_for_workers(1),
+        lambda: one.jupyter_link,
+    ):
+        with pytest.raises(ClusterNotFoundError, match=r"^DaskCluster team-b/demo was deleted$"):
+            ask()
+    told = [record for record in caplog.records if record.name == "dask_gitops"]
+    assert [record.getMessage() for record in told] == ["DaskCluster team-b/demo was deleted"]
+    one.close()
+
+
+def test_who_waits_for_workers_hears_of_it(here: Here) -> None:
+    one = here.make()
+    threading.Timer(0.3, here.remove).start()
+    with pytest.raises(ClusterNotFoundError, match="was deleted"):
+        one.wait_for_workers(1)
+    one.close()

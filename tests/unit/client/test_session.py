@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import fnmatch
 import socket
 from collections.abc import Awaitable, Callable
@@ -474,10 +475,26 @@ def test_a_port_in_use() -> None:
         words = (
             f"scheduler_forward_port {port} is in use on this machine; leave it out for a free one"
         )
-        assert caught.value.strerror == words
-        assert api.items(DASKCLUSTERS) == []
+        assert str(caught.value) == words
+        assert caught.value.errno == errno.EADDRINUSE
 
-    story(told, plays)
+    assert not story(told, nobody).writes(), "it is looked at before anything is made"
+
+
+def test_a_namespace_that_is_not_there() -> None:
+    async def told(api: MemoryApi) -> None:
+        refused(api, 404, "NotFound", 'namespaces "team-b" not found')
+        one = session(api)
+        words = (
+            "Scheduler failed to start. There is no namespace 'team-b'; "
+            "kubectl create namespace team-b, or use namespace="
+        )
+        with pytest.raises(SchedulerStartupError) as caught:
+            await one.start()
+        await one.undo()
+        assert str(caught.value) == words
+
+    story(told, nobody)
 
 
 def test_a_load_balancer_is_waited_for_and_its_ports_are_the_services() -> None:
