@@ -40,8 +40,8 @@ class Seen:
 class Failure:
     """Why a start ends.
 
-    :ivar kind: ``deleted``, ``silent`` (no controller acts), ``scheduler``, or ``crash``, to which
-        the end of the scheduler's log belongs.
+    :ivar kind: ``deleted``, ``silent`` (no controller acts), ``scheduler``, ``unreached`` (it is ready,
+        and nobody gets there), or ``crash``, to which the end of the scheduler's log belongs.
     """
 
     kind: str
@@ -100,7 +100,7 @@ def look(before: Start, seen: Seen) -> Start:
         if not seen.in_the_way:
             return _waits(before, seen, "scheduler: connecting", reach=True)
         words = f"ready, {seen.in_the_way}"
-        return _endures(before, seen, words, "scheduler", slow_s=seen.slow_s, reach=True)
+        return _endures(before, seen, words, "unreached", slow_s=seen.slow_s, reach=True)
     conditions = _conditions(seen.cluster)
     refused = conditions.get("Stalled")
     if refused is not None:
@@ -145,7 +145,11 @@ def _waits(before: Start, seen: Seen, says: str, *, reach: bool = False) -> Star
 
 
 def _failed(before: Start, seen: Seen, kind: str, text: str) -> Start:
-    words = f"Scheduler failed to start. {text}" if kind in ("scheduler", "crash") else text
+    words = text
+    if kind in ("scheduler", "crash"):
+        words = f"Scheduler failed to start. {text}"
+    elif kind == "unreached":
+        words = f"The scheduler is {text}"
     return replace(_waits(before, seen, text), failure=Failure(kind, words))
 
 

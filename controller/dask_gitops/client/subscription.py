@@ -26,6 +26,18 @@ LAST_LOOK_S = 32.0
 APART_S = 0.3
 
 
+def _words(error: BaseException) -> str:
+    """What went wrong, and what that came of: Dask's own words tell only that time is up."""
+    found: list[str] = []
+    one: BaseException | None = error
+    while isinstance(one, Exception) and len(found) < 5:
+        words = str(one) or ("no answer in time" if isinstance(one, TimeoutError) else repr(one))
+        if not any(words in each for each in found):
+            found.append(words)
+        one = one.__cause__
+    return ": ".join([found[0], *found[1:][-1:]])
+
+
 class Subscribed(Cluster):  # type: ignore[misc]
     """The part of a `distributed` cluster that hears of workers. Lives in Dask's loop."""
 
@@ -62,7 +74,7 @@ class Subscribed(Cluster):  # type: ignore[misc]
                 found = await work()
             except Exception as error:
                 # Whatever listens at an address may answer anything.
-                self._unreached(str(error) or type(error).__name__)
+                self._unreached(_words(error))
                 await asyncio.sleep(wait_s)
                 wait_s = min(2 * wait_s, LAST_WAIT_S)
             else:
@@ -74,7 +86,9 @@ class Subscribed(Cluster):  # type: ignore[misc]
 
         :raises OSError, TimeoutError: no answer came.
         """
-        async with asyncio.timeout(ATTEMPT_S):
+        async with asyncio.timeout(
+            2 * ATTEMPT_S
+        ):  # to connect, which tells why it failed, and to ask
             self.scheduler_info = SchedulerInfo(await self.scheduler_comm.identity())
         for waiting in self._heard:
             if not waiting.done():

@@ -156,7 +156,7 @@ def unused_port() -> int:
 
 def test_a_scheduler_that_is_ready_and_cannot_be_reached(here: Here) -> None:
     address = f"tcp://127.0.0.1:{unused_port()}"
-    with pytest.raises(SchedulerStartupError, match=f"ready, {address} does not answer: .+"):
+    with pytest.raises(SchedulerStartupError, match=f"ready, {address} does not answer: .+refused"):
         here.make(external_address=address, resource_timeout=1)
     assert not here.is_there()
 
@@ -167,7 +167,7 @@ def test_something_else_answers_at_the_address(here: Here) -> None:
         thread.start()
         try:
             address = f"tcp://127.0.0.1:{other.server_port}"
-            with pytest.raises(SchedulerStartupError, match=f"{address} does not answer: .+"):
+            with pytest.raises(SchedulerStartupError, match=f"{address} does not answer: [^:]+$"):
                 here.make(external_address=address, resource_timeout=1)
         finally:
             other.shutdown()

@@ -134,7 +134,7 @@ def test_a_scheduler_that_is_ready_and_does_not_answer() -> None:
     assert steps[2].look_at == 160
     assert all(step.reach and step.failure is None for step in steps[:3])
     assert steps[3].failure
-    assert steps[3].failure.text == f"Scheduler failed to start. ready, {why}"
+    assert steps[3].failure.text == f"The scheduler is ready, {why}"
 
 
 def test_a_load_balancer_may_take_its_time() -> None:
@@ -150,7 +150,7 @@ def test_a_load_balancer_may_take_its_time() -> None:
     assert [step.failure is None for step in steps] == [True, True, True, False]
     late = story((1, ACTED, ready, "", waits, 300.0), (301, ACTED, ready, "", waits, 300.0))
     assert late[-1].failure
-    assert late[-1].failure.text == f"Scheduler failed to start. ready, {waits}"
+    assert late[-1].failure.text == f"The scheduler is ready, {waits}"
 
 
 def test_nobody_acts() -> None:
