@@ -12,7 +12,7 @@ import contextlib
 import os
 import threading
 from collections.abc import Awaitable, Coroutine
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 #: So long an interrupted call may clean up before the interrupt goes on.
@@ -44,16 +44,14 @@ class Background:
         if threading.current_thread() is self._thread:
             work.close()
             raise RuntimeError("a call that waits was made in the thread it waits for")
-        ended = threading.Event()
-        future = self.submit(_noted(work, ended))
-        try:
-            return future.result(timeout_s)
+        call = _Call(work)
+        try:  # Ctrl-C may come at any moment, also between these words
+            return self.submit(call.run()).result(timeout_s)
         except concurrent.futures.CancelledError:
             raise RuntimeError("the call was cancelled") from None
         except BaseException:
-            if not future.done():
-                future.cancel()
-                ended.wait(FAREWELL_S)
+            self.loop.call_soon_threadsafe(call.give_up)
+            call.ended.wait(FAREWELL_S)
             raise
 
     async def acall(self, work: Coroutine[Any, Any, T]) -> T:
@@ -71,11 +69,32 @@ class Background:
         self.loop.close()
 
 
-async def _noted(work: Coroutine[Any, Any, T], ended: threading.Event) -> T:
-    try:
-        return await work
-    finally:
-        ended.set()
+class _Call(Generic[T]):
+    """Work that can be given up before it has begun, too."""
+
+    def __init__(self, work: Coroutine[Any, Any, T]) -> None:
+        self.ended = threading.Event()
+        self._work = work
+        self._task: asyncio.Task[Any] | None = None
+        self._given_up = False
+
+    async def run(self) -> T:
+        self._task = asyncio.current_task()
+        try:
+            if self._given_up:
+                self._work.close()
+                raise asyncio.CancelledError
+            return await self._work
+        finally:
+            self.ended.set()
+
+    def give_up(self) -> None:
+        """In the loop's thread."""
+        self._given_up = True
+        if self._task is None:
+            self.ended.set()
+        else:
+            self._task.cancel()
 
 
 async def _end_all() -> None:

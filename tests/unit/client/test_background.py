@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from dask_gitops.client.background import Background, background, forget
@@ -163,3 +164,29 @@ background().submit(asyncio.sleep(600))
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60
     )
     assert (done.stdout, done.stderr, done.returncode) == ("", "", 0)
+
+
+def test_a_call_that_is_interrupted_before_it_began_is_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Ctrl-C comes right after the work was handed over, before anybody waits for it."""
+    it = Background()
+    submit = it.submit
+
+    async def work() -> None:
+        await asyncio.sleep(600)
+
+    def interrupted(some: Any) -> Any:
+        submit(some)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(it, "submit", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        it.call(work())
+    monkeypatch.undo()
+    assert it.call(_others()) == 0
+    it.stop()
+
+
+async def _others() -> int:
+    return len(asyncio.all_tasks()) - 1
