@@ -17,6 +17,8 @@ MODULES = {
     "cloudpickle", "code", "codeop", "dask", "dill", "distributed", "jsonpickle", "marshal",
     "msgpack", "pickle", "runpy", "shelve", "tblib", "xml", "xmlrpc",
 }  # fmt: skip
+# The Python client is a client of Dask, in its user's own process; no room of the controller may import it.
+CLIENTS = {"dask", "distributed"}
 CALLS = {"eval", "exec", "compile", "__import__"}
 YAML = {"load", "load_all", "full_load", "unsafe_load", "unsafe_load_all"}
 
@@ -44,7 +46,10 @@ def offences(source: str) -> Iterator[str]:
 @pytest.mark.parametrize("path", sorted(str(p.relative_to(PACKAGE)) for p in PACKAGE.rglob("*.py")))
 def test_no_way_from_data_to_code(path: str) -> None:
     if path not in INSIDE_USERS_PODS:
-        assert list(offences((PACKAGE / path).read_text())) == []
+        found = list(offences((PACKAGE / path).read_text()))
+        if path.startswith("client/"):
+            found = [why for why in found if why.split()[-1].split(".")[0] not in CLIENTS]
+        assert found == []
 
 
 @pytest.mark.parametrize(

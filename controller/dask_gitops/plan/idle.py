@@ -164,10 +164,8 @@ def ended_idle(cluster: CustomResource, scheduler: Pod, now: float) -> bool:
 def _after_idle_end(cluster: CustomResource, scheduler: Pod, now: float, draft: Draft) -> bool:
     """What ``idleAction`` says, as after ``idleTimeout``; does the cluster go?"""
     if kept_because(cluster) is None:
-        draft.part(ENDING).add(
-            Delete("DaskCluster", cluster.meta, exact=True),
-            Emit("IdleDeleted", f"deleted: {_BY_DASK}"),
-        )
+        gone = Delete("DaskCluster", cluster.meta, exact=True)
+        draft.part(ENDING).add(gone, Emit("IdleDeleted", f"deleted: {_BY_DASK}"))
         return True
     if not scheduler.finished:  # else it is told when its successor can come
         note = {labels.PARKED: words.timestamp(now), labels.WOKEN: None}
