@@ -45,7 +45,7 @@ def test_schemas_are_draft_07_and_closed(name: str) -> None:
     jsonschema.Draft7Validator.check_schema(schema)
     known = {
         "$schema", "$ref", "title", "type", "description", "default", "definitions", "properties", "additionalProperties",
-        "propertyNames", "items", "required", "enum", "pattern", "minimum", "minLength", "maxLength",
+        "propertyNames", "items", "required", "enum", "pattern", "minimum", "maximum", "minLength", "maxLength",
     }  # fmt: skip
     open_on_purpose = {
         "requests", "limits", "claims", "service", "spec", "valueFrom", "global", "affinity", "tolerations", "extraEnv",

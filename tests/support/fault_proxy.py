@@ -186,9 +186,8 @@ class FaultProxy:
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, connect=30),
         )
-        self._runner = web.ServerRunner(
-            web.Server(self._handle, access_log=None), shutdown_timeout=1
-        )
+        self._web = web.Server(self._handle, access_log=None)
+        self._runner = web.ServerRunner(self._web, shutdown_timeout=1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
         await site.start()
@@ -196,7 +195,11 @@ class FaultProxy:
 
     async def _close(self) -> None:
         self._cut(b"")
+        open_ones = [connection.transport for connection in self._web.connections]
         await self._runner.cleanup()
+        for transport in open_ones:
+            if transport is not None:
+                transport.abort()  # one whose other end does not read would never be closed
         await end_all_others()
         await self._session.close()
         await asyncio.sleep(GOODBYE_S)

@@ -87,6 +87,10 @@ def plan_group(
         retire(state, workers, now, draft, silence, stay={p.meta.uid for p, _ in reclaimed})
     cancel(flow, draft)
     made = min(missing - len(reclaimed), MOST_AT_ONCE) if may_grow else 0
+    # Who ended or is given up is on the way out. More of them than workers: their deletion is refused, and they pile up.
+    out = sum(p.finished and p.meta.deleting is None for p in state.pods) + len(flow.cancel)
+    if out > max(1, state.want):
+        made = 0
     if made > 0:
         _grow(
             state,
@@ -160,8 +164,7 @@ def _grow(
     notes = itertools.chain(replacement.inherited(mourned), itertools.repeat({}))
     serials = range(first, first + missing)
     makers = (functools.partial(_made, make, n, some) for n, some in zip(serials, notes, strict=False))  # fmt: skip
-    # Whoever is replaced or given up goes first: where that is refused, Pods would pile up.
-    draft.part("grow", after=("cancel", "ended workers")).add(
+    draft.part("grow").add(
         Create("Pod", Crowd(makers)),
         Emit("Updating", f"created {words.workers(missing)} of the new spec")
         if rolling

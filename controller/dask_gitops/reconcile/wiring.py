@@ -123,6 +123,14 @@ class Wiring:
         for autoscaler in self._stores().autoscalers.by_index(index, namespace, *of):
             self._put(Key("DaskAutoscaler", namespace, autoscaler.meta.name), 0)
 
+    def _wake_groups(self, namespace: str, cluster: str) -> None:
+        """Those that are there, and those of which only Pods are left."""
+        stores = self._stores()
+        found = [g.meta.name for g in stores.groups.by_index("cluster", namespace, cluster)]
+        left = stores.pods.by_index("cluster", namespace, cluster, labels.WORKER)
+        for name in dict.fromkeys([*found, *(pod.group for pod in left)]):
+            self._put(Key("DaskWorkerGroup", namespace, name), 0)
+
     def cluster_changed(self, old: CustomResource | None, new: CustomResource | None) -> None:
         key = _key(old, new)
         self._put_job(key.namespace, key.name, GATHER_S if _only_status(old, new) else 0)
@@ -130,8 +138,7 @@ class Wiring:
             self._put(key, GATHER_S)  # our own report, mostly; no group depends on it
             return
         self._put(key, 0)
-        for group in self._stores().groups.by_index("cluster", key.namespace, key.name):
-            self._put(Key("DaskWorkerGroup", key.namespace, group.meta.name), 0)
+        self._wake_groups(key.namespace, key.name)
         self._wake_autoscalers("cluster", key.namespace, key.name)
 
     def group_changed(self, old: CustomResource | None, new: CustomResource | None) -> None:
@@ -160,8 +167,7 @@ class Wiring:
         if pod.component == labels.SCHEDULER:
             self._put(Key("DaskCluster", namespace, pod.cluster), 0)
             self._put_job(namespace, pod.cluster, 0)
-            for group in self._stores().groups.by_index("cluster", namespace, pod.cluster):
-                self._put(Key("DaskWorkerGroup", namespace, group.meta.name), 0)
+            self._wake_groups(namespace, pod.cluster)
             self._wake_autoscalers("cluster", namespace, pod.cluster)
         elif pod.component == labels.WORKER:
             self._put(Key("DaskWorkerGroup", namespace, pod.group), GATHER_S)
