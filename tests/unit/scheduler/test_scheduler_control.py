@@ -676,9 +676,9 @@ def free_port():
 
 
 @contextlib.asynccontextmanager
-async def command_line(*args, config_preload=True):
+async def command_line(*args, config_preload=True, source=None):
     """`dask scheduler` with our env; `.start(...)` starts `dask worker`s. All ended by pid."""
-    env = {**os.environ, SOURCE_ENV: control_source(), TOKEN_ENV: TOKEN}
+    env = {**os.environ, SOURCE_ENV: source or control_source(), TOKEN_ENV: TOKEN}
     for key in ("TARGET", "SPILL", "PAUSE", "TERMINATE"):
         env[f"DASK_DISTRIBUTED__WORKER__MEMORY__{key}"] = "False"
     if config_preload:
@@ -697,7 +697,7 @@ async def command_line(*args, config_preload=True):
         )
         return started[-1]
 
-    start(
+    scheduler = start(
         "distributed.cli.dask_scheduler",
         "--host",
         "127.0.0.1",
@@ -721,6 +721,7 @@ async def command_line(*args, config_preload=True):
             yield SimpleNamespace(
                 api=api,
                 url=url,
+                scheduler=scheduler,
                 has=lambda n: until(lambda: workers(n), f"{n} workers", 0.1),
                 start=lambda *words: start(
                     "distributed.cli.dask_worker", url, "--no-dashboard", "--nthreads", "1", *words
@@ -758,6 +759,23 @@ def test_command_line_with_two_workers_in_one_pod():
             assert both.returncode == 0
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize(("timeout", "idle"), [("3 s", True), ("1 h", False)])
+def test_only_an_end_for_being_idle_is_told(tmp_path, timeout, idle):
+    """Else it would be that of a scheduler which somebody sent SIGTERM: both end with 0."""
+    log = tmp_path / "termination-log"
+    source = control_source().replace("/dev/termination-log", str(log))
+    assert source != control_source()
+
+    async def main():
+        async with command_line("--no-dashboard", "--idle-timeout", timeout, source=source) as c:
+            if not idle:
+                c.scheduler.terminate()
+            await until(lambda: c.scheduler.poll() is not None, "the end of the scheduler")
+
+    asyncio.run(main())
+    assert (log.read_text() if log.exists() else "") == ("idle-timeout" if idle else "")
 
 
 def test_command_line_beside_the_users_own_preload(tmp_path):
