@@ -16,7 +16,7 @@ import socket
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, NamedTuple, Protocol, TypeVar, cast
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar, cast
 
 import aiohttp
 from aiohttp.abc import AbstractStreamWriter
@@ -142,6 +142,31 @@ class Api(Protocol):
     ) -> JSON | None: ...
 
     def unguarded(self) -> Api: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Ask(Generic[T]):
+    """One request, however often it is sent.
+
+    :ivar parse: makes the answer of its body.
+    :ivar asked: the object that it is about.
+    :ivar lane: the namespace whose turn a write waits for.
+    """
+
+    verb: str
+    method: str
+    res: Resource
+    url: URL
+    parse: Callable[[bytes], T]
+    timeout: aiohttp.ClientTimeout
+    data: bytes | None = None
+    content_type: str = ""
+    asked: Asked | None = None
+    lane: str | None = None
+    is_write: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.verb} {self.res}"
 
 
 class _Attempt:
@@ -408,9 +433,7 @@ class KubeClient:
             _log_query(container, tail, since_time, timestamps, previous=previous),
         )
         # Megabytes over a slow line take their time: only a silence is too long.
-        raw, _ = await self._repeated(
-            "get", "GET", PODS, url, None, "", None, None, False, bytes, self._unhurried
-        )
+        raw, _ = await self._repeated(_Ask("get", "GET", PODS, url, bytes, self._unhurried))
         return str(raw, "utf-8", "replace")
 
     async def follow_logs(
@@ -576,8 +599,6 @@ class KubeClient:
             return None
         return answer
 
-    # The one way all calls but watches take
-
     @contextlib.asynccontextmanager
     async def websocket(
         self,
@@ -624,6 +645,8 @@ class KubeClient:
                 raise ApiUnreachable(f"{what}: the server does not speak {protocol}", sent=True)
             yield socket
 
+    # The one way all calls but watches, followed logs and WebSockets take
+
     async def _call(
         self,
         verb: str,
@@ -639,30 +662,23 @@ class KubeClient:
         is_write: bool | None = None,
     ) -> tuple[JSON, Warnings]:
         """What all of them answer but logs: one JSON object."""
-        if is_write is None:
-            is_write = method != "GET"
-        data = None if body is None else json.dumps(body, separators=(",", ":")).encode()
-        url = self._url(path, query)
-        parse = _list if verb == "list" else _object
-        return await self._repeated(
-            verb, method, res, url, data, content_type, asked, lane, is_write, parse, self._timeout
+        ask = _Ask(
+            verb,
+            method,
+            res,
+            self._url(path, query),
+            _list if verb == "list" else _object,
+            self._timeout,
+            data=None if body is None else json.dumps(body, separators=(",", ":")).encode(),
+            content_type=content_type,
+            asked=asked,
+            lane=lane,
+            is_write=method != "GET" if is_write is None else is_write,
         )
+        return await self._repeated(ask)
 
-    async def _repeated(
-        self,
-        verb: str,
-        method: str,
-        res: Resource,
-        url: URL,
-        data: bytes | None,
-        content_type: str,
-        asked: Asked | None,
-        lane: str | None,
-        is_write: bool,
-        parse: Callable[[bytes], T],
-        timeout: aiohttp.ClientTimeout,
-    ) -> tuple[T, Warnings]:
-        places = self._writes if is_write else None
+    async def _repeated(self, ask: _Ask[T]) -> tuple[T, Warnings]:
+        is_write, places = ask.is_write, self._writes if ask.is_write else None
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._deadline_s
         failures = 0
@@ -670,15 +686,13 @@ class KubeClient:
         while True:
             attempt = _Attempt(self.guard if is_write else None)
             try:
-                async with places.of(lane) if places is not None else contextlib.nullcontext():
-                    return await self._once(
-                        verb, method, res, url, data, content_type, asked, attempt, parse, timeout
-                    )
+                async with places.of(ask.lane) if places is not None else contextlib.nullcontext():
+                    return await self._once(ask, attempt)
             except ApiError as error:
                 if error.status == 401 and not refreshed:
                     # Refused before it had any effect; a rotated token explains it.
                     refreshed = True
-                    await self._headers(f"{verb} {res}", refresh=True)
+                    await self._headers(str(ask), refresh=True)
                     continue
                 if error.status == 429:
                     # Turned away before it had any effect, so this holds for writes too.
@@ -700,33 +714,21 @@ class KubeClient:
             # Never below what the server asked for; spread, so that not all come back at once.
             await asyncio.sleep(wait * random.uniform(1.0, 1.25))
 
-    async def _once(
-        self,
-        verb: str,
-        method: str,
-        res: Resource,
-        url: URL,
-        data: bytes | None,
-        content_type: str,
-        asked: Asked | None,
-        attempt: _Attempt,
-        parse: Callable[[bytes], T],
-        timeout: aiohttp.ClientTimeout,
-    ) -> tuple[T, Warnings]:
-        headers = await self._headers(f"{verb} {res}")
-        body = None if data is None else _Body(data, content_type, attempt)
+    async def _once(self, ask: _Ask[T], attempt: _Attempt) -> tuple[T, Warnings]:
+        headers = await self._headers(str(ask))
+        body = None if ask.data is None else _Body(ask.data, ask.content_type, attempt)
         if attempt.guard is not None and not attempt.guard():
-            raise NotLeader(f"{verb} {res}: not the leader")  # not even a connection is needed
+            raise NotLeader(f"{ask}: not the leader")  # not even a connection is needed
         loop = asyncio.get_running_loop()
         started = loop.time()
         status = 0
         try:
             async with self._session.request(
-                method,
-                url,
+                ask.method,
+                ask.url,
                 data=body,
                 headers=headers,
-                timeout=timeout,
+                timeout=ask.timeout,
                 allow_redirects=False,
                 ssl=self.credentials.ssl,
                 server_hostname=self.credentials.server_name,
@@ -734,15 +736,15 @@ class KubeClient:
                 raw = await response.read()
                 status = response.status
                 if status >= 300:
-                    raise _error(response, raw, asked)
-                return parse(raw), _warnings(response.headers.getall("Warning", ()))
+                    raise _error(response, raw, ask.asked)
+                return ask.parse(raw), _warnings(response.headers.getall("Warning", ()))
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             if attempt.refused:
-                raise NotLeader(f"{verb} {res} was not sent: not the leader") from error
+                raise NotLeader(f"{ask} was not sent: not the leader") from error
             sent = _left_us(error) if body is None else attempt.sent
-            raise ApiUnreachable(f"{verb} {res}: {_words(error)}", sent=sent) from error
+            raise ApiUnreachable(f"{ask}: {_words(error)}", sent=sent) from error
         finally:
-            self._report(verb, res, status, loop.time() - started)
+            self._report(ask.verb, ask.res, status, loop.time() - started)
 
     async def _headers(self, what: str, *, refresh: bool = False) -> Mapping[str, str]:
         """Headers that say who we are. Without them nothing is asked: as if nobody answered."""

@@ -103,13 +103,30 @@ def pod_spec_of(component: str) -> Shape:
 
 
 @dataclass(frozen=True, slots=True)
-class Container:
+class _Bounded:
+    """What may say how much it needs: a container, or a Pod as a whole."""
+
+    fields: JSON
+
+    @property
+    def limits(self) -> JSON:
+        return self._amounts("limits")
+
+    @property
+    def requests(self) -> JSON:
+        return self._amounts("requests")
+
+    def _amounts(self, which: str) -> JSON:
+        found = (self.fields.get("resources") or {}).get(which) or {}
+        return {name: value for name, value in found.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Container(_Bounded):
     """One container, and what it says as Kubernetes understands it.
 
     :ivar fields: it as the user wrote it; null is as good as absent.
     """
-
-    fields: JSON
 
     @property
     def name(self) -> str:
@@ -147,14 +164,6 @@ class Container:
         return {p["name"]: p["containerPort"] for p in found if p.get("name") and p.get("containerPort")}  # fmt: skip
 
     @property
-    def limits(self) -> JSON:
-        return _amounts(self.fields, "limits")
-
-    @property
-    def requests(self) -> JSON:
-        return _amounts(self.fields, "requests")
-
-    @property
     def mounts(self) -> frozenset[str]:
         """Paths, without a slash at the end."""
         found = (m.get("mountPath") or "" for m in self.fields.get("volumeMounts") or ())
@@ -172,13 +181,12 @@ class Container:
 
 
 @dataclass(frozen=True, slots=True)
-class PodSpec:
+class PodSpec(_Bounded):
     """A Pod spec whose shape is right.
 
     :ivar fields: it as the user wrote it, fields that are null left out, without its containers.
     """
 
-    fields: JSON
     containers: tuple[Container, ...] = ()
     init_containers: tuple[Container, ...] = ()
 
@@ -202,15 +210,6 @@ class PodSpec:
             tuple(Container(c) for c in raw.get("containers") or ()),
             tuple(Container(c) for c in raw.get("initContainers") or ()),
         )
-
-    @property
-    def limits(self) -> JSON:
-        """Of the Pod as a whole."""
-        return _amounts(self.fields, "limits")
-
-    @property
-    def requests(self) -> JSON:
-        return _amounts(self.fields, "requests")
 
     @property
     def host_network(self) -> bool:
@@ -240,8 +239,3 @@ def main_container(containers: Sequence[Container], component: str) -> Container
     starts = re.compile(rf"\bdask[-_ ](?:cuda[-_ ])?{component}\b")
     starting = (c for c in containers if starts.search(" ".join(c.words)))
     return next(named, None) or next(starting, None) or (containers[0] if containers else None)
-
-
-def _amounts(fields: JSON, which: str) -> JSON:
-    found = (fields.get("resources") or {}).get(which) or {}
-    return {name: value for name, value in found.items() if value is not None}

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import time
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Hashable,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
@@ -645,17 +654,14 @@ class World:
         scheduler: Pod | None,
         out: Outcomes,
     ) -> None:
-        if isinstance(some[0], Delete | Patch | Apply):
+        writes: dict[type, Callable[[Any], Awaitable[None]]] = {
+            Delete: self._delete,
+            Patch: self._patch,
+            Apply: self._apply,
+        }
+        if (write := writes.get(type(some[0]))) is not None:
             # A thousand one after the other would take minutes; the client limits how many are on their way.
-            await _all(
-                self._delete(a)
-                if isinstance(a, Delete)
-                else self._patch(a)
-                if isinstance(a, Patch)
-                else self._apply(a)
-                for a in some
-                if isinstance(a, Delete | Patch | Apply)
-            )
+            await _all(map(write, some))
             return
         for action in some:
             if isinstance(action, Create):
@@ -768,13 +774,25 @@ class World:
             return text
         return None
 
-    async def _delete(self, action: Delete) -> None:
-        with told_as(f"delete {action.kind} {action.meta.name}"):
-            await self._delete_one(action)
+    @contextlib.asynccontextmanager
+    async def _upon(self, verb: str, action: Delete | Patch | Apply) -> AsyncIterator[None]:
+        """A write to exactly the object that was observed. One that is gone meanwhile needs none, and is not made again;
+        one that was changed is looked at before anybody tries again."""
+        kind, meta = action.kind, action.meta
+        with told_as(f"{verb} {kind} {meta.name}"):
+            try:
+                yield
+            except ApiError as error:
+                if error.is_not_found or error.is_uid_mismatch:
+                    self.stores.of(kind).forget(meta.namespace, meta.name, meta.uid)
+                    return
+                if error.is_conflict:
+                    await self._refresh(kind, meta.namespace, meta.name, meta.uid)
+                raise
 
-    async def _delete_one(self, action: Delete) -> None:
+    async def _delete(self, action: Delete) -> None:
         meta, store = action.meta, self.stores.of(action.kind)
-        try:
+        async with self._upon("delete", action):
             answer = await self.api.delete(
                 RESOURCES[action.kind],
                 meta.namespace,
@@ -783,30 +801,23 @@ class World:
                 resource_version=meta.version if action.exact else None,
                 grace_period_s=0 if action.force else None,
             )
-        except ApiError as error:
-            if error.is_conflict:
-                await self._refresh(action.kind, meta.namespace, meta.name, meta.uid)
-            raise
-        rest = {} if answer is None else answer["metadata"]
-        if answer is None or not (rest.get("deletionGracePeriodSeconds") or rest.get("finalizers")):
-            store.forget(meta.namespace, meta.name, meta.uid)
-        else:
-            store.observe(answer)
+            rest = {} if answer is None else answer["metadata"]
+            if answer is None or not (
+                rest.get("deletionGracePeriodSeconds") or rest.get("finalizers")
+            ):
+                store.forget(meta.namespace, meta.name, meta.uid)
+            else:
+                store.observe(answer)
 
     async def _patch(self, action: Patch) -> None:
-        """Patch exactly the object that was observed; one that is gone meanwhile needs no patch."""
-        with told_as(f"patch {action.kind} {action.meta.name}"):
-            await self._patch_one(action)
-
-    async def _patch_one(self, action: Patch) -> None:
-        meta, store = action.meta, self.stores.of(action.kind)
+        meta = action.meta
         extra: JSON = {}
         if action.subresource != "scale":  # a Scale has no place for a uid
             extra["uid"] = meta.uid
         if action.exact or action.subresource == "scale":
             extra["resourceVersion"] = meta.version
         body = {**action.body, "metadata": {**action.body.get("metadata", {}), **extra}}
-        try:
+        async with self._upon("patch", action):
             answer = await self.api.patch(
                 RESOURCES[action.kind],
                 meta.namespace,
@@ -815,49 +826,30 @@ class World:
                 subresource=action.subresource,
                 field_manager=action.manager,
             )
-        except ApiError as error:
-            if error.is_not_found or error.is_uid_mismatch:
-                store.forget(meta.namespace, meta.name, meta.uid)
-                return
-            if error.is_conflict:
+            if action.subresource == "scale":  # the answer is a Scale, not the object
                 await self._refresh(action.kind, meta.namespace, meta.name, meta.uid)
-            raise
-        if action.subresource == "scale":
-            await self._refresh(
-                action.kind, meta.namespace, meta.name, meta.uid
-            )  # the answer is a Scale, not the object
-        else:
-            store.observe(answer)
+            else:
+                self.stores.of(action.kind).observe(answer)
 
     async def _apply(self, action: Apply) -> None:
-        """Apply to exactly the object that was observed; one that is gone meanwhile is not made again."""
-        with told_as(f"apply {action.kind} {action.meta.name}"):
-            await self._apply_one(action)
-
-    async def _apply_one(self, action: Apply) -> None:
-        meta, store, resource = action.meta, self.stores.of(action.kind), RESOURCES[action.kind]
-        declared = {**action.manifest["metadata"], "uid": meta.uid}
-        try:
+        meta, declared = action.meta, {**action.manifest["metadata"], "uid": action.meta.uid}
+        async with self._upon("apply", action):
             if action.take_over:
                 await self._take_over(action)
-            answer = await self.api.patch(
-                resource,
-                meta.namespace,
-                meta.name,
-                {**action.manifest, "metadata": declared},
-                field_manager=MANAGER,
-                patch_type="apply",
-            )
-        except ApiError as error:
-            if error.is_not_found or error.is_uid_mismatch:
-                store.forget(meta.namespace, meta.name, meta.uid)
-                return
-            if error.is_conflict:
-                await self._refresh(action.kind, meta.namespace, meta.name, meta.uid)
-            if error.is_invalid and action.way_out:
-                error.message = f"{error.message}; {action.way_out}"
-            raise
-        store.observe(answer)
+            try:
+                answer = await self.api.patch(
+                    RESOURCES[action.kind],
+                    meta.namespace,
+                    meta.name,
+                    {**action.manifest, "metadata": declared},
+                    field_manager=MANAGER,
+                    patch_type="apply",
+                )
+            except ApiError as error:
+                if error.is_invalid and action.way_out:
+                    error.message = f"{error.message}; {action.way_out}"
+                raise
+            self.stores.of(action.kind).observe(answer)
 
     async def _take_over(self, action: Apply) -> None:
         """Once for each object, before its first apply: nothing else would ever leave it."""
