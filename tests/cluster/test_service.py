@@ -135,3 +135,37 @@ def test_what_a_load_balancer_cannot_change_is_told_with_the_way_out(kubectl: Ku
     assert service(kubectl)["metadata"]["uid"] == first
     kubectl("delete", "service", NAME)
     assert spec_has(kubectl, "loadBalancerClass", "example.com/b")["metadata"]["uid"] != first
+
+
+def test_fields_that_no_service_has_are_dropped(kubectl: Kubectl) -> None:
+    """An apply answers them with 500; a create, and a patch of earlier versions, dropped them."""
+    declared(kubectl, foo=1)
+    ready(kubectl)
+    port = {"name": "tcp-comm", "port": 8786, "bar": 1}
+    declared(kubectl, type="NodePort", foo=2, deep={"a": [1]}, ports=[port])
+    after = spec_has(kubectl, "type", "NodePort")
+    assert [p["name"] for p in after["spec"]["ports"]] == ["tcp-comm"]
+    ready(kubectl)
+
+
+@pytest.mark.expects_failed("a Service of the wrong shape")
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"ports": {"a": 1}},
+        {"ports": [{"port": 80}, {"port": 80}]},
+        {"ports": [None]},
+        {"selector": {"a": 1}},
+        {"externalIPs": "203.0.113.7"},
+    ],
+    ids=str,
+)
+def test_a_wrong_shape_is_told_in_the_api_servers_words(kubectl: Kubectl, wrong: JSON) -> None:
+    declared(kubectl)
+    ready(kubectl)
+    before = service(kubectl)["spec"]
+    kubectl.apply(cluster(scheduler={"service": {**NOTHING, **wrong}}))
+    refused(kubectl, *wrong)
+    assert service(kubectl)["spec"] == before
+    declared(kubectl)
+    ready(kubectl)

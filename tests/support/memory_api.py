@@ -298,6 +298,7 @@ class MemoryClient:
         subresource: str | None = None,
         field_manager: str = "dask-gitops",
         patch_type: str = "merge",
+        dry_run: bool = False,
     ) -> JSON:
         res.path(namespace, name, subresource)
         body = _clone(body)
@@ -306,7 +307,7 @@ class MemoryClient:
             for check in self.server.admission:
                 check(request)
             return self.server._patch(
-                res, namespace, name, body, subresource, patch_type, field_manager
+                res, namespace, name, body, subresource, patch_type, field_manager, dry_run
             )
 
         answer: JSON = await self._request(
@@ -317,6 +318,7 @@ class MemoryClient:
             effect,
             body=body,
             subresource=subresource,
+            dry_run=dry_run,
             options={"fieldManager": field_manager, "type": patch_type},
             guarded=True,
         )
@@ -818,7 +820,11 @@ class MemoryApi(MemoryClient):
                 obj["status"] = {"phase": "Pending", "qosClass": "BestEffort"}
             else:
                 obj["status"] = {"observedGeneration": -1}
-        if res == SERVICES and "clusterIP" not in obj.setdefault("spec", {}):
+        if res == SERVICES:
+            if (wrong := _mistyped(obj.setdefault("spec", {}))) is not None:
+                raise ApiError(400, "BadRequest", f"unable to decode: {wrong}")
+            obj["spec"] = _known_fields(obj["spec"])
+        if res == SERVICES and "clusterIP" not in obj["spec"]:
             obj["spec"]["clusterIP"] = f"10.96.{uid // 250 % 250}.{uid % 250 + 1}"
         return obj
 
@@ -834,6 +840,7 @@ class MemoryApi(MemoryClient):
         subresource: str | None,
         patch_type: str,
         manager: str,
+        dry_run: bool = False,
     ) -> JSON:
         if patch_type == "apply":
             return self._apply(res, namespace, name, body, manager)
@@ -897,6 +904,12 @@ class MemoryApi(MemoryClient):
                     new["metadata"].pop(field_name, None)
         else:
             raise ApiError(404, "NotFound", f"{res} has no subresource {subresource}")
+        if res == SERVICES and subresource is None:
+            if (wrong := _mistyped(new["spec"])) is not None:
+                raise ApiError(400, "BadRequest", f"unable to decode: {wrong}")
+            new["spec"] = _known_fields(new["spec"])
+        if dry_run:
+            return _clone(new)
         if res in APPLIED and subresource is None:
             new = managed_fields.updated(obj, new, manager)
         return _clone(self._replace(res, obj, new))
@@ -915,6 +928,9 @@ class MemoryApi(MemoryClient):
         if obj["metadata"]["uid"] != uid:
             words = f"UID in precondition: {uid}, UID in object meta: {obj['metadata']['uid']}"
             raise ApiError(409, "Conflict", f"Precondition failed: {words}")
+        if (wrong := _mistyped(declared["spec"]) or _unknown_field(declared["spec"])) is not None:
+            kind = f"{namespace}/{name}; {res.api_version}, Kind={res.kind}"
+            raise ApiError(500, "", f"failed to create typed patch object ({kind}): {wrong}")
         new = managed_fields.applied(obj, declared, manager)
         if res == SERVICES:
             _fixed_service(name, obj["spec"], new["spec"])
@@ -1285,6 +1301,56 @@ def merge(target: Any, patch: Any) -> Any:
         else:
             result[key] = merge(result.get(key), value)
     return result
+
+
+#: Of a Service's spec, with the type of each; of its ports, "".
+_SERVICE: dict[str, dict[str, type]] = {
+    "": {
+        **dict.fromkeys(("clusterIP", "externalName", "externalTrafficPolicy"), str),
+        **dict.fromkeys(("internalTrafficPolicy", "ipFamilyPolicy", "loadBalancerClass"), str),
+        **dict.fromkeys(("loadBalancerIP", "sessionAffinity", "trafficDistribution", "type"), str),
+        **dict.fromkeys(("clusterIPs", "externalIPs", "ipFamilies"), list),
+        **dict.fromkeys(("loadBalancerSourceRanges", "ports"), list),
+        **dict.fromkeys(("allocateLoadBalancerNodePorts", "publishNotReadyAddresses"), bool),
+        **dict.fromkeys(("selector", "sessionAffinityConfig"), dict),
+        "healthCheckNodePort": int,
+    },
+    "ports": {
+        **dict.fromkeys(("appProtocol", "name", "protocol"), str),
+        **dict.fromkeys(("nodePort", "port"), int),
+        "targetPort": object,
+    },
+}
+
+
+def _mistyped(spec: JSON) -> str | None:
+    """What the API server says of the first field of a Service's spec that has another shape."""
+    ports = spec.get("ports")
+    some = [("", spec)] + [("ports", p) for p in ports or () if isinstance(ports, list)]
+    for where, fields in some:
+        if not isinstance(fields, dict):
+            return f".spec.{where}: a port is not an object"
+        for key, value in fields.items():
+            wanted = _SERVICE[where].get(key)
+            if wanted is not None and value is not None and not isinstance(value, wanted):
+                return f".spec.{where and f'{where}.'}{key}: expected {wanted.__name__}"
+    return None
+
+
+def _unknown_field(spec: JSON) -> str | None:
+    paths = [f".spec.{key}" for key in spec if key not in _SERVICE[""]]
+    for port in spec.get("ports") or ():
+        paths += [f".spec.ports.{key}" for key in port if key not in _SERVICE["ports"]]
+    return f"{paths[0]}: field not declared in schema" if paths else None
+
+
+def _known_fields(spec: JSON) -> JSON:
+    """As it is stored: what no Service has is dropped."""
+    known = {key: value for key, value in spec.items() if key in _SERVICE[""]}
+    if known.get("ports"):
+        ports = known["ports"]
+        known["ports"] = [{k: v for k, v in p.items() if k in _SERVICE["ports"]} for p in ports]
+    return known
 
 
 def _fixed_service(name: str, old: JSON, new: JSON) -> None:

@@ -137,6 +137,7 @@ class Kubernetes:
         subresource: str | None = None,
         field_manager: str = "",
         patch_type: str = "merge",
+        dry_run: bool = False,
     ) -> JSON:
         found = self._must(resource, (namespace or "", name))
         asked = dict(body.get("metadata") or {})

@@ -127,6 +127,7 @@ class Api(Protocol):
         subresource: str | None = None,
         field_manager: str = "dask-gitops",
         patch_type: str = "merge",
+        dry_run: bool = False,
     ) -> JSON: ...
 
     async def delete(
@@ -531,6 +532,7 @@ class KubeClient:
         subresource: str | None = None,
         field_manager: str = "dask-gitops",
         patch_type: str = "merge",
+        dry_run: bool = False,
     ) -> JSON:
         """Change an object. Put ``metadata.resourceVersion`` into a merge patch to have it refused
         when the object has changed since (``is_conflict``), and ``metadata.uid`` when it is another
@@ -538,6 +540,8 @@ class KubeClient:
         query = {"fieldManager": field_manager}
         if patch_type == "apply":
             query["force"] = "true"
+        if dry_run:
+            query["dryRun"] = "All"
         answer, _ = await self._call(
             "patch",
             "PATCH",

@@ -138,6 +138,14 @@ class ApiError(KubeError):
         return self.status == 422 and "metadata.uid: Invalid value" in self.message
 
     @property
+    def is_untyped(self) -> bool:
+        """What was to be applied has a field that the kind has not, or one of another shape.
+
+        Servers answer 500, as if trying again could help; elsewhere they drop such a field, or say 400 or 422.
+        """
+        return self.status == 500 and "failed to create typed patch object" in self.message
+
+    @property
     def is_gone(self) -> bool:
         """A resourceVersion or continue token is too old: list anew."""
         return self.status == 410 or self.reason in ("Expired", "Gone")

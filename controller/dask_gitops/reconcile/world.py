@@ -74,7 +74,7 @@ from dask_gitops.reconcile.refusals import (
 )
 from dask_gitops.resources import labels, names
 from dask_gitops.resources.autoscalers import Limits, target
-from dask_gitops.resources.managed import MANAGER, taken_over
+from dask_gitops.resources.managed import MANAGER, taken_over, understood
 from dask_gitops.resources.observed import CustomResource, Meta, Pod, Service
 from dask_gitops.resources.pods import ControlApi
 from dask_gitops.resources.revision import merge_patch
@@ -832,24 +832,54 @@ class World:
                 self.stores.of(action.kind).observe(answer)
 
     async def _apply(self, action: Apply) -> None:
-        meta, declared = action.meta, {**action.manifest["metadata"], "uid": action.meta.uid}
         async with self._upon("apply", action):
             if action.take_over:
                 await self._take_over(action)
+            spec = action.manifest["spec"]
             try:
-                answer = await self.api.patch(
-                    RESOURCES[action.kind],
-                    meta.namespace,
-                    meta.name,
-                    {**action.manifest, "metadata": declared},
-                    field_manager=MANAGER,
-                    patch_type="apply",
-                )
+                try:
+                    answer = await self._applied(action, spec)
+                except ApiError as error:
+                    if not error.is_untyped:
+                        raise
+                    known = await self._understood(action, stumbled=error)
+                    answer = await self._applied(action, known)
             except ApiError as error:
+                if error.is_untyped:
+                    raise ApiError(422, "Invalid", error.message) from error
                 if error.is_invalid and action.way_out:
                     error.message = f"{error.message}; {action.way_out}"
                 raise
             self.stores.of(action.kind).observe(answer)
+
+    async def _applied(self, action: Apply, spec: JSON) -> JSON:
+        meta = action.meta
+        declared = {**action.manifest["metadata"], "uid": meta.uid}
+        return await self.api.patch(
+            RESOURCES[action.kind],
+            meta.namespace,
+            meta.name,
+            {**action.manifest, "metadata": declared, "spec": spec},
+            field_manager=MANAGER,
+            patch_type="apply",
+        )
+
+    async def _understood(self, action: Apply, stumbled: ApiError) -> JSON:
+        """The declared spec without what this API server does not know: a create drops it, an apply stumbles over it.
+
+        :raises ApiError: ``stumbled``, where there is more that the server does not take: of a patch it would show the whole object.
+        """
+        meta, spec = action.meta, action.manifest["spec"]
+        body = {"metadata": {"uid": meta.uid}, "spec": spec}
+        resource = RESOURCES[action.kind]
+        try:
+            seen = await self.api.patch(resource, meta.namespace, meta.name, body, dry_run=True)
+        except ApiError as error:
+            if error.status in (400, 422):
+                raise stumbled from error
+            raise
+        known: JSON = understood(spec, seen["spec"])
+        return known
 
     async def _take_over(self, action: Apply) -> None:
         """Once for each object, before its first apply: nothing else would ever leave it."""

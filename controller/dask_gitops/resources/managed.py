@@ -46,6 +46,19 @@ def taken_over(entries: Sequence[JSON], manager: str) -> list[JSON]:
     return [*kept, {**mine[0], "operation": "Apply", "fieldsV1": fields}]
 
 
+def understood(declared: Any, answered: Any) -> Any:
+    """What is declared without the fields that are not in the server's answer: it does not know them.
+
+    >>> understood({"type": "x", "foo": 1, "ports": [{"port": 1, "bar": 2}]}, {"type": "x", "ports": [{"port": 1}], "a": 0})
+    {'type': 'x', 'ports': [{'port': 1}]}
+    """
+    if isinstance(declared, dict) and isinstance(answered, dict):
+        return {k: understood(v, answered[k]) for k, v in declared.items() if k in answered}
+    if isinstance(declared, list) and isinstance(answered, list) and len(declared) == len(answered):
+        return [understood(*pair) for pair in zip(declared, answered, strict=True)]
+    return declared
+
+
 def _of(entries: Iterable[JSON], manager: str) -> Iterable[JSON]:
     return (e for e in entries if e.get("manager") == manager and not e.get("subresource"))
 

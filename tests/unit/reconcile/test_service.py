@@ -218,3 +218,58 @@ def test_an_apply_never_makes_a_service() -> None:
         assert h.api.count("create", SERVICES) == 2
 
     play(main)
+
+
+@pytest.mark.parametrize(
+    "service",
+    [
+        {"type": "NodePort", "foo": 1},
+        {"type": "NodePort", "ports": [{"name": "tcp-comm", "port": 8786, "bar": {"x": 1}}]},
+        {"type": "NodePort", "trafficDistribution": "PreferClose", "x": None, "deep": {"a": [1]}},
+    ],
+    ids=["a field", "in a port", "deep"],
+)
+def test_fields_that_no_service_has_are_dropped_as_when_it_was_made(service: JSON) -> None:
+    """An apply answers them with 500, for ever."""
+
+    async def main(h: Harness) -> None:
+        await up(h, {"foo": 1})
+        await declare(h, service)
+        assert spec(h)["type"] == "NodePort"
+        assert not {"foo", "deep"} & spec(h).keys()
+        assert h.condition(DASKCLUSTERS, "demo", "Ready")[0] == "True"
+        assert not h.queue.failing
+        await rests(h)
+        await declare(h, {})
+        assert spec(h)["type"] == "ClusterIP"
+
+    play(main)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("ports", {"a": 1}),
+        ("ports", "8786"),
+        ("ports", [None]),
+        ("ports", [{"port": "x"}]),
+        ("selector", ["a"]),
+        ("externalIPs", "203.0.113.7"),
+        ("publishNotReadyAddresses", "yes"),
+    ],
+    ids=str,
+)
+def test_a_field_of_the_wrong_shape_is_refused_once_and_told(field: str, value: Any) -> None:
+    async def main(h: Harness) -> None:
+        await up(h)
+        h.judge.allow("failed", "a Service of the wrong shape")
+        before = spec(h)
+        await declare(h, {field: value})
+        assert spec(h) == before
+        status, reason, message = h.condition(DASKCLUSTERS, "demo", "Stalled")
+        assert (status, reason) == ("True", "Invalid")
+        assert field in message
+        assert not h.bugs
+        assert not h.queue.failing
+
+    play(main)
