@@ -41,7 +41,7 @@ from tests.cluster.test_main_job import USER
 from tests.support.controller_process import ControllerProcess
 from tests.support.fake_scheduler import FAULTS as CALL_FAULTS
 from tests.support.fake_scheduler import FakeSchedulers
-from tests.support.fault_proxy import DISTURBANCES, FAULTS, GOODBYE_S, FaultProxy, Strike
+from tests.support.fault_proxy import DISTURBANCES, FAULTS, FaultProxy, Strike
 from tests.support.kubernetes import Audit, Kubectl, eventually, may_have_taken_effect
 from tests.support.warm_controller import WarmController
 from tests.support.witness import Witness
@@ -112,7 +112,6 @@ class Eyes:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await eyes.client.close()
-            await asyncio.sleep(GOODBYE_S)
 
     def picture(self, namespace: str) -> JSON:
         """All that users see in the namespace, without times and the names of workers."""

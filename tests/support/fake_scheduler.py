@@ -17,7 +17,7 @@ from aiohttp import web
 from dask_gitops.kube import PODS, Informer, KubeClient, from_kubeconfig
 
 from tests.support.dask_workers import worker_ids, worker_name
-from tests.support.fault_proxy import GOODBYE_S, Strike, end_all_others, reset
+from tests.support.fault_proxy import Strike, end_all_others, reset
 
 PORT = 8787
 HANGS_S = 10.0  # longer than the controller waits for a scheduler
@@ -85,7 +85,6 @@ class FakeSchedulers:
         await self._runner.cleanup()
         await end_all_others()
         await self._client.close()
-        await asyncio.sleep(GOODBYE_S)
 
     @web.middleware
     async def _maybe_fail(self, request: web.Request, handler: Handler) -> web.StreamResponse:

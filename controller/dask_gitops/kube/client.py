@@ -13,6 +13,7 @@ import json
 import random
 import re
 import socket
+import weakref
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -262,11 +263,14 @@ class KubeClient:
         self._unhurried = aiohttp.ClientTimeout(
             total=None, sock_connect=timeout_s, sock_read=timeout_s
         )
+        self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
         self._session = aiohttp.ClientSession(
             # No limit: writes have their own, and a queue of connections would delay the watches.
             # Connections are dropped by us before any server or load balancer does it on its own,
             # because a create that meets a dying connection ends ambiguously.
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30, socket_factory=_socket),
+            connector=aiohttp.TCPConnector(
+                limit=0, keepalive_timeout=30, socket_factory=self._new_socket
+            ),
             # Uncompressed: a list of thousands of pods costs the server more CPU than network.
             headers={
                 "User-Agent": user_agent,
@@ -290,8 +294,23 @@ class KubeClient:
         await self.close()
 
     async def close(self) -> None:
-        """Close the session, also for views made by `unguarded`."""
+        """Close the session, also for views made by `unguarded`; no connection is open afterwards."""
         await self._session.close()
+        # A connection with TLS that was left early still waits for the other end's goodbye.
+        for each in self._open_sockets():
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+        patience = asyncio.get_running_loop().time() + _FAREWELL_S
+        while self._open_sockets() and asyncio.get_running_loop().time() < patience:
+            await asyncio.sleep(0.005)
+
+    def _new_socket(self, address: Any) -> socket.socket:
+        made = _socket(address)
+        self._sockets.add(made)
+        return made
+
+    def _open_sockets(self) -> list[socket.socket]:
+        return [each for each in self._sockets if each.fileno() >= 0]
 
     def unguarded(self) -> KubeClient:
         """A view on the same session without guard and without waiting behind other writes.
@@ -778,6 +797,7 @@ def _socket(address: Any) -> socket.socket:
     return made
 
 
+_FAREWELL_S = 1.0  # at most; the loop sees that a socket is shut down in its next turn
 _DEAD_PEER = {
     "TCP_KEEPIDLE": 15,  # s
     "TCP_KEEPINTVL": 5,  # s
