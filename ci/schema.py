@@ -18,7 +18,7 @@ from generated import ROOT, write_or_check
 
 SCHEMAS = [Path("values.schema.yaml"), Path("charts/controller/values.schema.yaml")]
 TABLE = Path("docs/values.md")
-DEFINITIONS = Path("controller/dask_gitops/cli/definitions.json")
+DEFINITIONS = Path("controller/dask_gitops/cli/plan/definitions.json")
 
 INTRO = """\
 # Values

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from dask_gitops.cli import documents
+from dask_gitops.cli.plan import documents
 
 from tests.support.yaml_words import DOCUMENTS, HEAD, REFUSED, WORDS
 

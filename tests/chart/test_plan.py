@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from dask_gitops.cli.main import main
+from dask_gitops.cli.plan.main import main
 
 from tests.chart.conftest import ROOT, Helm, examples
 

@@ -190,7 +190,10 @@ MODULES = {
         "for m in pkgutil.iter_modules(c.__path__): importlib.import_module(f'dask_gitops.client.{m.name}')",
     ),
     "group": (PROJECT["dependencies"], "import dask_gitops.cli.group"),
-    "cli": (PROJECT["dependencies"] + EXTRAS["cli"], "import dask_gitops.cli.main, jsonschema"),
+    "cli": (
+        PROJECT["dependencies"] + EXTRAS["cli"],
+        "import dask_gitops.cli.plan.main, jsonschema",
+    ),
 }
 
 

@@ -1,1 +1,1 @@
-"""The command ``dask-gitops``: what a change would do, before it is merged."""
+"""The command ``dask-gitops``: a file for each of its commands, `plan` in a folder of its own."""

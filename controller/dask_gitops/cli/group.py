@@ -30,5 +30,5 @@ def gitops() -> None:
 def plan(ctx: click.Context) -> None:
     """What a change of values or manifests would do, before it is merged."""
     with needs("cli"):
-        from .main import main
+        from .plan.main import main
     main(["plan", *ctx.args])

@@ -6,9 +6,9 @@ import asyncio
 import copy
 from typing import Any
 
-from dask_gitops.cli.main import compare
-from dask_gitops.cli.rehearsal import Id, Picture
-from dask_gitops.cli.subject import Subject
+from dask_gitops.cli.plan.main import compare
+from dask_gitops.cli.plan.rehearsal import Id, Picture
+from dask_gitops.cli.plan.subject import Subject
 from dask_gitops.settings import Settings
 
 from tests.support.harness import NS

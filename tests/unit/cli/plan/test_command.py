@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from dask_gitops.cli.main import main
+from dask_gitops.cli.plan.main import main
 
 CLUSTER = """\
 apiVersion: kubernetes.dask.org/v1
@@ -59,7 +59,7 @@ spec: {cluster: demo}
 MORE = CLUSTER.replace("replicas: 3", "replicas: 5")
 NONE = CLUSTER.replace("replicas: 3", "replicas: 0")
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 Plan = Callable[..., tuple[int, str, str]]
 
 
@@ -155,7 +155,7 @@ def test_json(plan: Plan) -> None:
 
 
 def test_the_words_for_programs_are_documented() -> None:
-    code = "".join(p.read_text() for p in (ROOT / "controller/dask_gitops/cli").glob("*.py"))
+    code = "".join(p.read_text() for p in (ROOT / "controller/dask_gitops/cli/plan").glob("*.py"))
     words = set(re.findall(r'Effect\(\s*"([a-z-]+)"', code))
     listed = re.search(r"`what` is one of (.+?)\.", (ROOT / "docs/plan.md").read_text(), re.DOTALL)
     assert listed is not None
@@ -247,7 +247,7 @@ def test_a_fault_of_ours_says_so(plan: Plan, monkeypatch: pytest.MonkeyPatch) ->
 
     for place, fault in (("rehearsal.reconcile", broken), ("main.tell", broken_too)):
         with monkeypatch.context() as patch:
-            patch.setattr(f"dask_gitops.cli.{place}", fault)
+            patch.setattr(f"dask_gitops.cli.plan.{place}", fault)
             code, out, err = plan(*SIDES, old=CLUSTER, new=MORE)
         assert (code, out) == (4, "")
         assert re.fullmatch(

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from dask_gitops.cli.memory import KINDS
-from dask_gitops.cli.rehearsal import Id, Picture
+from dask_gitops.cli.plan.memory import KINDS
+from dask_gitops.cli.plan.rehearsal import Id, Picture
 from dask_gitops.kube.resource import DASKWORKERGROUPS, PODS
 from dask_gitops.reconcile.world import RESOURCES
 
 from tests.support.harness import NS, Harness, play
-from tests.unit.cli.objects import autoscaler, cluster, container, env, group, job, told
+from tests.unit.cli.plan.objects import autoscaler, cluster, container, env, group, job, told
 
 Declared = dict[Id, dict[str, Any]]
 

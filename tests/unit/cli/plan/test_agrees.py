@@ -10,13 +10,13 @@ import random
 from typing import Any
 
 import pytest
-from dask_gitops.cli.rehearsal import Id
+from dask_gitops.cli.plan.rehearsal import Id
 from dask_gitops.kube.resource import PODS, Resource
 from dask_gitops.reconcile.world import RESOURCES
 from dask_gitops.resources import labels
 
 from tests.support.harness import Harness, play
-from tests.unit.cli.objects import autoscaler, cluster, container, env, group, job, subjects
+from tests.unit.cli.plan.objects import autoscaler, cluster, container, env, group, job, subjects
 
 JSON = dict[str, Any]
 Declared = dict[Id, JSON]

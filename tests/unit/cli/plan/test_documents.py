@@ -10,8 +10,8 @@ import re
 from typing import Any
 
 import pytest
-from dask_gitops.cli import documents
-from dask_gitops.cli.documents import DocumentError
+from dask_gitops.cli.plan import documents
+from dask_gitops.cli.plan.documents import DocumentError
 
 from tests.support import steps
 from tests.support.yaml_words import DOCUMENTS, HEAD, REFUSED, WORDS

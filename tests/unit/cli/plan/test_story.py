@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.cli.objects import (
+from tests.unit.cli.plan.objects import (
     autoscaler,
     cluster,
     container,
