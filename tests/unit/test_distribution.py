@@ -190,6 +190,11 @@ MODULES = {
         "for m in pkgutil.iter_modules(c.__path__): importlib.import_module(f'dask_gitops.client.{m.name}')",
     ),
     "group": (PROJECT["dependencies"], "import dask_gitops.cli.group"),
+    "commands": (
+        PROJECT["dependencies"],
+        "import dask_gitops.cli as c, pkgutil, importlib\n"
+        "for m in pkgutil.iter_modules(c.__path__): importlib.import_module(f'dask_gitops.cli.{m.name}')",
+    ),
     "cli": (
         PROJECT["dependencies"] + EXTRAS["cli"],
         "import dask_gitops.cli.plan.main, jsonschema",
@@ -251,6 +256,11 @@ HEAVY = {"aiohttp", "asyncio", "dask", "distributed", "kopf", "kubernetes", "ric
         pytest.param("import dask_gitops", set(), id="package"),
         pytest.param("from dask_gitops import SchedulerStartupError", set(), id="an error"),
         pytest.param("import dask_gitops.cli.group", set(), id="commands"),
+        pytest.param(
+            "from dask_gitops.cli.group import gitops; gitops(['status', '--help'], standalone_mode=False)",
+            set(),
+            id="what commands take",
+        ),
         pytest.param("import dask_gitops.main", {"aiohttp", "asyncio", "kopf", "kubernetes", "yaml"}, id="controller"),
     ],
 )  # fmt: skip

@@ -5,10 +5,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from dask_gitops import __version__
 from dask_gitops.extras import needs
+
+from .options import Command, Where, output, where
+
+TEXT = output("text", "json")
+NAME = click.argument("name")
 
 
 class _OwnParser(click.Command):
@@ -25,10 +32,120 @@ def gitops() -> None:
     """Dask clusters on Kubernetes, declared as custom resources."""
 
 
-@gitops.command(cls=_OwnParser, add_help_option=False)
+@gitops.command(
+    cls=_OwnParser, add_help_option=False, short_help="What a change would do, before it is merged."
+)
 @click.pass_context
 def plan(ctx: click.Context) -> None:
     """What a change of values or manifests would do, before it is merged."""
     with needs("cli"):
         from .plan.main import main
     main(["plan", *ctx.args])
+
+
+# ---- looking
+
+
+@gitops.command("list", cls=Command)
+@click.option("-A", "--all-namespaces", is_flag=True, help="Of all namespaces.")
+@where
+@TEXT
+def list_(all_namespaces: bool, where: Where, output: str) -> None:
+    """Which clusters there are."""
+    from .look import clusters
+
+    clusters(where, all_namespaces, output)
+
+
+@gitops.command(cls=Command, short_help="How clusters and their groups are, and why.")
+@click.argument("name", required=False)
+@click.option("-A", "--all-namespaces", is_flag=True, help="Of all namespaces.")
+@click.option("-w", "--watch", is_flag=True, help="Show changes as they come, until Ctrl-C.")
+@where
+@TEXT
+def status(name: str | None, all_namespaces: bool, watch: bool, where: Where, output: str) -> None:
+    """How clusters and their worker groups are, and why; what is broken comes first.
+
+    NAME is a cluster's name, or namespace/name; all of the namespace if it is left out.
+    """
+    if watch and output == "json":
+        raise click.UsageError("--watch goes with --output text: JSON is one document")
+    from .look import status
+
+    status(name, where, all_namespaces, watch, output)
+
+
+# ---- changing
+
+
+@gitops.command(cls=Command, short_help="Set the number of workers of a group.")
+@NAME
+@click.argument("n", type=click.IntRange(min=0))
+@click.option(
+    "-g", "--group", default="default", show_default=True, metavar="NAME", help="Which group."
+)
+@where
+@TEXT
+def scale(name: str, n: int, group: str, where: Where, output: str) -> None:
+    """Set the number of workers of a group; its autoscaler goes, if it has one.
+
+    NAME is a cluster's name, or namespace/name. Where git declares the number, it says so.
+    """
+    from .change import scale
+
+    scale(name, n, group, where, output)
+
+
+@gitops.command(cls=Command)
+@NAME
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=120.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait until it is gone.",
+)
+@where
+@TEXT
+def delete(name: str, yes: bool, timeout: float, where: Where, output: str) -> None:
+    """Delete a cluster, and wait until it is gone.
+
+    NAME is a cluster's name, or namespace/name. What Helm, Argo CD or Flux keeps is not deleted.
+    """
+    from .change import delete
+
+    delete(name, yes, timeout, where, output)
+
+
+# ---- making
+
+
+@gitops.group()
+def gen() -> None:
+    """Write manifests."""
+
+
+@gen.command(cls=Command)
+@click.option("--name", required=True, help="Of the cluster; tokens such as {user} count.")
+@click.option("--image", help="Of scheduler and workers; the platform's default if left out.")
+@click.option(
+    "--n-workers", type=click.IntRange(min=0), help="3, or what Dask's configuration says."
+)
+@click.option("--resources", metavar="JSON", help='Such as \'{"limits": {"memory": "4Gi"}}\'.')
+@click.option("-e", "--env", multiple=True, metavar="NAME=VALUE", help="A variable; repeatable.")
+@click.option("--worker-command", help="dask-worker if left out.")
+@click.option(
+    "--scheduler-service-type",
+    type=click.Choice(["ClusterIP", "LoadBalancer", "NodePort"]),
+    help="ClusterIP if left out.",
+)
+@click.option("--idle-timeout", help="Seconds, or '30 minutes', without work before it is deleted.")
+@click.option("--jupyter", is_flag=True, default=None, help="Run Jupyter beside the scheduler.")
+@output("yaml", "json")
+def cluster(output: str, **given: Any) -> None:
+    """Write a DaskCluster, as KubeCluster would make it with these arguments."""
+    from .gen import cluster
+
+    cluster(given, output)

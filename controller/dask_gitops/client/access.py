@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
+from dask_gitops.client import refusals
 from dask_gitops.client.errors import NoKubernetesError
-from dask_gitops.kube import Credentials, CredentialsError, from_kubeconfig, in_cluster, kubeconfig
+from dask_gitops.kube import (
+    Credentials,
+    CredentialsError,
+    KubeError,
+    from_kubeconfig,
+    in_cluster,
+    kubeconfig,
+)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +37,30 @@ class Access:
     @property
     def namespace(self) -> str:
         return self.credentials.namespace
+
+    def refusal(self, error: Exception) -> Exception:
+        """The error that a user gets for one of `dask_gitops.kube`; itself where there is nothing to add."""
+        if refusals.is_unknown_kind(error):
+            return refusals.unknown_kind(self.context)
+        return refusals.refusal(
+            error,
+            server=self.credentials.server,
+            where=self.where,
+            context=self.context,
+            in_container=_in_container(),
+        )
+
+    async def told(self, work: Coroutine[Any, Any, T]) -> T:
+        """Its result; what Kubernetes refuses is raised as an error that says what to do."""
+        try:
+            return await work
+        except (KubeError, CredentialsError) as error:
+            told = self.refusal(error)
+            if told is error:
+                told = refusals.of_action(error)
+            if told is error:
+                raise
+            raise told from error
 
 
 def access(file: str | None = None, context: str | None = None) -> Access:
@@ -59,3 +94,10 @@ def _missing(environ: Mapping[str, str]) -> str:
         return "" if any(Path(one).exists() for one in told) else ", ".join(told)
     home = environ.get("HOME") or environ.get("USERPROFILE") or os.path.expanduser("~")
     return "" if (Path(home) / ".kube/config").exists() else "~/.kube/config"
+
+
+def _in_container() -> bool:
+    return (
+        any(Path(mark).exists() for mark in ("/.dockerenv", "/run/.containerenv"))
+        or "KUBERNETES_SERVICE_HOST" in os.environ
+    )

@@ -35,17 +35,14 @@ async def groups(session: Session) -> dict[str, JSON]:
     return found
 
 
-async def scale(session: Session, n: int, worker_group: str) -> None:
+async def scale(session: Session, n: int, worker_group: str) -> list[str]:
     """Set the number of workers; an autoscaler of that group goes, whatever its name.
 
+    :returns: names of the autoscalers that went.
     :raises WorkerGroupNotFoundError: there is no such group.
     """
     name = group_name(session.name, worker_group)
-    for autoscaler in await _autoscalers(session, name):
-        metadata = autoscaler["metadata"]
-        await session.api.delete(
-            DASKAUTOSCALERS, session.namespace, metadata["name"], uid=metadata["uid"]
-        )
+    gone = await _delete_autoscalers(session, name)
     try:
         await session.api.patch(
             DASKWORKERGROUPS,
@@ -58,6 +55,7 @@ async def scale(session: Session, n: int, worker_group: str) -> None:
         if not error.is_not_found:
             raise
         raise await _no_group(session, worker_group) from None
+    return gone
 
 
 async def adapt(session: Session, worker_group: str, limits: JSON) -> None:
@@ -98,11 +96,7 @@ async def adapt(session: Session, worker_group: str, limits: JSON) -> None:
 
 async def stop_adapting(session: Session, worker_group: str) -> None:
     """The number of workers stays as it is."""
-    for autoscaler in await _autoscalers(session, group_name(session.name, worker_group)):
-        metadata = autoscaler["metadata"]
-        await session.api.delete(
-            DASKAUTOSCALERS, session.namespace, metadata["name"], uid=metadata["uid"]
-        )
+    await _delete_autoscalers(session, group_name(session.name, worker_group))
 
 
 async def add_group(session: Session, group: str, worker: Callable[[JSON], JSON]) -> None:
@@ -140,6 +134,18 @@ async def delete_group(session: Session, group: str) -> None:
         raise _not_there(session, group, list(there))
     uid = there[group]["metadata"]["uid"]
     await session.api.delete(DASKWORKERGROUPS, session.namespace, name, uid=uid)
+
+
+async def _delete_autoscalers(session: Session, group: str) -> list[str]:
+    """Those that size this group go; their names."""
+    gone = []
+    for autoscaler in await _autoscalers(session, group):
+        metadata = autoscaler["metadata"]
+        await session.api.delete(
+            DASKAUTOSCALERS, session.namespace, metadata["name"], uid=metadata["uid"]
+        )
+        gone.append(metadata["name"])
+    return gone
 
 
 async def _autoscalers(session: Session, group: str) -> list[JSON]:

@@ -13,10 +13,9 @@ from typing import Any
 import dask.config
 from dask.utils import parse_timedelta
 from distributed.core import Status
-from distributed.utils import format_dashboard_link
 from tornado.ioloop import PeriodicCallback
 
-from dask_gitops.client import html, snapshot
+from dask_gitops.client import html, links, snapshot
 from dask_gitops.client.background import background
 from dask_gitops.client.display import Display, mismatch, shown
 from dask_gitops.client.session import Session
@@ -132,11 +131,10 @@ class Appearance(Subscribed):
         :raises RuntimeError: it runs none, or there is no connection.
         """
         self._is_open()
-        spec = ((self._session.live.cluster or {}).get("spec") or {}).get("scheduler") or {}
-        containers = (spec.get("spec") or {}).get("containers") or []
-        if not any("--jupyter" in (each.get("args") or ()) for each in containers):
+        link = links.jupyter(self._session.live.cluster or {}, self.dashboard_link)
+        if not link:
             raise RuntimeError(f"cluster {self.name} runs no Jupyter; make it with jupyter=True")
-        return self.dashboard_link.replace("/status", "/jupyter/lab")
+        return link
 
     @property
     def dashboard_link(self) -> str:
@@ -144,15 +142,7 @@ class Appearance(Subscribed):
 
         if self.status in (Status.created, Status.closed):
             return ""
-        host, port = self._session.way.dashboard
-        try:
-            return str(format_dashboard_link(host, port))
-        except KeyError as error:
-            warnings.warn(
-                f"distributed.dashboard.link names {error}, which the environment does not have",
-                stacklevel=2,
-            )
-            return f"http://{host}:{port}/status"
+        return links.dashboard(*self._session.way.dashboard)
 
     # ---- in a notebook
 

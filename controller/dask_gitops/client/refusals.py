@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from dask_gitops.client.errors import (
+    ClusterNotFoundError,
     CustomResourcesMissingError,
     NoKubernetesError,
     NotAllowedError,
@@ -71,6 +73,17 @@ def of_action(error: Exception) -> Exception:
     return error
 
 
+def no_cluster(name: str, namespace: str, there: Iterable[str] | None) -> ClusterNotFoundError:
+    """There is no cluster of that name.
+
+    :param there: the names that there are; None: nobody knows.
+    """
+    words = f"no DaskCluster {name!r} in {namespace!r}"
+    if there is not None:
+        words += f"; there are: {', '.join(sorted(there)) or 'none'}"
+    return ClusterNotFoundError(words)
+
+
 def unknown_kind(context: str) -> CustomResourcesMissingError:
     """The server does not know DaskCluster."""
     of = f", context {context!r}" if context else ""
@@ -103,6 +116,8 @@ def _not_allowed(match: re.Match[str]) -> str:
             f"user {user!r} may not get/create pods/portforward in {namespace!r}; without it use "
             "scheduler_service_type='LoadBalancer' or work in a Pod there"
         )
+    if namespace is None:
+        return f"user {user!r} may not {verb} {what} in all namespaces; name one"
     return (
         f"user {user!r} may not {verb} {what} in namespace {namespace!r}; ask for the role 'edit' "
         "there, or use namespace="

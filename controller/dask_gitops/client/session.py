@@ -6,11 +6,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
-import os
 import re
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine
-from pathlib import Path
 from typing import Any, TypeVar
 
 from dask_gitops.client import refusals, tie
@@ -33,7 +31,6 @@ from dask_gitops.kube import (
     DASKWORKERGROUPS,
     ApiError,
     Credentials,
-    CredentialsError,
     KubeClient,
     KubeError,
 )
@@ -145,32 +142,20 @@ class Session:
 
     async def told(self, work: Coroutine[Any, Any, T]) -> T:
         """Its result; what Kubernetes refuses is raised as an error that says what to do."""
-        try:
-            return await work
-        except (KubeError, CredentialsError) as error:
-            told = self.refusal(error)
-            if told is error:
-                told = refusals.of_action(error)
-            if told is error:
-                raise
-            raise told from error
-
-    def refusal(self, error: Exception) -> Exception:
-        if refusals.is_unknown_kind(error):
-            return refusals.unknown_kind(self.access.context)
-        return refusals.refusal(
-            error,
-            server=self.access.credentials.server,
-            where=self.access.where,
-            context=self.access.context,
-            in_container=_in_container(),
-        )
+        return await self.access.told(work)
 
     # ---- start
 
+    async def find(self) -> None:
+        """Find or make the cluster. Nothing is waited for.
+
+        :raises ClusterNotFoundError: there is none, or not for long any more.
+        """
+        await self.told(self._begin())
+
     async def start(self) -> None:
         """Find or make the cluster, and wait until its scheduler can be reached at ``way.address``."""
-        await self.told(self._begin())
+        await self.find()
         await self._until(lambda state: True if state.reach else None)
         await self.told(first_of(self.way.open(), self.failure()))
 
@@ -212,7 +197,9 @@ class Session:
                 if not self._is_ours(found):
                     return found
                 made = Created(found)  # an answer was lost
-            elif (told := refusals.of_create(error)) is not error and self.refusal(error) is error:
+            elif (told := refusals.of_create(error)) is not error and self.access.refusal(
+                error
+            ) is error:
                 raise told from error
             else:
                 raise
@@ -279,12 +266,11 @@ class Session:
         return (found["metadata"].get("annotations") or {}).get(CREATION) == self._token
 
     async def _not_found(self) -> ClusterNotFoundError:
-        words = f"no DaskCluster {self.name!r} in {self.namespace!r}"
+        there: list[str] | None = None
         with contextlib.suppress(KubeError):
             page = await self.api.list(DASKCLUSTERS, self.namespace)
-            there = sorted(each["metadata"]["name"] for each in page.items)
-            return ClusterNotFoundError(f"{words}; there are: {', '.join(there) or 'none'}")
-        return ClusterNotFoundError(words)
+            there = [each["metadata"]["name"] for each in page.items]
+        return refusals.no_cluster(self.name, self.namespace, there)
 
     async def _until(self, found: Callable[[starting.Start], T | None]) -> T:
         """Look at the start until something is so.
@@ -295,7 +281,7 @@ class Session:
         while True:
             assert self._start is not None
             if self.way.refusal is not None:
-                raise self.refusal(self.way.refusal)
+                raise self.access.refusal(self.way.refusal)
             now = loop.time()
             scheduler = self.live.scheduler
             if scheduler is not None and (scheduler.get("spec") or {}).get("nodeName"):
@@ -477,10 +463,3 @@ def _since(deleted: str) -> str:
 
     at = parse_time(deleted)
     return "" if at is None else f" since {max(0.0, time.time() - at):.0f} s"
-
-
-def _in_container() -> bool:
-    return (
-        any(Path(mark).exists() for mark in ("/.dockerenv", "/run/.containerenv"))
-        or "KUBERNETES_SERVICE_HOST" in os.environ
-    )

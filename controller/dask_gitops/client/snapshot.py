@@ -73,7 +73,7 @@ def of(
     """
     if cluster is None:
         return Snapshot(name, namespace, "deleted", "resting")
-    state, mood = _state(cluster)
+    words, mood = state(cluster)
     scalers: dict[str, CustomResource] = {}
     for raw in autoscalers:
         scaler = CustomResource.of(raw)
@@ -86,13 +86,14 @@ def of(
         if (raw.get("spec") or {}).get("cluster") == name
     ]
     found.sort(key=lambda group: (group.name != DEFAULT, group.name))
-    return Snapshot(name, namespace, state, mood, tuple(found), dashboard)
+    return Snapshot(name, namespace, words, mood, tuple(found), dashboard)
 
 
-def _state(cluster: JSON) -> tuple[str, Mood]:
-    if cluster["metadata"].get("deletionTimestamp"):
+def state(raw: JSON) -> tuple[str, Mood]:
+    """How a DaskCluster or a worker group is, in words, by its conditions."""
+    if raw["metadata"].get("deletionTimestamp"):
         return "being deleted", "resting"
-    status = cluster.get("status") or {}
+    status = raw.get("status") or {}
     conditions = {each["type"]: each for each in status.get("conditions") or ()}
     ready = conditions.get("Ready")
     if ready is None:

@@ -63,6 +63,14 @@ def test_exact_words(
     assert str(found) == words
 
 
+def test_all_namespaces_are_no_namespace() -> None:
+    message = (
+        'x: User "ann" cannot list resource "daskclusters" in API group "g" at the cluster scope'
+    )
+    found = refusals.refusal(ApiError(403, "Forbidden", message), server=LOCAL, where="config")
+    assert str(found) == "user 'ann' may not list daskclusters in all namespaces; name one"
+
+
 def test_a_kind_that_is_unknown_is_not_an_object_that_is() -> None:
     unknown = ApiError(404, "NotFound", "the server could not find the requested resource")
     assert refusals.is_unknown_kind(unknown)

@@ -19,6 +19,7 @@ from dask_gitops.model.declared import read
 from dask_gitops.resources.revision import without_nulls
 from dask_gitops.settings import Settings, SettingsError
 
+from ..faults import fault
 from . import sources
 from .definitions import complaints
 from .differences import differences
@@ -27,7 +28,6 @@ from .rehearsal import (
     Picture,
     RehearsalError,
     Unit,
-    fault,
     live_part,
     rehearse,
     unit_of,

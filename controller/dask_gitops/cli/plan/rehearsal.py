@@ -7,10 +7,8 @@ applied, while the cluster is busy; at last the cluster becomes idle, for what h
 from __future__ import annotations
 
 import math
-import traceback
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple, cast
 
 from dask_gitops.kube.client import Api
@@ -25,8 +23,8 @@ from dask_gitops.resources.pods import DRAIN_TIMEOUT_S
 from dask_gitops.resources.revision import merge_patch, without_nulls
 from dask_gitops.resources.tracking import protected_by
 from dask_gitops.settings import Settings
-from dask_gitops.text import printable
 
+from ..faults import fault
 from .memory import CUSTOM, JSON, Kubernetes, Name, merged
 
 OLDEST = 946_684_800.0  # 2000-01-01: what runs at rest is older than any restartedAt
@@ -153,14 +151,6 @@ class Play:
             self.put(key, 1)
         except Exception as error:
             raise RehearsalError(f"{key}: {fault(error)}") from error
-
-
-def fault(error: BaseException) -> str:
-    """What was raised and where, in one line, for who looks for the fault."""
-    frames = traceback.extract_tb(error.__traceback__)
-    where = f" in {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
-    said = printable(" ".join(str(error).split()), 200)
-    return f"{type(error).__name__}{where}{f': {said}' if said else ''}"
 
 
 async def rehearse(unit: Unit, settings: Settings, now: float) -> Course:
