@@ -75,6 +75,42 @@ def status(name: str | None, all_namespaces: bool, watch: bool, where: Where, ou
     status(name, where, all_namespaces, watch, output)
 
 
+@gitops.command(cls=Command, short_help="What the Pods of a cluster have printed.")
+@NAME
+@click.option("--scheduler", is_flag=True, help="Of the scheduler.")
+@click.option("--worker", "workers", multiple=True, metavar="POD", help="Of this one; repeatable.")
+@click.option(
+    "-g", "--group", "groups", multiple=True, metavar="NAME", help="Of its workers; repeatable."
+)
+@click.option("-f", "--follow", is_flag=True, help="Go on, until Ctrl-C or the cluster's end.")
+@click.option("-p", "--previous", is_flag=True, help="Of the containers before the last restart.")
+@click.option("--tail", type=click.IntRange(min=0), metavar="N", help="The last N lines of each.")
+@where
+@TEXT
+def logs(
+    name: str,
+    scheduler: bool,
+    workers: tuple[str, ...],
+    groups: tuple[str, ...],
+    follow: bool,
+    previous: bool,
+    tail: int | None,
+    where: Where,
+    output: str,
+) -> None:
+    """What the Pods of a cluster have printed: each line with its Pod, in the order of time.
+
+    NAME is a cluster's name, or namespace/name. Scheduler and workers, unless some are named.
+    """
+    if follow and output == "json":
+        raise click.UsageError("--follow goes with --output text: JSON is one document")
+    if follow and previous:
+        raise click.UsageError("--follow and --previous: what has ended prints no more")
+    from .logs import Wish, logs
+
+    logs(name, Wish(scheduler, workers, groups, previous, tail), follow, where, output)
+
+
 # ---- changing
 
 

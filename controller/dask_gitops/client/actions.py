@@ -7,7 +7,7 @@ import copy
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from dask_gitops.client import arguments
+from dask_gitops.client import arguments, refusals
 from dask_gitops.client.errors import ClusterExistsError, WorkerGroupNotFoundError
 from dask_gitops.client.session import Session
 from dask_gitops.client.spec import make_worker_spec
@@ -165,10 +165,7 @@ async def _no_group(session: Session, group: str) -> WorkerGroupNotFoundError:
 
 
 def _not_there(session: Session, group: str, there: list[str]) -> WorkerGroupNotFoundError:
-    known = sorted(there, key=lambda name: (name != "default", name))
-    return WorkerGroupNotFoundError(
-        f"cluster {session.name} has no worker group {group!r}; it has: {', '.join(known) or 'none'}"
-    )
+    return refusals.no_group(session.name, group, there)
 
 
 def worker_of(
@@ -220,20 +217,24 @@ def worker_of(
     return worker
 
 
+def container_of(pod: JSON) -> str | None:
+    """The name of the container of a raw Pod in which Dask runs; None: of its only one."""
+    component = pod["metadata"].get("labels", {}).get(labels.COMPONENT, "")
+    main = PodSpec.trusted(pod.get("spec") or {}).main(component)
+    return main.name if main is not None else None
+
+
 async def logs(
     session: Session, which: Callable[[JSON], bool], previous: bool, tail: int | None
 ) -> dict[str, str]:
     """What the Pods' main containers printed, by name of the Pod; of one without, why."""
 
     async def of(pod: JSON) -> str:
-        component = pod["metadata"].get("labels", {}).get(labels.COMPONENT, "")
-        main = PodSpec.trusted(pod.get("spec") or {}).main(component)
-        container = main.name if main is not None else None
         try:
             return await session.api.logs(
                 session.namespace,
                 pod["metadata"]["name"],
-                container=container,
+                container=container_of(pod),
                 previous=previous,
                 tail=tail,
             )

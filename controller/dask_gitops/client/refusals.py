@@ -12,6 +12,7 @@ from dask_gitops.client.errors import (
     NotAllowedError,
     SchedulerStartupError,
     ValidationError,
+    WorkerGroupNotFoundError,
 )
 from dask_gitops.kube import ApiError, ApiUnreachable, CredentialsError
 
@@ -82,6 +83,14 @@ def no_cluster(name: str, namespace: str, there: Iterable[str] | None) -> Cluste
     if there is not None:
         words += f"; there are: {', '.join(sorted(there)) or 'none'}"
     return ClusterNotFoundError(words)
+
+
+def no_group(name: str, group: str, there: Iterable[str]) -> WorkerGroupNotFoundError:
+    """The cluster has no such worker group, but these."""
+    known = sorted(there, key=lambda each: (each != "default", each))
+    return WorkerGroupNotFoundError(
+        f"cluster {name} has no worker group {group!r}; it has: {', '.join(known) or 'none'}"
+    )
 
 
 def unknown_kind(context: str) -> CustomResourcesMissingError:
