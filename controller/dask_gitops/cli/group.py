@@ -111,6 +111,48 @@ def logs(
     logs(name, Wish(scheduler, workers, groups, previous, tail), follow, where, output)
 
 
+# ---- reaching
+
+PORT = click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    metavar="PORT",
+    help="Of this machine, for the dashboard; any that is free if left out.",
+)
+
+
+@gitops.command(cls=Command, short_help="Lead to the dashboard of a cluster.")
+@NAME
+@click.option("--no-open", is_flag=True, help="Open no browser.")
+@PORT
+@where
+@TEXT
+def dashboard(name: str, no_open: bool, port: int, where: Where, output: str) -> None:
+    """Lead to the dashboard of a cluster, print its link and open it, until Ctrl-C.
+
+    NAME is a cluster's name, or namespace/name.
+    """
+    from .reach import dashboard
+
+    dashboard(name, port, not no_open, where, output)
+
+
+@gitops.command("port-forward", cls=Command, short_help="Forward ports to a cluster's scheduler.")
+@NAME
+@PORT
+@where
+@TEXT
+def port_forward(name: str, port: int, where: Where, output: str) -> None:
+    """Forward ports of this machine to the scheduler and the dashboard of a cluster, until Ctrl-C.
+
+    NAME is a cluster's name, or namespace/name. A new scheduler is reached at the same ports.
+    """
+    from .reach import port_forward
+
+    port_forward(name, port, where, output)
+
+
 # ---- changing
 
 

@@ -48,10 +48,6 @@ class Where:
     kubeconfig: str | None = None
 
 
-class Interrupted(Exception):
-    """Ctrl-C was how it was to end."""
-
-
 class Command(click.Command):
     """Tells its exit codes, and whatever goes wrong in one line, without a traceback.
 

@@ -71,13 +71,13 @@ async def session(
     name: str,
     where: Where,
     *,
-    forward: bool | None = None,
+    forward: bool = False,
     port: int = 0,
     show: Callable[[str, float], None] = lambda line, seconds: None,
 ) -> AsyncIterator[Session]:
     """One for the cluster of that name, neither found nor reached yet; it lets go at the end.
 
-    :param forward: see `Plan`.
+    :param forward: ports, also where something else leads to the scheduler.
     :param port: of this machine, for the dashboard; 0: any.
     :raises NoKubernetesError, ValidationError: see above.
     """
@@ -90,7 +90,13 @@ async def session(
         None,
         CreateMode.CONNECT_ONLY,
         60.0,
-        Plan(there.inside, forward, dashboard_port=port),
+        # What needs a port of this machine is there, in a Pod without the right to forward one.
+        Plan(
+            there.inside,
+            True if forward or (port and not there.inside) else None,
+            dashboard_port=port,
+            relay=True,
+        ),
         who.created_by(),
         show,
         connect=connect,

@@ -49,7 +49,7 @@ class Typed:
 
     def document(self, *words: str) -> Any:
         found = json.loads(self.done(*words, "--output", "json"))
-        told = section(words[0])
+        told = keys_of(words[0])
         for key in keys(found) if words[0] != "gen" else ():
             assert re.search(rf"`[a-z.\[\]]*\b{key}\b", told, re.IGNORECASE), f"{words[0]}: {key}"
         return found
@@ -91,11 +91,18 @@ def keys(document: Any) -> Iterator[str]:
 
 
 def section(name: str) -> str:
-    """Of docs/command.md, with the one that it refers to."""
+    """Of docs/command.md."""
     heading = re.search(rf"^## `{name}\b.*$", TEXT, re.MULTILINE)
     assert heading is not None, f"docs/command.md has no heading for {name}"
-    found = heading[0] + TEXT[heading.end() :].partition("\n## ")[0]
-    return found + section("status") if "document of `status`" in found else found
+    return heading[0] + TEXT[heading.end() :].partition("\n## ")[0]
+
+
+def keys_of(name: str) -> str:
+    """Where its JSON keys are told: in its section, or the one that it refers to."""
+    found = section(name)
+    for other, words in (("status", "document of `status`"), ("dashboard", "those of `dashboard`")):
+        found += section(other) if words in found else ""
+    return found
 
 
 def told(conditions: Any) -> JSON:

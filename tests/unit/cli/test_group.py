@@ -52,8 +52,6 @@ def test_its_options_and_exit_codes_are_documented(name: str) -> None:
     everywhere = {"--namespace", "--context", "--kubeconfig", "--output"}
     assert everywhere < common
     assert there - everywhere <= told
-    if name == "list":
-        told -= {"--watch"}  # of the section that it refers to
     assert told <= there | {"--yes", "--help"} | everywhere
     codes = TEXT.partition("\n## ")[0] + section(name)
     for code in COMMANDS[name].codes:
