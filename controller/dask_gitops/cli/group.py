@@ -111,6 +111,27 @@ def logs(
     logs(name, Wish(scheduler, workers, groups, previous, tail), follow, where, output)
 
 
+@gitops.command(
+    cls=Command,
+    short_help="What may stand between you and a cluster.",
+    codes={3: "a check failed"},
+)
+@click.argument("name", required=False)
+@where
+@TEXT
+@click.pass_context
+def doctor(ctx: click.Context, name: str | None, where: Where, output: str) -> None:
+    """Look for what may stand between you and a cluster that computes, and say what to do.
+
+    NAME is a cluster's name, or namespace/name. Without one, what needs a scheduler is not checked. It
+    changes nothing.
+    """
+    from .doctor.main import doctor
+
+    if not doctor(name, where, output):
+        ctx.exit(3)
+
+
 # ---- reaching
 
 PORT = click.option(

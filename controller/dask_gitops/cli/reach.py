@@ -90,7 +90,7 @@ async def _stay(
     try:
         async with shell.session(name, where, forward=always, port=port, show=show) as session:
             await session.start()
-            await session.access.told(first_of(_answers(session), session.failure()))
+            await session.access.told(first_of(answers(session), session.failure()))
             await session.started()
             show.end("connected")
             tell(_found(session))
@@ -114,7 +114,7 @@ def _found(session: Session) -> JSON:
     }
 
 
-async def _answers(session: Session) -> None:
+async def answers(session: Session) -> None:
     """Wait until something answers where the dashboard is to be."""
     while True:
         session.unreached = await _unreached(*session.way.dashboard)

@@ -16,6 +16,7 @@ import socket
 import weakref
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar, cast
 
@@ -426,6 +427,21 @@ class KubeClient:
                     yield kind, obj
         except (ValueError, KeyError) as error:
             raise ApiUnreachable(f"watch {res}: {_words(error)}", sent=True) from error
+
+    async def about(self, path: str) -> tuple[JSON, float | None]:
+        """What the server tells of itself, such as at ``/version``; and its clock, in seconds since the epoch.
+
+        One attempt.
+        """
+        res = Resource("", "", path.strip("/"), namespaced=False)
+        async with self._opened("get", res, path, {}) as response:
+            raw = await response.read()
+            date = response.headers.get("Date")
+        try:
+            clock = None if date is None else parsedate_to_datetime(date).timestamp()
+            return _object(raw), clock
+        except ValueError as error:
+            raise ApiUnreachable(f"get {res}: {_words(error)}", sent=True) from error
 
     async def logs(
         self,

@@ -53,6 +53,8 @@ class Resource:
 PODS = Resource("", "v1", "pods", kind="Pod")
 SERVICES = Resource("", "v1", "services", kind="Service")
 NAMESPACES = Resource("", "v1", "namespaces", namespaced=False, kind="Namespace")
+RESOURCEQUOTAS = Resource("", "v1", "resourcequotas", kind="ResourceQuota")
+NETWORKPOLICIES = Resource("networking.k8s.io", "v1", "networkpolicies", kind="NetworkPolicy")
 EVENTS = Resource("", "v1", "events", kind="Event")
 LEASES = Resource("coordination.k8s.io", "v1", "leases", kind="Lease")
 DEPLOYMENTS = Resource("apps", "v1", "deployments", kind="Deployment")

@@ -52,7 +52,7 @@ def test_its_options_and_exit_codes_are_documented(name: str) -> None:
     everywhere = {"--namespace", "--context", "--kubeconfig", "--output"}
     assert everywhere < common
     assert there - everywhere <= told
-    assert told <= there | {"--yes", "--help"} | everywhere
+    assert told <= there | {"--yes", "--help", "--memory-limit"} | everywhere
     codes = TEXT.partition("\n## ")[0] + section(name)
     for code in COMMANDS[name].codes:
         assert re.search(rf"^\| {code} \|", codes, re.MULTILINE), code

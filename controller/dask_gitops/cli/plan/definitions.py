@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import functools
-import importlib.resources
-import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ..published import ours
 from .memory import JSON
 from .rehearsal import Declared
 
@@ -28,14 +26,6 @@ def complaints(objects: Declared, definitions: Mapping[str, JSON]) -> list[str]:
         for error in sorted(errors, key=lambda e: list(map(str, e.absolute_path))):
             path = _path(error.absolute_path)
             found.append(f"{of.kind} {of.namespace}/{of.name}: {path}: {error.message}")
-    return found
-
-
-@functools.cache
-def ours() -> Mapping[str, JSON]:
-    """Schemas of the Dask kinds as this version defines them."""
-    text = importlib.resources.files(__package__).joinpath("definitions.json").read_text("utf-8")
-    found: dict[str, JSON] = json.loads(text)
     return found
 
 
