@@ -15,9 +15,10 @@ from typing import IO, Any
 import pytest
 
 from tests.manifests import manifests
+from tests.support import upstream_tests
+from tests.support.controller_process import ControllerProcess
 from tests.support.fake_scheduler import FakeSchedulers
 from tests.support.kubernetes import JSON, CommandError, Kubectl, condition, eventually
-from tests.support.network import first_network
 
 pytestmark = pytest.mark.usefixtures("controller")
 
@@ -223,9 +224,7 @@ class Client:
 
 @contextlib.contextmanager
 def upstream_client(kubectl: Kubectl, log: Path, story: str = "all_it_can") -> Iterator[Client]:
-    made = [sys.executable, "ci/venv.py", "tests/upstream-requirements.txt"]
-    with first_network():
-        python = subprocess.run(made, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+    python = str(upstream_tests.environment())
     command = [python, "tests/cluster/upstream_client.py", kubectl.namespace, story]
     env = {"KUBECONFIG": kubectl.kubeconfig, "HOME": str(log.parent), "PATH": "/usr/bin:/bin"}
     pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
@@ -344,3 +343,24 @@ def test_the_unmodified_client_sees_a_crash_loop(kubectl: Kubectl, tmp_path: Pat
         words = f"Scheduler in CrashLoopBackOff for more than {RESOURCE_S} seconds."
         assert words in client.log.read_text()
     eventually("it is deleted", lambda: not kubectl.exists("daskcluster", "slow"))
+
+
+# ---- its own tests, against our client
+
+
+@pytest.fixture
+def no_controller(controller: ControllerProcess) -> Iterator[None]:
+    controller.stop()
+    yield
+    controller.start()
+
+
+def test_upstreams_test_without_a_controller(
+    kubectl: Kubectl, no_controller: None, tmp_path: Path
+) -> None:
+    """The others run on the real node: tests/dask/test_upstream_tests.py."""
+    name = upstream_tests.WITHOUT_CONTROLLER
+    ended = upstream_tests.run(kubectl, tmp_path / "theirs", name)
+    assert ended.outcomes == {name: "passed"}, ended.output
+    assert ended.code == 0, ended.output
+    assert kubectl.list("daskclusters") == []
