@@ -47,7 +47,7 @@ def make(home: Path, requirements: Path) -> None:
     """Make it; `complete` says that nothing of it is missing."""
     what = "virtual environment of the tests"
     started = time.monotonic()
-    print(f"{what}: installing tests/{requirements.name}", file=sys.stderr, flush=True)
+    print(f"{what}: installing {requirements.name}", file=sys.stderr, flush=True)
     shutil.rmtree(home, ignore_errors=True)
     pip = [home / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]  # fmt: skip
     for command in ([sys.executable, "-m", "venv", home], [*pip, "-r", requirements]):

@@ -8,16 +8,19 @@ from distributed import exceptions
 
 from dask_gitops.client import errors
 
+#: Dask 2025.7 and older raises a TimeoutError, which ours is anyway.
+_Dasks: Any = getattr(exceptions, "WorkerStartTimeoutError", TimeoutError)
 
-class WorkerStartTimeoutError(
-    errors.WorkerStartTimeoutError,
-    exceptions.WorkerStartTimeoutError,  # type: ignore[misc]
-):
+
+class WorkerStartTimeoutError(errors.WorkerStartTimeoutError, _Dasks):  # type: ignore[misc]
     """Not all workers came in time; says why."""
 
     def __init__(self, words: str, available: int, expected: int, timeout_s: float) -> None:
         super().__init__(available, expected, timeout_s)
         self.words = words
+        self.available_workers = available
+        self.expected_workers = expected
+        self.timeout = timeout_s
 
     def __str__(self) -> str:
         return self.words

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from distributed.comm.addressing import parse_address, parse_host_port
 from distributed.core import Status, rpc
 from distributed.deploy import Cluster
 from distributed.objects import SchedulerInfo
 
 #: So long one attempt to connect, or one question, may take.
 ATTEMPT_S = 5.0
+#: So long a refused connection takes at most to be refused.
+REFUSAL_S = 2.0
 FIRST_WAIT_S, LAST_WAIT_S = 0.1, 1.0
 #: While somebody waits for workers, it is asked so often although no Pod changes.
 LOOK_S = 1.0
@@ -26,16 +30,42 @@ LAST_LOOK_S = 32.0
 APART_S = 0.3
 
 
-def _words(error: BaseException) -> str:
-    """What went wrong, and what that came of: Dask's own words tell only that time is up."""
-    found: list[str] = []
+def _chain(error: BaseException) -> list[Exception]:
+    """It, and what it came of."""
+    found: list[Exception] = []
     one: BaseException | None = error
     while isinstance(one, Exception) and len(found) < 5:
+        found.append(one)
+        one = one.__cause__
+    return found
+
+
+def _words(errors: list[Exception]) -> str:
+    """What went wrong, and what that came of: Dask's own words tell only that time is up."""
+    found: list[str] = []
+    for one in errors:
         words = str(one) or ("no answer in time" if isinstance(one, TimeoutError) else repr(one))
         if not any(words in each for each in found):
             found.append(words)
-        one = one.__cause__
     return ": ".join([found[0], *found[1:][-1:]])
+
+
+async def _refusal(address: str) -> list[Exception]:
+    """Why nobody gets a connection there, if that is told at once; else nothing."""
+    try:
+        host, port = parse_host_port(parse_address(address)[1])
+        async with asyncio.timeout(REFUSAL_S):
+            _, writer = await asyncio.open_connection(host, port)
+    except TimeoutError:
+        return []
+    except ConnectionError as error:  # asyncio names the call that failed, and not what came of it
+        return [OSError(error.errno, os.strerror(error.errno or 0))]
+    except (OSError, ValueError) as error:
+        return [error]
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
+    return []
 
 
 class Subscribed(Cluster):  # type: ignore[misc]
@@ -48,6 +78,7 @@ class Subscribed(Cluster):  # type: ignore[misc]
     def _prepare(self) -> None:
         self._heard: set[asyncio.Future[None]] = set()
         self._following: asyncio.Future[None] | None = None
+        self._address = ""
 
     async def _connect(
         self,
@@ -59,6 +90,7 @@ class Subscribed(Cluster):  # type: ignore[misc]
 
         :param news: waits for a change of Pods, as `Live.news` does.
         """
+        self._address = address
         self.scheduler_comm = rpc(address, timeout=ATTEMPT_S, connection_args=connection_args)
         await self._insist(self._look)
         self._following = asyncio.ensure_future(self._follow(news))
@@ -74,7 +106,11 @@ class Subscribed(Cluster):  # type: ignore[misc]
                 found = await work()
             except Exception as error:
                 # Whatever listens at an address may answer anything.
-                self._unreached(_words(error))
+                errors = _chain(error)
+                if isinstance(errors[-1], TimeoutError):
+                    # The last of Dask's many attempts had too little time left to hear why.
+                    errors += await _refusal(self._address)
+                self._unreached(_words(errors))
                 await asyncio.sleep(wait_s)
                 wait_s = min(2 * wait_s, LAST_WAIT_S)
             else:

@@ -1,4 +1,4 @@
-"""The tests of what runs inside schedulers and workers, with another version of Dask, as processes."""
+"""Tests with another version of Dask, or of anything else, as processes: those of what runs inside schedulers and workers, or others."""
 
 from __future__ import annotations
 
@@ -15,22 +15,34 @@ FILES = tuple(
 VERSIONS = ("2023.3.2", "2024.8.2")
 
 
+def environment(requirements: Path) -> str:
+    """The Python that has these."""
+    command = [sys.executable, "ci/venv.py", requirements]
+    made = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert made.returncode == 0, "see above"
+    return made.stdout.strip()
+
+
 @dataclass
 class Run:
-    """The tests with one version of Dask, as a process."""
+    """The tests with one version of Dask, as a process.
+
+    :ivar files: all of one folder.
+    :ivar requirements: None: those of the version.
+    """
 
     version: str
     folder: Path
+    files: tuple[str, ...] = FILES
+    requirements: Path | None = None
     process: subprocess.Popen[str] | None = None
 
     def start(self) -> None:
-        command = [sys.executable, "ci/venv.py", f"tests/dask-{self.version}.txt"]
-        made = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-        assert made.returncode == 0, "see above"
+        python = environment(self.requirements or Path(f"tests/dask-{self.version}.txt"))
         words = [
-            *(made.stdout.strip(), "-m", "pytest", "-q", "-p", "no:cacheprovider", "-rfP"),
-            *("-c", os.devnull, "--rootdir", ".", "--confcutdir", "tests/unit/scheduler"),
-            *("--basetemp", self.folder / "base", "--durations", "5", *FILES),
+            *(python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-rfP"),
+            *("-c", os.devnull, "--rootdir", ".", "--confcutdir", Path(self.files[0]).parent),
+            *("--basetemp", self.folder / "base", "--durations", "5", *self.files),
         ]
         env = {**os.environ, "PYTHONPATH": "controller:.", "DASK_VERSION_UNDER_TEST": self.version}
         with (self.folder / "output").open("w") as file:
