@@ -13,6 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .client.arguments import CreateMode as CreateMode
+    from .client.classic.auth import InCluster as InCluster
+    from .client.classic.auth import KubeAuth as KubeAuth
+    from .client.classic.auth import KubeConfig as KubeConfig
+    from .client.classic.spec import make_pod_spec as make_pod_spec
     from .client.cluster import KubeCluster as KubeCluster
     from .client.discovery import discover as discover
     from .client.errors import ClusterExistsError as ClusterExistsError
@@ -42,7 +46,10 @@ _PLACES = {
     "CreateMode": "client.arguments",
     "CustomResourcesMissingError": "client.errors",
     "DaskGitopsError": "client.errors",
+    "InCluster": "client.classic.auth",
+    "KubeAuth": "client.classic.auth",
     "KubeCluster": "client.cluster",
+    "KubeConfig": "client.classic.auth",
     "NoKubernetesError": "client.errors",
     "NotAllowedError": "client.errors",
     "SchedulerStartupError": "client.errors",
@@ -51,6 +58,7 @@ _PLACES = {
     "WorkerStartTimeoutError": "client.errors",
     "discover": "client.discovery",
     "make_cluster_spec": "client.spec",
+    "make_pod_spec": "client.classic.spec",
     "make_scheduler_spec": "client.spec",
     "make_worker_spec": "client.spec",
 }

@@ -21,6 +21,7 @@ from dask_gitops.client.appearance import Appearance
 from dask_gitops.client.arguments import CreateMode
 from dask_gitops.client.asked import Asked
 from dask_gitops.client.background import background, first_of
+from dask_gitops.client.classic.front import Classic, hear, tell
 from dask_gitops.client.errors import DaskGitopsError
 from dask_gitops.client.late import WorkerStartTimeoutError
 from dask_gitops.client.session import Session
@@ -41,16 +42,19 @@ _APART = (
     "loop",
     "asynchronous",
     "scheduler_sync_interval",
-    "unknown",
+    "pod_template",
+    "classic",
 )
 
 
-class KubeCluster(Appearance, Asked):
+class KubeCluster(Classic, Appearance, Asked):
     """A DaskCluster on Kubernetes: made, or connected to when one of that name exists.
 
     See docs/python.md for every argument. What is not given is taken from Dask's configuration
     (``kubernetes.*``).
 
+    :param pod_template: a worker's Pod as the classic KubeCluster took it: a path, a dict, an object;
+        or the cluster's name.
     :param name: with tokens, such as ``dask-{user}-{uuid}``.
     :param namespace: None: the Pod's own, or the context's.
     :param n_workers: of the group ``default``; None: 1.
@@ -59,12 +63,14 @@ class KubeCluster(Appearance, Asked):
     :param shutdown_on_close: None: True for what this object created, else False.
     :param resource_timeout: seconds that nobody may act on it, or that a state may last which does
         not pass by itself; 0: as long as the controller has patience.
+    :param classic: further arguments of the classic KubeCluster, see docs/migrating.md.
     :raises TypeError, ValueError: an argument cannot be that.
     :raises DaskGitopsError: see `dask_gitops.client.errors`.
     """
 
     def __init__(
         self,
+        pod_template: Any = None,
         *,
         name: str | None = None,
         namespace: str | None = None,
@@ -97,15 +103,17 @@ class KubeCluster(Appearance, Asked):
         kubeconfig: str | None = None,
         external_address: str | None = None,
         tie_to_pod: bool | None = None,
-        **unknown: Any,
+        **classic: Any,
     ) -> None:
         given = dict(locals())
         self.status = Status.closed  # until there is something to close
         given = {key: value for key, value in given.items() if key not in _APART}
-        arguments.unknown("KubeCluster", unknown, [*given, *_APART])
-        self._given = given
+        heard = hear(given, pod_template, classic, _APART)
+        self._given = given = heard.given
         self._settings = chosen = settings(given, configured())
-        self._wanted = what = wanted(chosen, given, who.tokens())
+        self._wanted = what = wanted(chosen, given, who.tokens(), pods=heard.pods)
+        if heard.is_classic:
+            tell([*heard.remarks, *what.remarks], stacklevel=2)
         if what.ignored:
             warnings.warn(
                 f"custom_cluster_spec says itself what the cluster is; ignored: {', '.join(what.ignored)}",

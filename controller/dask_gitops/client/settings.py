@@ -111,7 +111,10 @@ def settings(given: Mapping[str, Any], configured: Mapping[str, Any]) -> Setting
 
 
 def wishes(
-    config: Mapping[str, Any], own: Mapping[str, Any], defaults: Sequence[Mapping[str, Any]]
+    config: Mapping[str, Any],
+    own: Mapping[str, Any],
+    defaults: Sequence[Mapping[str, Any]],
+    keys: Mapping[str, str] = KEYS,
 ) -> JSON:
     """What the user's configuration says of us, by argument.
 
@@ -121,9 +124,10 @@ def wishes(
     :param config: Dask's configuration as it is now.
     :param own: of the user's files and environment alone.
     :param defaults: what libraries have filled in.
+    :param keys: which arguments, and their keys.
     """
     found: JSON = {}
-    for argument, key in KEYS.items():
+    for argument, key in keys.items():
         path = f"kubernetes.{key}"
         value = _at(config, path)
         filled_in = [_at(each, path) for each in defaults]
@@ -133,11 +137,11 @@ def wishes(
     return found
 
 
-def configured() -> JSON:
+def configured(keys: Mapping[str, str] = KEYS) -> JSON:
     """The same of this process."""
     import dask.config
 
-    return wishes(dask.config.config, dask.config.collect(), dask.config.defaults)
+    return wishes(dask.config.config, dask.config.collect(), dask.config.defaults, keys)
 
 
 def _at(config: Mapping[str, Any], path: str) -> Any:

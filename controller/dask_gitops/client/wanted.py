@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dask_gitops.client import names
+from dask_gitops.client.classic import cluster as classic
+from dask_gitops.client.classic.pods import Pods
 from dask_gitops.client.errors import ValidationError
 from dask_gitops.client.manifest import Manifest, manifest
 from dask_gitops.client.settings import Settings
@@ -40,11 +42,13 @@ class Wanted:
     """:ivar objects: the DaskCluster, and what was written beside it.
     :ivar is_ours: we made it of arguments, field by field.
     :ivar ignored: arguments that count for nothing beside a custom_cluster_spec.
+    :ivar remarks: what of a classic cluster is not carried over, and why.
     """
 
     objects: Manifest
     is_ours: bool = True
     ignored: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -52,16 +56,21 @@ class Wanted:
 
 
 def wanted(
-    settings: Settings, given: Mapping[str, Any], values: Mapping[str, str], folder: Any = None
+    settings: Settings,
+    given: Mapping[str, Any],
+    values: Mapping[str, str],
+    folder: Any = None,
+    pods: Pods | None = None,
 ) -> Wanted:
     """What is to be there.
 
     :param given: the arguments themselves, by name.
     :param values: what tokens in names stand for.
     :param folder: where a relative path begins.
+    :param pods: what a classic cluster is made of.
     :raises TypeError, ValueError, FileNotFoundError: with the argument's name.
     """
-    if settings.custom_cluster_spec is not None:
+    if settings.custom_cluster_spec is not None and pods is None:
         found = manifest(settings.custom_cluster_spec, folder)
         if not names.is_name(found.name):
             raise ValidationError(names.refusal(found.name))
@@ -76,17 +85,35 @@ def wanted(
         return Wanted(found, False, ignored)
     name = names.cluster_name(settings.name, values)
     image = None if settings.image is None else names.image_name(settings.image, values)
-    made = make_cluster_spec(
-        name,
-        image,
-        N_WORKERS if settings.n_workers is None else settings.n_workers,
-        settings.resources,
-        settings.env,
-        settings.worker_command,
-        settings.scheduler_service_type,
-        _whole(settings.idle_timeout),
-        settings.jupyter,
-    )
+    number = N_WORKERS if settings.n_workers is None else settings.n_workers
+    remarks: list[str] = []
+    if pods is None:
+        made = make_cluster_spec(
+            name,
+            image,
+            number,
+            settings.resources,
+            settings.env,
+            settings.worker_command,
+            settings.scheduler_service_type,
+            _whole(settings.idle_timeout),
+            settings.jupyter,
+        )
+    else:
+        of_pods = classic.cluster(
+            name,
+            pods,
+            user=values.get("user"),
+            n_workers=number,
+            env=settings.env,
+            image=image,
+            image_wins=given.get("image") is not None,
+            resources=settings.resources if given.get("resources") is not None else None,
+            service_type=settings.scheduler_service_type,
+            idle_timeout=_whole(settings.idle_timeout),
+            jupyter=settings.jupyter,
+        )
+        made, remarks = of_pods.cluster, of_pods.remarks
     for part, resources, template in (
         ("worker", settings.worker_resources, settings.worker_template),
         ("scheduler", settings.scheduler_resources, settings.scheduler_template),
@@ -95,7 +122,7 @@ def wanted(
     for metadata in ("labels", "annotations"):
         if said := getattr(settings, metadata):
             made["metadata"][metadata] = dict(said)
-    return Wanted(Manifest(made))
+    return Wanted(Manifest(made), remarks=remarks)
 
 
 def _is_called(name: str, given: str, values: Mapping[str, str]) -> bool:

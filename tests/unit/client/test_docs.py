@@ -90,7 +90,7 @@ def test_every_attribute_that_is_named_exists() -> None:
 
 def test_every_argument_is_told_once() -> None:
     parameters = inspect.signature(KubeCluster).parameters
-    assert sorted(column(section("What it is made of"))) == sorted(set(parameters) - {"unknown"})
+    assert sorted(column(section("What it is made of"))) == sorted(set(parameters) - {"classic"})
 
 
 def test_every_error_is_told() -> None:
