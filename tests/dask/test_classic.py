@@ -132,7 +132,8 @@ def test_behind_a_start_script(
         KubeCluster(name="demo", n_workers=1, worker_template=script, **where(kubectl)) as cluster,
         Client(cluster) as client,
     ):
-        assert client.submit(sum, range(101)).result(timeout=90) == 5050
+        cluster.wait_for_workers(1, timeout=90)
+        assert client.submit(sum, range(101)).result(timeout=60) == 5050
         (found,) = client.run(environment).values()
         assert found["STARTED_BY"] == "start.sh"
         assert found["EXTRA_PIP_PACKAGES"] == "git+https://github.com/dask/distributed"
