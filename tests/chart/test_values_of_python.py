@@ -68,3 +68,9 @@ def without_empty(spec: Any) -> Any:
     if scheduler.get("containers") == [{"name": "scheduler"}]:
         del scheduler["containers"]
     return {**found, "scheduler": {**found["scheduler"], "spec": scheduler}}
+
+
+def test_dasks_own_resources_are_among_them(one: Callable[..., Manifest]) -> None:
+    spec = {**WRITTEN["spec"], "worker": {"replicas": 1, "resources": {"GPU": 1}}}
+    rendered = one(yaml.safe_dump(values({**WRITTEN, "spec": spec})), "DaskCluster", "demo")
+    assert rendered["spec"]["worker"]["resources"] == {"GPU": 1}

@@ -12,6 +12,7 @@ import click
 from dask_gitops import __version__
 from dask_gitops.extras import needs
 
+from .convert.command import convert
 from .options import Command, Where, output, where
 
 TEXT = output("text", "json")
@@ -248,3 +249,6 @@ def cluster(output: str, **given: Any) -> None:
     from .gen import cluster
 
     cluster(given, output)
+
+
+gitops.add_command(convert)

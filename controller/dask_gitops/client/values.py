@@ -50,12 +50,13 @@ def values(cluster: JSON) -> JSON:
     if spec.get("autoscaler"):
         found["autoscaler"] = {"enabled": True, **spec["autoscaler"]}
     scheduler = spec.get("scheduler") or {}
-    found["scheduler"] = _pod(scheduler)
+    found["scheduler"] = pod_values(scheduler)
     if scheduler.get("service"):
         found["scheduler"]["service"] = scheduler["service"]
-    found["worker"] = _worker(spec.get("worker") or {})
+    found["worker"] = worker_values(spec.get("worker") or {})
     groups = {
-        each["name"]: _worker(each.get("worker") or {}) for each in spec.get("workerGroups") or ()
+        each["name"]: worker_values(each.get("worker") or {})
+        for each in spec.get("workerGroups") or ()
     }
     if groups:
         found["workerGroups"] = groups
@@ -65,12 +66,15 @@ def values(cluster: JSON) -> JSON:
     return {"clusters": {metadata["name"]: copy.deepcopy(found)}}
 
 
-def _worker(worker: JSON) -> JSON:
+def worker_values(worker: JSON) -> JSON:
+    """A ``spec.worker`` as values of a cluster's workers, or of a group."""
     replicas = worker.get("replicas")
-    return {"replicas": "external" if replicas is None else replicas, **_pod(worker)}
+    found = {"replicas": "external" if replicas is None else replicas, **pod_values(worker)}
+    return {**found, "daskResources": worker["resources"]} if worker.get("resources") else found
 
 
-def _pod(part: JSON) -> JSON:
+def pod_values(part: JSON) -> JSON:
+    """A scheduler, worker or runner as values: its Pod as it is."""
     template = {key: part[key] for key in ("metadata", "spec") if part.get(key)}
     return {"podTemplate": template} if template else {}
 

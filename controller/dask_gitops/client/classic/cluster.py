@@ -14,6 +14,8 @@ from dask_gitops.resources import labels
 
 JSON = dict[str, Any]
 AFFINITIES = ("none", "preferred", "required")
+#: A scheduler needs less than a worker, and no GPU.
+NO_RESOURCES = "the worker's resources are not carried over to the scheduler: scheduler_resources= says its own"
 _DEDICATED = ("k8s.dask.org/dedicated", "k8s.dask.org_dedicated")
 _PURPOSE = "k8s.dask.org/node-purpose"
 _PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
@@ -62,10 +64,7 @@ def cluster(
     if given is None:
         own = ("resources", *_PROBES)
         if any(main_scheduler.get("resources", {}).values()) and resources is None:
-            remarks.append(
-                "the worker's resources are not carried over to the scheduler: "
-                "scheduler_resources= says its own"
-            )
+            remarks.append(NO_RESOURCES)
         scheduler["spec"].pop("resources", None)
         for field in own:
             main_scheduler.pop(field, None)

@@ -1,0 +1,1 @@
+"""``dask-gitops convert``: what others declare, as values or manifests of ours."""

@@ -1,0 +1,302 @@
+"""Pure: custom resources as values of the chart."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+from dask_gitops.client.values import SAME, pod_values, values, worker_values
+from dask_gitops.model.podspec import PodSpec
+from dask_gitops.resources import labels
+
+from .comments import Comments, Place, moved
+from .result import JSON, Left, Object
+
+
+def as_values(
+    objects: list[Object], comments: list[Comments], left: list[Left]
+) -> tuple[JSON, Comments]:
+    """``{"clusters": ..., "jobs": ...}`` with the comments of their sources.
+
+    :param comments: by index of the source.
+    :param left: grows by what values cannot say.
+    """
+    found: JSON = {}
+    placed: list[tuple[Object, dict[Place, Place]]] = []
+    for one in objects:
+        if one.kind == "DaskCluster":
+            placed.append((one, _cluster(found, one, left)))
+    for one in objects:
+        if one.kind == "DaskWorkerGroup":
+            placed.append((one, _group(found, one, left)))
+    for one in objects:
+        if one.kind == "DaskAutoscaler":
+            placed.append((one, _autoscaler(found, one, left)))
+        elif one.kind == "DaskJob":
+            placed.append((one, _job(found, one, left)))
+    said: Comments = {}
+    order = {id(one): i for i, one in enumerate(objects)}
+    for one, moves in sorted(placed, key=lambda each: order[id(each[0])]):
+        if not comments:
+            continue
+        own = moved(comments[one.source], _through(one.moves, moves), found)
+        for place, comment in own.items():
+            there = said.get(place)
+            if there is None:
+                said[place] = comment
+            else:
+                there.before += comment.before
+                there.below += comment.below
+                there.beside = there.beside or comment.beside
+    return found, said
+
+
+def _through(
+    first: Mapping[Place, Place | None], then: Mapping[Place, Place]
+) -> dict[Place, Place | None]:
+    """Where places are after both moves."""
+    found: dict[Place, Place | None] = {}
+    # What the second move tells apart below a place of the first.
+    for start, to in then.items():
+        for place, middle in first.items():
+            if middle is not None and start[: len(middle)] == middle:
+                found.setdefault((*place, *start[len(middle) :]), to)
+    for place, middle in first.items():
+        if middle is None:
+            found[place] = None
+            continue
+        length = next(n for n in range(len(middle), -1, -1) if middle[:n] in then)
+        found[place] = (*then[middle[:length]], *middle[length:])
+    return found
+
+
+def _no_namespace(one: Object, left: list[Left]) -> None:
+    namespace = one.raw["metadata"].get("namespace")
+    if namespace:
+        left.append(
+            Left(
+                f"{one.kind} {one.name}: metadata.namespace",
+                f"a release has one: helm -n {namespace}",
+            )
+        )
+    for key in sorted(one.raw["metadata"].keys() - {"name", "namespace", "labels", "annotations"}):
+        left.append(Left(f"{one.kind} {one.name}: metadata.{key}", "values have no place for it"))
+
+
+def _cluster(found: JSON, one: Object, left: list[Left]) -> dict[Place, Place]:
+    _no_namespace(one, left)
+    raw = copy.deepcopy(one.raw)
+    spec = raw["spec"]
+    what = f"DaskCluster {one.name}"
+    known = {
+        *SAME,
+        "image",
+        "idleTimeout",
+        "idleAction",
+        "autoscaler",
+        "scheduler",
+        "worker",
+        "workerGroups",
+    }
+    for key in sorted(spec.keys() - known):
+        left.append(Left(f"{what}: spec.{key}", "values have no place for it"))
+    for part in (labels.SCHEDULER, labels.WORKER):
+        _main_named(spec.get(part), part, what, left)
+        known_parts = {
+            "metadata",
+            "spec",
+            *(("service",) if part == labels.SCHEDULER else ("replicas", "resources", "cluster")),
+        }
+        for key in sorted((spec.get(part) or {}).keys() - known_parts):
+            left.append(Left(f"{what}: spec.{part}.{key}", "values have no place for it"))
+    for group in spec.get("workerGroups") or ():
+        _main_named(group.get("worker"), labels.WORKER, what, left)
+    if spec.get("autoscaler") and (spec.get("worker") or {}).get("replicas") is not None:
+        _no_number(spec["worker"], what, left)
+    made = values(raw)["clusters"][one.name]
+    found.setdefault("clusters", {})[one.name] = made
+    here: Place = ("clusters", one.name)
+    moves: dict[Place, Place] = {
+        (): here,
+        ("metadata", "labels"): (*here, "labels"),
+        ("metadata", "annotations"): (*here, "annotations"),
+        ("spec",): here,
+        ("spec", "idleTimeout"): (*here, "idle", "timeout"),
+        ("spec", "idleAction"): (*here, "idle", "action"),
+    }
+    for part in (labels.SCHEDULER, labels.WORKER):
+        moves |= _pod_moves(("spec", part), (*here, part))
+    for i, group in enumerate(spec.get("workerGroups") or ()):
+        moves |= _pod_moves(
+            ("spec", "workerGroups", i, "worker"), (*here, "workerGroups", group["name"])
+        )
+        moves["spec", "workerGroups", i] = (*here, "workerGroups", group["name"])
+    return moves
+
+
+def _pod_moves(source: Place, target: Place) -> dict[Place, Place]:
+    return {
+        source: target,
+        (*source, "spec"): (*target, "podTemplate", "spec"),
+        (*source, "metadata"): (*target, "podTemplate", "metadata"),
+        (*source, "resources"): (*target, "daskResources"),
+    }
+
+
+def _main_named(part: Any, component: str, what: str, left: list[Left]) -> None:
+    """Values call Dask's container like its component, and have it first."""
+    spec = (part or {}).get("spec") or {}
+    containers = spec.get("containers")
+    if not containers:
+        return
+    main = PodSpec.trusted(spec).main(component)
+    assert main is not None
+    name = main.fields.get("name")
+    if name != component:
+        if name:
+            left.append(
+                Left(f"{what}: the container's name {name!r}", f"values call it {component!r}")
+            )
+        main.fields["name"] = component
+    if containers[0] is not main.fields:
+        left.append(
+            Left(f"{what}: the order of containers", f"in values {component!r} comes first")
+        )
+
+
+def _no_number(worker: JSON, what: str, left: list[Left]) -> None:
+    number = worker.pop("replicas")
+    left.append(Left(f"{what}: replicas {number}", "its autoscaler says the number"))
+
+
+def _group(found: JSON, one: Object, left: list[Left]) -> dict[Place, Place]:
+    spec = copy.deepcopy(one.raw["spec"])
+    what = f"DaskWorkerGroup {one.name}"
+    cluster = spec.get("cluster")
+    key = one.name.removeprefix(f"{cluster}-")
+    declared = found.get("clusters", {}).get(cluster)
+    if declared is None:
+        left.append(Left(what, f"its cluster {cluster!r} is not among what is converted"))
+        return {(): ()}
+    if key in (one.name, "", "default"):
+        left.append(
+            Left(what, f"groups of values are called {cluster}-KEY, and not {cluster}-default")
+        )
+        return {(): ()}
+    _no_namespace(one, left)
+    for name in sorted(spec.keys() - {"cluster", "worker", "drainTimeout", "updateStrategy"}):
+        left.append(Left(f"{what}: spec.{name}", "values have no place for it"))
+    worker = spec.get("worker") or {}
+    _main_named(worker, labels.WORKER, what, left)
+    made = worker_values(worker)
+    made |= {name: spec[name] for name in ("drainTimeout", "updateStrategy") if name in spec}
+    metadata = one.raw["metadata"]
+    made |= {name: metadata[name] for name in ("labels", "annotations") if metadata.get(name)}
+    declared.setdefault("workerGroups", {})[key] = made
+    here: Place = ("clusters", cluster, "workerGroups", key)
+    return {
+        (): here,
+        ("metadata", "labels"): (*here, "labels"),
+        ("metadata", "annotations"): (*here, "annotations"),
+        ("spec",): here,
+        **_pod_moves(("spec", "worker"), here),
+    }
+
+
+def _autoscaler(found: JSON, one: Object, left: list[Left]) -> dict[Place, Place]:
+    spec = copy.deepcopy(one.raw["spec"])
+    what = f"DaskAutoscaler {one.name}"
+    cluster, group = spec.pop("cluster", None), spec.pop("workerGroup", None)
+    declared = found.get("clusters", {}).get(cluster)
+    if declared is None:
+        left.append(Left(what, f"its cluster {cluster!r} is not among what is converted"))
+        return {(): ()}
+    here: Place = ("clusters", cluster)
+    holder, worker = declared, declared.setdefault("worker", {})
+    if group and group != f"{cluster}-default":
+        key = str(group).removeprefix(f"{cluster}-")
+        holder = worker = declared.get("workerGroups", {}).get(key)
+        if holder is None:
+            left.append(Left(what, f"its group {group!r} is not among what is converted"))
+            return {(): ()}
+        here = (*here, "workerGroups", key)
+    named = group if here[2:] else cluster
+    if one.name != named:
+        left.append(Left(f"{what}: its name", f"values call it {named!r}"))
+    if "autoscaler" in holder:
+        left.append(Left(what, "there is another one of this group"))
+        return {(): ()}
+    _no_namespace(one, left)
+    for field in ("labels", "annotations"):
+        if one.raw["metadata"].get(field):
+            left.append(Left(f"{what}: metadata.{field}", "it has those of its cluster or group"))
+    if worker.get("replicas") not in (None, "external"):
+        _no_number(worker, ".".join(map(str, here)), left)
+    worker.pop("replicas", None)
+    holder["autoscaler"] = spec
+    return {(): (*here, "autoscaler"), ("spec",): (*here, "autoscaler")}
+
+
+def _job(found: JSON, one: Object, left: list[Left]) -> dict[Place, Place]:
+    _no_namespace(one, left)
+    spec = copy.deepcopy(one.raw["spec"])
+    what = f"DaskJob {one.name}"
+    inner = spec.pop("cluster", None) or {}
+    job = spec.pop("job", None) or {}
+    _main_named_job(job, what, left)
+    cluster: JSON = {
+        "metadata": {
+            "name": one.name,
+            **(inner.get("metadata") or {}),
+        },
+        "spec": inner.get("spec") or {},
+    }
+    cluster["metadata"]["name"] = one.name
+    for part in (labels.SCHEDULER, labels.WORKER):
+        _main_named(cluster["spec"].get(part), part, what, left)
+    made = pod_values(job)
+    same = (
+        "backoffLimit",
+        "activeDeadlineSeconds",
+        "ttlSecondsAfterFinished",
+        "cleanupPolicy",
+        "suspend",
+        "restartedAt",
+    )
+    made |= {key: spec.pop(key) for key in same if spec.get(key) is not None}
+    for key in sorted(spec):
+        left.append(Left(f"{what}: spec.{key}", "values have no place for it"))
+    of_cluster = values(cluster)["clusters"][one.name]
+    if of_cluster:
+        made["cluster"] = of_cluster
+    metadata = one.raw["metadata"]
+    made |= {key: metadata[key] for key in ("labels", "annotations") if metadata.get(key)}
+    found.setdefault("jobs", {})[one.name] = made
+    here: Place = ("jobs", one.name)
+    moves: dict[Place, Place] = {
+        (): here,
+        ("metadata", "labels"): (*here, "labels"),
+        ("metadata", "annotations"): (*here, "annotations"),
+        ("spec",): here,
+        **_pod_moves(("spec", "job"), here),
+        ("spec", "cluster", "spec"): (*here, "cluster"),
+    }
+    for part in (labels.SCHEDULER, labels.WORKER):
+        moves |= _pod_moves(("spec", "cluster", "spec", part), (*here, "cluster", part))
+    return moves
+
+
+def _main_named_job(job: JSON, what: str, left: list[Left]) -> None:
+    spec = job.get("spec") or {}
+    runner = PodSpec.trusted(spec).runner() if spec.get("containers") else None
+    if runner is None:
+        return
+    if runner.fields.get("name") != "job":
+        if runner.fields.get("name"):
+            left.append(
+                Left(f"{what}: the container's name {runner.name!r}", "values call it 'job'")
+            )
+        runner.fields["name"] = "job"
+    if spec["containers"][0] is not runner.fields:
+        left.append(Left(f"{what}: the order of containers", "in values 'job' comes first"))
