@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import warnings
 from collections.abc import Callable
@@ -10,7 +11,9 @@ from typing import Any
 
 import dask.config
 import pytest
+from click.testing import CliRunner
 from dask_gitops import InCluster, KubeCluster, KubeConfig, make_pod_spec
+from dask_gitops.cli.convert.command import convert
 from dask_gitops.client.classic import front
 from distributed import Client
 
@@ -155,6 +158,14 @@ def test_a_pod_of_a_few_words(kubectl: Kubectl, dask_image: str) -> None:
             cluster.adapt(minimum=1, maximum=2, interval=1)
             with Client(cluster) as client:
                 assert client.submit(sum, range(101)).result(timeout=90) == 5050
+            words = ["--live", "demo", "--to", "manifests", "--output", "json"]
+            there = ["--kubeconfig", kubectl.kubeconfig, "--namespace", kubectl.namespace]
+            done = CliRunner().invoke(convert, [*words, *there])
+            assert (done.exit_code, done.stderr) == (0, "")
+            kinds = [one["kind"] for one in json.loads(done.stdout)["manifests"]]
+            assert kinds == ["DaskCluster", "DaskAutoscaler"]
+            found = json.loads(done.stdout)["manifests"][0]
+            assert found["spec"]["scheduler"] == cluster.to_manifest()["spec"]["scheduler"]
             with pytest.raises(FileNotFoundError):
                 KubeCluster.from_yaml("nowhere.yml")
     told = [w for w in caught if w.category is FutureWarning]

@@ -387,6 +387,35 @@ def test_objects_of_kubernetes_own_client() -> None:
     assert made({"metadata": POD["metadata"], "spec": POD["spec"], "status": None}) == WHOLE
 
 
+class Model:
+    """As generated clients have had them for years: their own names of fields, and Kubernetes' beside them."""
+
+    def __init__(self, attribute_map: dict[str, str], **fields: Any) -> None:
+        self.attribute_map = attribute_map
+        self.__dict__.update(dict.fromkeys(attribute_map) | fields)
+
+    def to_dict(self) -> JSON:
+        return {name: getattr(self, name) for name in self.attribute_map}
+
+
+def test_objects_with_names_of_their_own() -> None:
+    own = {"name": "name", "image": "image", "image_pull_policy": "imagePullPolicy", "args": "args", "env": "env", "resources": "resources"}  # fmt: skip
+    said = POD["spec"]["containers"][0]
+    env = [
+        Model({"name": "name", "value": "value", "value_from": "valueFrom"}, **each) for each in ENV
+    ]
+    container = Model(own, **{name: said[key] for name, key in own.items()} | {"env": env})
+    spec = Model(
+        {"restart_policy": "restartPolicy", "containers": "containers", "volumes": "volumes"},
+        restart_policy="Never",
+        containers=[container],
+    )
+    metadata = Model({"labels": "labels", "annotations": "annotations"}, **POD["metadata"])
+    whole = Model({"api_version": "apiVersion", "metadata": "metadata", "spec": "spec"})
+    whole.__dict__.update(metadata=metadata, spec=spec)
+    assert made(whole) == WHOLE
+
+
 def test_numbers_are_taken_where_kubernetes_wants_texts() -> None:
     numbers = with_pod(args=[int(w) if w.isdecimal() else w for w in WORDS])
     assert made(numbers) == WHOLE

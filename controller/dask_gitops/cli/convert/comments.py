@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -40,6 +41,7 @@ class _Start:
 
 def comments(text: str) -> list[Comments]:
     """Those of each document of a stream that can be read as YAML."""
+    text = text.removeprefix("\ufeff")
     found: list[Comments] = []
     nodes = list(yaml.compose_all(text, Loader=yaml.SafeLoader))
     starts = [list(_starts(node)) if node is not None else [] for node in nodes]
@@ -64,21 +66,16 @@ def _whose(starts: list[_Start], line: int, column: int, own: bool) -> tuple[Pla
 
     :param own: nothing else is on its line.
     """
+    after = bisect.bisect_right(starts, line, key=lambda start: start.line)
     if not own:
-        here = [start.place for start in starts if start.line == line]
-        if here:
-            return here[-1], "beside"
-        earlier = [start.place for start in starts if start.line < line]
-        return (earlier[-1], "beside") if earlier else ((), "before")
-    later = next((start for start in starts if start.line > line), None)
-    earlier_ones = [start for start in starts if start.line < line]
-    if later is not None and (column <= later.column or not earlier_ones):
-        return later.place, "before"
+        return (starts[after - 1].place, "beside") if after else ((), "before")
+    if after < len(starts) and (column <= starts[after].column or not after):
+        return starts[after].place, "before"
     # Further to the right than what follows: it ends what came before.
-    for start in reversed(earlier_ones):
-        if start.column <= column:
-            return start.place, "below"
-    return (earlier_ones[-1].place, "below") if earlier_ones else ((), "before")
+    for at in range(after - 1, -1, -1):
+        if starts[at].column <= column:
+            return starts[at].place, "below"
+    return (starts[after - 1].place, "below") if after else ((), "before")
 
 
 def _starts(node: yaml.Node, place: Place = (), seen: set[int] | None = None) -> Iterator[_Start]:

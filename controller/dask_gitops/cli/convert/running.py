@@ -35,7 +35,7 @@ def from_files(
     if scheduler is not None:
         found, _ = _documents(scheduler)
         pods = [one for one in found if one is not None]
-        if len(pods) != 1:
+        if len(pods) != 1 or not isinstance(pods[0], dict) or pods[0].get("kind", "Pod") != "Pod":
             raise ConvertError(f"{scheduler}: expected one Pod, the scheduler's")
         head = pods[0]
     whole = Converted()

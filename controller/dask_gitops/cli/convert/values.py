@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from dask_gitops.client import names
 from dask_gitops.client.values import SAME, pod_values, values, worker_values
 from dask_gitops.model.podspec import PodSpec
 from dask_gitops.resources import labels
@@ -24,17 +25,16 @@ def as_values(
     """
     found: JSON = {}
     placed: list[tuple[Object, dict[Place, Place]]] = []
-    for one in objects:
-        if one.kind == "DaskCluster":
-            placed.append((one, _cluster(found, one, left)))
-    for one in objects:
-        if one.kind == "DaskWorkerGroup":
-            placed.append((one, _group(found, one, left)))
-    for one in objects:
-        if one.kind == "DaskAutoscaler":
-            placed.append((one, _autoscaler(found, one, left)))
-        elif one.kind == "DaskJob":
-            placed.append((one, _job(found, one, left)))
+    # Groups belong to clusters, autoscalers to both.
+    for kind, put in _PLACES.items():
+        for one in objects:
+            if one.kind != kind:
+                continue
+            reason = _refusal(found, one)
+            if reason is None:
+                placed.append((one, put(found, one, left)))
+            else:
+                left.append(Left(f"{one.kind} {one.name}", reason))
     said: Comments = {}
     order = {id(one): i for i, one in enumerate(objects)}
     for one, moves in sorted(placed, key=lambda each: order[id(each[0])]):
@@ -50,6 +50,18 @@ def as_values(
                 there.below += comment.below
                 there.beside = there.beside or comment.beside
     return found, said
+
+
+def _refusal(found: JSON, one: Object) -> str | None:
+    """Why values cannot name this object; None: they can."""
+    key = {"DaskCluster": "clusters", "DaskJob": "jobs"}.get(one.kind)
+    if key is None:
+        return None
+    if not names.is_name(one.name):
+        return names.refusal(one.name)
+    if any(one.name in found.get(each, {}) for each in ("clusters", "jobs")):
+        return "another one of this name is there: convert each namespace by itself"
+    return None
 
 
 def _through(
@@ -300,3 +312,11 @@ def _main_named_job(job: JSON, what: str, left: list[Left]) -> None:
         runner.fields["name"] = "job"
     if spec["containers"][0] is not runner.fields:
         left.append(Left(f"{what}: the order of containers", "in values 'job' comes first"))
+
+
+_PLACES: dict[str, Callable[[JSON, Object, list[Left]], dict[Place, Place]]] = {
+    "DaskCluster": _cluster,
+    "DaskWorkerGroup": _group,
+    "DaskAutoscaler": _autoscaler,
+    "DaskJob": _job,
+}

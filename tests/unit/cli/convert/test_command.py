@@ -98,6 +98,7 @@ def test_the_schedulers_pod(files: Path) -> None:
         (("latin.yaml",), "Error: latin.yaml: is no text"),
         (("worker-spec.yml", "--name", "A_b"), "Error: worker-spec.yml: name 'A_b': lower case letters"),
         (("worker-spec.yml", "--scheduler", "all.yaml"), "Error: all.yaml: expected one Pod, the scheduler's"),
+        (("worker-spec.yml", "--scheduler", "chart.yaml"), "Error: worker-spec.yml: --scheduler has no spec.containers"),
         ((".",), "Error: .: Is a directory"),
         (("--to", "values"), "Usage: "),
         (("all.yaml", "--live", "x"), "Usage: "),

@@ -86,6 +86,7 @@ def test_documents_have_their_own() -> None:
         {},
     ]
     assert comments("# nothing\n") == []
+    assert comments("\ufeffa: 1 # b\n") == [{("a",): Comment([], " b")}]
 
 
 @pytest.mark.parametrize("to", ["values", "manifests"])

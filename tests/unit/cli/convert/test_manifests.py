@@ -279,6 +279,59 @@ def test_the_same_twice(tmp_path: Path) -> None:
         from_files([str(file), str(file)], None, None)
 
 
+CLUSTER = "apiVersion: kubernetes.dask.org/v1\nkind: {}\nmetadata: {{name: {}, namespace: {}}}\nspec: {{}}\n"
+
+
+def test_what_values_cannot_name_is_told() -> None:
+    text = "---\n".join(
+        [
+            CLUSTER.format("DaskCluster", "demo", "a"),
+            CLUSTER.format("DaskCluster", "demo", "b"),
+            CLUSTER.format("DaskCluster", "with.dots", "a"),
+            CLUSTER.format("DaskJob", "demo", "a"),
+        ]
+    )
+    found = converted(text)
+    _, values = written(found, [{}] * 4, "values")
+    assert values == {"clusters": {"demo": {"worker": {"replicas": "external"}}}}
+    assert [str(one) for one in found.left] == [
+        "DaskCluster demo: metadata.namespace: a release has one: helm -n a",
+        "DaskCluster demo: another one of this name is there: convert each namespace by itself",
+        "DaskCluster with.dots: name 'with.dots': lower case letters, digits and '-' only, at most 53 "
+        "characters, beginning and ending with a letter or digit; try 'with-dots'",
+        "DaskJob demo: another one of this name is there: convert each namespace by itself",
+    ]
+
+
+def test_groups_and_autoscalers_that_values_have_no_place_for() -> None:
+    group = "apiVersion: kubernetes.dask.org/v1\nkind: DaskWorkerGroup\nmetadata: {{name: {}}}\nspec: {{cluster: {}}}\n"
+    scaler = "apiVersion: kubernetes.dask.org/v1\nkind: DaskAutoscaler\nmetadata: {{name: {}}}\nspec: {{cluster: {}, workerGroup: {}}}\n"
+    text = "---\n".join(
+        [
+            CLUSTER.format("DaskCluster", "demo", ""),
+            group.format("gpu", "demo"),
+            group.format("demo-default", "demo"),
+            group.format("demo-x", "other"),
+            scaler.format("a", "demo", ""),
+            scaler.format("demo", "demo", "demo-default"),
+            scaler.format("b", "demo", "demo-none"),
+            scaler.format("c", "other", ""),
+        ]
+    )
+    found = converted(text)
+    _, values = written(found, [{}] * 8, "values")
+    assert values == {"clusters": {"demo": {"worker": {}, "autoscaler": {}}}}
+    assert [str(one) for one in found.left] == [
+        "DaskWorkerGroup gpu: groups of values are called demo-KEY, and not demo-default",
+        "DaskWorkerGroup demo-default: groups of values are called demo-KEY, and not demo-default",
+        "DaskWorkerGroup demo-x: its cluster 'other' is not among what is converted",
+        "DaskAutoscaler a: its name: values call it 'demo'",
+        "DaskAutoscaler demo: there is another one of this group",
+        "DaskAutoscaler b: its group 'demo-none' is not among what is converted",
+        "DaskAutoscaler c: its cluster 'other' is not among what is converted",
+    ]
+
+
 # ---- live
 
 
