@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import shapes
 import yaml
 from generated import ROOT, write_or_check
 
@@ -37,11 +38,12 @@ def load(path: Path) -> Schema:
 
 
 def resolve(schema: Schema, root: Schema) -> Schema:
-    """Follow a `$ref` to a definition; what stands beside it wins."""
+    """Follow a `$ref` to a definition; what stands beside it wins. Of Kubernetes' own types the kind is told, not the fields."""
     if "$ref" not in schema:
         return schema
     name = schema["$ref"].removeprefix("#/definitions/")
-    return {**root["definitions"][name], **{k: v for k, v in schema.items() if k != "$ref"}}
+    found = root["definitions"].get(name) or {"type": shapes.definition(name)["type"]}
+    return {**found, **{k: v for k, v in schema.items() if k != "$ref"}}
 
 
 def without_siblings(node: Any) -> Any:
@@ -55,6 +57,18 @@ def without_siblings(node: Any) -> Any:
     return node
 
 
+def with_fields(node: Any) -> Any:
+    """`fieldsOf: ServiceSpec` beside properties means: and the fields of that type, which lets no others through."""
+    if isinstance(node, list):
+        return [with_fields(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    out = {key: with_fields(value) for key, value in node.items() if key != "fieldsOf"}
+    if "fieldsOf" in node:
+        out["properties"] |= shapes.fields(node["fieldsOf"], closed=True)
+    return out
+
+
 def named(node: Any) -> set[str]:
     """The definitions that some `$ref` names."""
     if isinstance(node, dict):
@@ -64,10 +78,12 @@ def named(node: Any) -> set[str]:
 
 
 def to_json(schema: Schema) -> str:
-    """The schema as Helm reads it: definitions that are only there for YAML's anchors are left out."""
-    wanted = named(schema)
-    if "definitions" in schema:
-        kept = {key: value for key, value in schema["definitions"].items() if key in wanted}
+    """The schema as Helm reads it: definitions that are only there for YAML's anchors are left out, Kubernetes' own are added."""
+    schema = with_fields(schema)
+    wanted, own = named(schema), schema.get("definitions", {})
+    kept = {key: value for key, value in own.items() if key in wanted}
+    kept |= shapes.definitions(*sorted(wanted - own.keys()))
+    if kept:
         schema = {**schema, "definitions": kept}
     return json.dumps(without_siblings(schema), indent=2, ensure_ascii=False) + "\n"
 

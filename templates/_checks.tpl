@@ -4,6 +4,9 @@ dask.checkCluster: refuses what contradicts itself in the merged .values of a cl
 {{- define "dask.checkCluster" -}}
 {{- include "dask.checkUpdateStrategy" (dict "path" .path "strategies" (list .values.updateStrategy)) -}}
 {{- include "dask.checkAutoscaler" (dict "path" .path "workerPath" (printf "%s.worker" .path) "defaults" .defaults "declared" .declared "worker" (.declared.worker | default dict) "values" .values "at" (.values.worker | default dict)) -}}
+{{- $service := printf "%s.scheduler.service" .path -}}
+{{- include "dask.checkService" (dict "path" $service "values" (dig "scheduler" "service" dict .values)) -}}
+{{- include "dask.checkHandedOn" (dict "path" .path "declared" .declared "values" .values "service" $service) -}}
 {{- $idle := .values.idle | default dict -}}
 {{- if and $idle.action (not (hasKey $idle "timeout")) -}}
 {{- fail (printf "%s.idle.action is %s, but there is no idle.timeout: nothing would ever happen; say after how many seconds, or take the action away (idle: null)" .path $idle.action) -}}

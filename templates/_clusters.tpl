@@ -1,10 +1,10 @@
 {{/*
 dask.clusters: puts into .out what the values declare, merged and checked.
   {{- $out := dict }}{{ include "dask.clusters" (dict "root" $ "out" $out) }}
-  $out.clusters:    name -> {values, podTemplates: {scheduler, worker}}
-  $out.groups:      name -> {cluster, values, pullPolicy, podTemplates: {worker}}
+  $out.clusters:    name -> {path, values, podTemplates: {scheduler, worker}}
+  $out.groups:      name -> {path, cluster, values, pullPolicy, pullSecrets, podTemplates: {worker}}
   $out.autoscalers: name -> {cluster, group (empty for the cluster's own), values, of (whose labels and annotations)}
-  $out.jobs:        name -> {values, cluster: {values, podTemplates, groups: key -> like a group}}
+  $out.jobs:        name -> {path, values, pullSecrets, podTemplates, cluster: {path, values, podTemplates, groups: key -> like a group}}
 A cluster is laid over `defaults`, a group over `defaults.worker` and the cluster's labels, annotations and protection. podTemplates are kept apart, lowest first:
 they are laid over the finished Pod one after the other, so that their lists merge by name. Where null took
 podTemplate (or all of scheduler or worker) away, there is none.
@@ -17,7 +17,7 @@ podTemplate (or all of scheduler or worker) away, there is none.
   {{- $path := printf "clusters.%s" $name -}}
   {{- $declared = $declared | default dict -}}
   {{- $cluster := dict -}}
-  {{- include "dask.cluster" (dict "defaults" $defaults "declared" $declared "out" $cluster) -}}
+  {{- include "dask.cluster" (dict "path" $path "defaults" $defaults "declared" $declared "out" $cluster) -}}
   {{- $values := $cluster.values -}}
   {{- if ne (toString (get $values "enabled")) "false" -}}
     {{- include "dask.checkName" (dict "path" $path "name" $name) -}}
@@ -32,9 +32,10 @@ podTemplate (or all of scheduler or worker) away, there is none.
       {{- $path := printf "%s.workerGroups.%s" $path $key -}}
       {{- $groupName := printf "%s-%s" $name $key -}}
       {{- $group := dict "cluster" $name -}}
-      {{- include "dask.group" (dict "defaults" $defaults "cluster" $values "declared" $declaredGroup "out" $group) -}}
+      {{- include "dask.group" (dict "path" $path "defaults" $defaults "cluster" $values "declared" $declaredGroup "out" $group) -}}
       {{- if ne (toString (get $group.values "enabled")) "false" -}}
         {{- include "dask.checkGroupName" (dict "cluster" $name "key" $key "path" $path "own" (printf "clusters.%s.worker" $name)) -}}
+        {{- include "dask.checkHandedOn" (dict "path" $path "declared" ($declaredGroup | default dict) "values" $group.values "service" (printf "clusters.%s.scheduler.service" $name)) -}}
         {{- include "dask.checkUpdateStrategy" (dict "path" $path "strategies" (list $values.updateStrategy $group.values.updateStrategy)) -}}
         {{- include "dask.checkAutoscaler" (dict "path" $path "workerPath" $path "declared" ($declaredGroup | default dict) "worker" ($declaredGroup | default dict) "values" $group.values "at" $group.values) -}}
         {{- include "dask.claim" (dict "seen" $seen "what" "worker group" "name" $groupName "path" $path) -}}
@@ -52,7 +53,7 @@ podTemplate (or all of scheduler or worker) away, there is none.
 {{- end -}}
 
 {{/*
-dask.cluster: puts into .out {values, podTemplates}: .declared laid over .defaults.
+dask.cluster: puts into .out {path, values, podTemplates}: .declared laid over .defaults.
 */}}
 {{- define "dask.cluster" -}}
 {{- $values := dict -}}
@@ -64,12 +65,13 @@ dask.cluster: puts into .out {values, podTemplates}: .declared laid over .defaul
   {{- $high := (get $.declared $part | default dict).podTemplate -}}
   {{- $_ := set $podTemplates $part (ternary (list $low $high) list (hasKey (get $values $part | default dict) "podTemplate")) -}}
 {{- end -}}
+{{- $_ := set .out "path" .path -}}
 {{- $_ := set .out "values" $values -}}
 {{- $_ := set .out "podTemplates" $podTemplates -}}
 {{- end -}}
 
 {{/*
-dask.group: puts into .out {values, pullPolicy, podTemplates}: .declared laid over the workers of .defaults, and labels,
+dask.group: puts into .out {path, values, pullPolicy, pullSecrets, podTemplates}: .declared laid over the workers of .defaults, and labels,
 annotations and protection of .cluster (its values).
 */}}
 {{- define "dask.group" -}}
@@ -79,7 +81,9 @@ annotations and protection of .cluster (its values).
 {{- include "dask.merge" (dict "into" $values "from" (pick .cluster "labels" "annotations" "protect")) -}}
 {{- include "dask.merge" (dict "into" $values "from" $low) -}}
 {{- include "dask.merge" (dict "into" $values "from" $declared) -}}
+{{- $_ := set .out "path" .path -}}
 {{- $_ := set .out "values" $values -}}
+{{- $_ := set .out "pullSecrets" (dig "pod" "imagePullSecrets" list .cluster) -}}
 {{- $_ := set .out "pullPolicy" (dig "image" "pullPolicy" "" $values | default (dig "image" "pullPolicy" "" .cluster)) -}}
 {{- $_ := set .out "podTemplates" (dict "worker" (ternary (list $low.podTemplate $declared.podTemplate) list (hasKey $values "podTemplate"))) -}}
 {{- end -}}

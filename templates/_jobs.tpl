@@ -18,13 +18,13 @@ dask.jobs: puts into .out.jobs what the values declare; a part of dask.clusters,
     {{- $declared := $job.cluster | default dict -}}
     {{- $cluster := dict "groups" dict -}}
     {{- $clusterPath := printf "%s.cluster" $path -}}
-    {{- include "dask.cluster" (dict "defaults" $defaults "declared" $declared "out" $cluster) -}}
+    {{- include "dask.cluster" (dict "path" $clusterPath "defaults" $defaults "declared" $declared "out" $cluster) -}}
     {{- include "dask.checkCluster" (dict "path" $clusterPath "defaults" $defaults "declared" $declared "values" $cluster.values) -}}
     {{- include "dask.claim" (dict "seen" $.seen "what" "worker group" "name" (printf "%s-default" $name) "path" $path) -}}
     {{- range $key, $declaredGroup := $declared.workerGroups -}}
       {{- $path := printf "%s.workerGroups.%s" $clusterPath $key -}}
       {{- $group := dict -}}
-      {{- include "dask.group" (dict "defaults" $defaults "cluster" (omit $cluster.values "labels" "annotations") "declared" $declaredGroup "out" $group) -}}
+      {{- include "dask.group" (dict "path" $path "defaults" $defaults "cluster" (omit $cluster.values "labels" "annotations") "declared" $declaredGroup "out" $group) -}}
       {{- if ne (toString (get $group.values "enabled")) "false" -}}
         {{- include "dask.checkGroupName" (dict "cluster" $name "key" $key "path" $path "own" (printf "%s.worker" $clusterPath)) -}}
         {{- include "dask.claim" (dict "seen" $.seen "what" "worker group" "name" (printf "%s-%s" $name $key) "path" $path) -}}
@@ -34,7 +34,26 @@ dask.jobs: puts into .out.jobs what the values declare; a part of dask.clusters,
     {{- $values := dict -}}
     {{- include "dask.merge" (dict "into" $values "from" (pick $defaults "labels" "annotations")) -}}
     {{- include "dask.merge" (dict "into" $values "from" (omit $job "cluster")) -}}
-    {{- $_ := set $.out.jobs $name (dict "values" $values "podTemplates" (list $job.podTemplate) "cluster" $cluster) -}}
+    {{- include "dask.checkHandedOn" (dict "path" $path "declared" $job "values" $values "service" (printf "%s.scheduler.service" $clusterPath)) -}}
+    {{- $_ := set $.out.jobs $name (dict "path" $path "values" $values "pullSecrets" (include "dask.runnerSecrets" (dict "job" $values "cluster" $cluster) | fromJsonArray) "podTemplates" (list $job.podTemplate) "cluster" $cluster) -}}
   {{- end -}}
 {{- end -}}
+{{- end -}}
+
+{{/*
+dask.runnerSecrets: the pull secrets of a job's runner, as JSON: those of all Pods; and, as its image is that of the cluster unless it
+has one of its own, those of the cluster's Pods.
+*/}}
+{{- define "dask.runnerSecrets" -}}
+{{- $secrets := dict "items" (dig "pod" "imagePullSecrets" list .cluster.values) -}}
+{{- if not (include "dask.image" .job.image) -}}
+{{- range $part := list "scheduler" "worker" -}}
+{{- $found := list -}}
+{{- range get $.cluster.podTemplates $part -}}
+{{- $found = dig "spec" "imagePullSecrets" $found (dict "spec" (get (. | default dict) "spec" | default dict)) | default list -}}
+{{- end -}}
+{{- include "dask.mergeList" (dict "list" $secrets "from" $found "by" "name" "of" "imagePullSecrets") -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $secrets.items -}}
 {{- end -}}

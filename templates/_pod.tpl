@@ -1,44 +1,22 @@
 {{/*
 dask.pod: the fields metadata and spec of a scheduler, worker or job, those that are not empty.
-  {{- include "dask.pod" (dict "container" "worker" "values" $worker "image" "" "pullPolicy" "" "podTemplates" $list) | nindent 4 }}
+  {{- include "dask.pod" (dict "path" $path "container" "worker" "values" $worker "image" "" "pullPolicy" "" "pullSecrets" $secrets "podTemplates" $list) | nindent 4 }}
 What is left out here is filled in by the controller: image, command, ports, probes.
 */}}
 {{- define "dask.pod" -}}
-{{- $container := dict "name" .container -}}
-{{- with .image -}}{{- $_ := set $container "image" . -}}{{- end -}}
-{{- with .pullPolicy -}}{{- $_ := set $container "imagePullPolicy" . -}}{{- end -}}
-{{- with .values.resources -}}{{- $_ := set $container "resources" . -}}{{- end -}}
-{{- $args := list -}}
-{{- if hasKey .values "nthreads" -}}
-{{- $args = concat $args (list "--nthreads" (toJson .values.nthreads)) -}}
-{{- end -}}
-{{- /* With threads given, Dask would take only their share among the CPUs of the node. */ -}}
-{{- $memory := get .values "memoryLimit" -}}
-{{- if and $args (not (hasKey .values "memoryLimit")) -}}
-{{- $memory = dig "limits" "memory" "" (.values.resources | default dict) -}}
-{{- end -}}
-{{- if $memory -}}
-{{- $args = concat $args (list "--memory-limit" (ternary $memory (toJson $memory) (kindIs "string" $memory))) -}}
-{{- end -}}
-{{- with $args -}}
-{{- $_ := set $container "args" (concat (list "dask" "worker" "--name" "$(DASK_WORKER_NAME)" "--dashboard-address" ":8788") .) -}}
-{{- end -}}
-{{- with .values.command -}}{{- $_ := set $container "command" . -}}{{- end -}}
-{{- with .values.args -}}{{- $_ := set $container "args" . -}}{{- end -}}
-{{- $env := list -}}
-{{- range $name, $value := .values.env -}}
-  {{- if kindIs "map" $value -}}
-    {{- $variable := dict "name" $name -}}
-    {{- include "dask.merge" (dict "into" $variable "from" $value) -}}
-    {{- $env = append $env $variable -}}
-  {{- else -}}
-    {{- $env = append $env (dict "name" $name "value" (ternary $value (toJson $value) (kindIs "string" $value))) -}}
-  {{- end -}}
-{{- end -}}
-{{- with $env -}}{{- $_ := set $container "env" . -}}{{- end -}}
-{{- $pod := dict "metadata" dict "spec" (dict "containers" (list $container)) -}}
+{{- $container := dict -}}
+{{- include "dask.container" (merge (dict "out" $container) .) -}}
+{{- $_ := set $container "name" (include "dask.mainName" (dict "path" .path "container" .container "own" $container "podTemplates" .podTemplates)) -}}
+{{- $spec := dict "containers" (list $container) -}}
+{{- with .pullSecrets -}}{{- $_ := set $spec "imagePullSecrets" . -}}{{- end -}}
+{{- $pod := dict "metadata" dict "spec" (deepCopy $spec) -}}
 {{- range .podTemplates -}}
-{{- include "dask.merge" (dict "into" $pod "from" (. | default dict)) -}}
+{{- include "dask.layTemplate" (dict "path" $.path "pod" $pod "own" $spec "template" (. | default dict)) -}}
+{{- end -}}
+{{- $secrets := dict "items" (.pullSecrets | default list) -}}
+{{- if and $secrets.items (hasKey $pod.spec "imagePullSecrets") -}}
+{{- include "dask.mergeList" (dict "list" $secrets "from" $pod.spec.imagePullSecrets "by" "name" "of" "imagePullSecrets") -}}
+{{- $_ := set $pod.spec "imagePullSecrets" $secrets.items -}}
 {{- end -}}
 {{- /* Dask's container alone, with nothing but its name, says nothing. */ -}}
 {{- if eq (toJson $pod.spec.containers) (toJson (list (dict "name" .container))) -}}
@@ -51,16 +29,67 @@ What is left out here is filled in by the controller: image, command, ports, pro
 {{- end -}}
 
 {{/*
-dask.worker: the body of spec.worker. `replicas: external`, like no replicas at all, leaves the field out.
+dask.layTemplate: lays .template over .pod, in place. Null takes away what lower ones say, never .own: what the values make of the spec.
 */}}
-{{- define "dask.worker" -}}
-{{- $replicas := get .values "replicas" -}}
-{{- if and (hasKey .values "replicas") (ne (toString $replicas) "external") }}
-replicas: {{ toJson $replicas }}
-{{- end }}
-{{- with .values.daskResources }}
-resources:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
-{{ include "dask.pod" (merge (dict "container" "worker") .) }}
+{{- define "dask.layTemplate" -}}
+{{- $spec := get .template "spec" | default dict -}}
+{{- if and (hasKey .template "metadata") (not .template.metadata) -}}{{- $_ := set .pod "metadata" dict -}}{{- end -}}
+{{- if and (hasKey .template "spec") (kindIs "invalid" .template.spec) -}}{{- $_ := set .pod "spec" (deepCopy .own) -}}{{- end -}}
+{{- if and (hasKey $spec "containers") (kindIs "invalid" $spec.containers) -}}
+{{- $_ := set .pod.spec "containers" (deepCopy .own.containers) -}}
+{{- $spec = omit $spec "containers" -}}
+{{- end -}}
+{{- include "dask.merge" (dict "into" .pod.metadata "from" (get .template "metadata" | default dict)) -}}
+{{- include "dask.merge" (dict "into" .pod.spec "from" $spec) -}}
+{{- $own := first .own.containers -}}
+{{- $found := false -}}
+{{- range .pod.spec.containers -}}
+{{- if not .name -}}
+{{- fail (printf "%s.podTemplate.spec.containers: a container has no name; Dask's own is called %s here" $.path $own.name) -}}
+{{- end -}}
+{{- if eq (toString .name) (toString $own.name) -}}{{- $found = true -}}{{- end -}}
+{{- end -}}
+{{- if not $found -}}
+{{- fail (printf "%s.podTemplate.spec.containers: %s is the container that runs Dask, it cannot be taken away" $.path $own.name) -}}
+{{- end -}}
+{{- end -}}
+
+{{/*
+dask.mainName: what the container is called that the values are about: .container, unless the templates call the one that starts Dask
+(or, of a job, the program) otherwise. .own is what the values say of it.
+*/}}
+{{- define "dask.mainName" -}}
+{{- $all := dict -}}
+{{- range .podTemplates -}}
+  {{- $spec := get (. | default dict) "spec" | default dict -}}
+  {{- if or (and (hasKey (. | default dict) "spec") (not $spec)) (and (hasKey $spec "containers") (not $spec.containers)) -}}
+    {{- $all = dict -}}
+  {{- end -}}
+  {{- range $spec.containers -}}
+    {{- $name := toString .name -}}
+    {{- if eq (toString (get . "$patch")) "delete" -}}
+      {{- $_ := unset $all $name -}}
+    {{- else -}}
+      {{- $_ := set $all $name (merge (pick . "command" "args") (get $all $name | default dict)) -}}
+    {{- end -}}
+  {{- end -}}
+{{- end -}}
+{{- $starting := list -}}
+{{- if not (hasKey $all .container) -}}
+  {{- range $name, $words := $all -}}
+    {{- $text := join " " (concat ($words.command | default list) ($words.args | default list)) -}}
+    {{- if eq $.container "job" -}}
+      {{- if eq $name "runner" -}}{{- $starting = append $starting $name -}}{{- end -}}
+    {{- else if regexMatch (printf "(^|[^0-9A-Za-z_])dask[-_ ](cuda[-_ ])?%s($|[^0-9A-Za-z_])" $.container) $text -}}
+      {{- $starting = append $starting $name -}}
+    {{- end -}}
+  {{- end -}}
+  {{- if and (eq .container "job") (not $starting) (eq (len $all) 1) (not (or .own.args .own.command)) -}}
+    {{- $starting = keys $all -}}
+  {{- end -}}
+{{- end -}}
+{{- if gt (len $starting) 1 -}}
+{{- fail (printf "%s.podTemplate.spec.containers: %s start Dask; call the one that is meant %s" .path (join " and " (sortAlpha $starting)) .container) -}}
+{{- end -}}
+{{- first (append $starting .container) -}}
 {{- end -}}

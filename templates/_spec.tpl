@@ -1,13 +1,15 @@
 {{/*
 dask.clusterSpec: the fields of a DaskCluster's spec, those that are not empty.
-  {{- include "dask.clusterSpec" (dict "values" $values "podTemplates" $podTemplates) | nindent 2 }}
+  {{- include "dask.clusterSpec" (dict "path" $path "values" $values "podTemplates" $podTemplates) | nindent 2 }}
 */}}
 {{- define "dask.clusterSpec" -}}
 {{- $values := .values -}}
 {{- $pullPolicy := dig "image" "pullPolicy" "" $values -}}
-{{- $scheduler := include "dask.pod" (dict "container" "scheduler" "values" (omit ($values.scheduler | default dict) "nthreads" "memoryLimit") "pullPolicy" $pullPolicy "podTemplates" .podTemplates.scheduler) | trim -}}
-{{- $worker := include "dask.worker" (dict "values" ($values.worker | default dict) "pullPolicy" $pullPolicy "podTemplates" .podTemplates.worker) | trim -}}
-{{- $service := dig "scheduler" "service" dict $values -}}
+{{- $pullSecrets := dig "pod" "imagePullSecrets" list $values -}}
+{{- $scheduler := include "dask.pod" (dict "path" (printf "%s.scheduler" .path) "pullSecrets" $pullSecrets "container" "scheduler" "values" (omit ($values.scheduler | default dict) "nthreads" "memoryLimit") "pullPolicy" $pullPolicy "podTemplates" .podTemplates.scheduler) | trim -}}
+{{- $worker := include "dask.worker" (dict "path" (printf "%s.worker" .path) "pullSecrets" $pullSecrets "values" ($values.worker | default dict) "pullPolicy" $pullPolicy "podTemplates" .podTemplates.worker) | trim -}}
+{{- $service := dict -}}
+{{- include "dask.service" (dict "values" (dig "scheduler" "service" dict $values) "out" $service) -}}
 {{- $idle := $values.idle | default dict -}}
 {{- with include "dask.image" $values.image }}
 image: {{ . | quote }}
@@ -21,13 +23,17 @@ idleTimeout: {{ int64 $idle.timeout }}
 idleAction: {{ . }}
 {{- end }}
 {{- end }}
-{{- if or $scheduler $service }}
+{{- if or $scheduler $service.spec $service.metadata }}
 scheduler:
   {{- with $scheduler }}
   {{- . | nindent 2 }}
   {{- end }}
-  {{- with $service }}
+  {{- with $service.spec }}
   service:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with $service.metadata }}
+  serviceMetadata:
     {{- toYaml . | nindent 4 }}
   {{- end }}
 {{- end }}
@@ -41,7 +47,7 @@ worker:
 dask.groupWorker: the body of spec.worker of a group, as dask.group made it.
 */}}
 {{- define "dask.groupWorker" -}}
-{{- include "dask.worker" (dict "values" .values "image" (include "dask.image" .values.image) "pullPolicy" .pullPolicy "podTemplates" .podTemplates.worker) | trim -}}
+{{- include "dask.worker" (dict "path" .path "pullSecrets" .pullSecrets "values" .values "image" (include "dask.image" .values.image) "pullPolicy" .pullPolicy "podTemplates" .podTemplates.worker) | trim -}}
 {{- end -}}
 
 {{/*

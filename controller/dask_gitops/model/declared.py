@@ -49,7 +49,13 @@ _WORKER: dict[str, Shape] = {
 }
 _SCHEDULER: dict[str, Shape] = {
     "spec": pod_spec_of("scheduler"),
-    "service": record(type=text, clusterIP=text, ipFamilies=list_of(text)),
+    "service": record(
+        type=text,
+        clusterIP=text,
+        ipFamilies=list_of(text),
+        ports=list_of(record(name=text, port=whole())),
+    ),
+    "serviceMetadata": _METADATA,
     "metadata": _METADATA,
 }
 _CLUSTER: dict[str, Shape] = {

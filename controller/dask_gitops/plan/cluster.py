@@ -159,7 +159,10 @@ def plan_cluster(
 
     scheduler = state.scheduler
     _scheduler(state, now, draft, manifest)
-    service_known = not state.blind and not unread_below(state.unread, "scheduler", "service")
+    about = ("service", "serviceMetadata")  # without either, a Service could be open to the world
+    service_known = not state.blind and not any(
+        unread_below(state.unread, "scheduler", field) for field in about
+    )
     if state.service is None:
         if not state.suspended and service_known:
             made = services.scheduler_service(cluster, reserved=reserved)

@@ -7,7 +7,7 @@ from typing import Any
 
 from dask_gitops.model.podspec import Container, PodSpec
 from dask_gitops.resources import labels, names
-from dask_gitops.resources.metadata import metadata_patch, with_note
+from dask_gitops.resources.metadata import metadata_patch, users_metadata, with_note
 from dask_gitops.resources.observed import (
     CustomResource,
     Service,
@@ -36,7 +36,8 @@ _FILLED_IN = {
 def scheduler_service(cluster: CustomResource, *, reserved: tuple[str, ...] = ()) -> JSON:
     """The Service ``<cluster>-scheduler``; the user's ``spec.scheduler.service`` wins where it says something.
 
-    It carries the labels and annotations of the cluster and of ``spec.scheduler.metadata``, as the Pod does.
+    It carries the labels and annotations of the cluster and of ``spec.scheduler.metadata``, as the Pod does, and those of
+    ``spec.scheduler.serviceMetadata``, which are stronger and reach nothing else.
     """
     declared = (cluster.spec.get("scheduler") or {}).get("service")
     spec = {key: value for key, value in copy.deepcopy(declared or {}).items() if value is not None}
@@ -44,14 +45,16 @@ def scheduler_service(cluster: CustomResource, *, reserved: tuple[str, ...] = ()
     spec.setdefault("selector", labels.cluster_selector(cluster.meta.name, labels.SCHEDULER))
     # Workers start together with the scheduler: they must find its address before it is ready.
     spec.setdefault("publishNotReadyAddresses", True)
+    targets = dict(zip(_PORTS, _targets(cluster), strict=True))
     spec.setdefault(
         "ports",
         [
-            {"name": name, "protocol": "TCP", "port": port, "targetPort": target}
-            for (name, port), target in zip(_PORTS.items(), _targets(cluster), strict=True)
+            {"name": name, "protocol": "TCP", "port": port, "targetPort": targets[name]}
+            for name, port in _PORTS.items()
         ],
     )
-    users = with_note(scheduler_metadata(cluster, reserved))
+    spec["ports"] = [_aimed(port, targets) for port in spec["ports"]]
+    users = with_note(_metadata(cluster, reserved))
     return {
         "apiVersion": "v1",
         "kind": "Service",
@@ -67,6 +70,21 @@ def scheduler_service(cluster: CustomResource, *, reserved: tuple[str, ...] = ()
         },
         "spec": spec,
     }
+
+
+def _aimed(port: JSON, targets: dict[str, int]) -> JSON:
+    """A port that is called like one of Dask's and says no target leads to where the scheduler listens."""
+    target = targets.get(port.get("name", ""))
+    if target in (None, port.get("port")) or port.get("targetPort") is not None:
+        return port
+    return {**port, "targetPort": target}
+
+
+def _metadata(cluster: CustomResource, reserved: tuple[str, ...]) -> JSON:
+    """The user's labels and annotations for the Service."""
+    own = (cluster.spec.get("scheduler") or {}).get("serviceMetadata")
+    found, stronger = scheduler_metadata(cluster, reserved), users_metadata([], own)
+    return {field: {**found[field], **stronger[field]} for field in found}
 
 
 def service_declared(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from dask_gitops.kube.errors import ApiError
-from dask_gitops.kube.resource import DASKCLUSTERS, SERVICES
+from dask_gitops.kube.resource import DASKCLUSTERS, PODS, SERVICES
 from dask_gitops.resources.observed import CustomResource
 from dask_gitops.resources.services import service_revision
 
@@ -271,5 +271,60 @@ def test_a_field_of_the_wrong_shape_is_refused_once_and_told(field: str, value: 
         assert field in message
         assert not h.bugs
         assert not h.queue.failing
+
+    play(main)
+
+
+def test_metadata_of_the_service_follows_its_declaration_in_place() -> None:
+    """It comes, changes and goes without a new Service, and without a word to the Pod."""
+
+    async def main(h: Harness) -> None:
+        internal = "service.beta.kubernetes.io/aws-load-balancer-internal"
+        own = {"annotations": {internal: "true"}, "labels": {"a": "b"}}
+        h.cluster(worker={"replicas": 1}, scheduler={"serviceMetadata": own})
+        h.start()
+        await h.settle()
+        first, pod = h.find(SERVICES, NAME), h.find(PODS, NAME)
+        assert own["annotations"].items() <= first["metadata"]["annotations"].items()
+        assert own["labels"].items() <= first["metadata"]["labels"].items()
+        assert not {internal, "a"} & {*pod["metadata"]["annotations"], *pod["metadata"]["labels"]}
+        await declare(h, None)
+        gone = h.find(SERVICES, NAME)
+        assert (gone["metadata"]["uid"], h.find(PODS, NAME)["metadata"]["uid"]) == (
+            first["metadata"]["uid"],
+            pod["metadata"]["uid"],
+        )
+        assert internal not in gone["metadata"]["annotations"]
+        assert "a" not in gone["metadata"]["labels"]
+        await rests(h)
+
+    play(main)
+
+
+def test_no_service_is_made_while_its_metadata_cannot_be_read() -> None:
+    """It could be open to the world without them."""
+
+    async def main(h: Harness) -> None:
+        h.judge.allow("failed", "the metadata are wrong on purpose")
+        balancer = {"service": {"type": "LoadBalancer"}, "serviceMetadata": {"annotations": ["x"]}}
+        h.cluster(worker={"replicas": 1}, scheduler=balancer)
+        h.start()
+        await h.settle()
+        assert h.api.items(SERVICES) == []
+        status, _, message = h.condition(DASKCLUSTERS, "demo", "Stalled")
+        assert (status, "spec.scheduler.serviceMetadata.annotations" in message) == ("True", True)
+
+    play(main)
+
+
+def test_ports_of_the_wrong_shape_are_told_with_their_path() -> None:
+    async def main(h: Harness) -> None:
+        h.judge.allow("failed", "the ports are wrong on purpose")
+        await up(h, {"ports": {"extra": 9000}})
+        _, reason, message = h.condition(DASKCLUSTERS, "demo", "Stalled")
+        assert (reason, "spec.scheduler.service.ports: is an object" in message) == (
+            "Invalid",
+            True,
+        )
 
     play(main)

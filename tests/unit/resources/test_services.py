@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from dask_gitops.resources.pods import scheduler_metadata, scheduler_revision
 from dask_gitops.resources.services import scheduler_service, service_revision
 
 from tests.unit.objects import cluster
@@ -113,3 +114,38 @@ def test_the_revision_follows_the_service_only() -> None:
     other = cluster({"scheduler": {"service": {"type": "NodePort"}}})
     assert service_revision(other) != service_revision(cluster())
     assert service_revision(cluster({"worker": {"replicas": 3}})) == service_revision(cluster())
+
+
+def test_a_port_called_like_dasks_leads_to_where_the_scheduler_listens() -> None:
+    """However it is published; what says its target, or is called otherwise, stays."""
+    spec = {"containers": [{"args": ["dask-scheduler", "--port", "9001"]}]}
+    ports = [
+        {"name": "tcp-comm", "port": 8786, "nodePort": 30086},
+        {"name": "http-dashboard", "port": 8787},
+        {"name": "extra", "port": 9000},
+    ]
+    made = scheduler_service(cluster({"scheduler": {"spec": spec, "service": {"ports": ports}}}))
+    assert made["spec"]["ports"] == [{**ports[0], "targetPort": 9001}, *ports[1:]]
+    named = [{"name": "tcp-comm", "port": 1, "targetPort": "mine"}]
+    assert service({"ports": named})["spec"]["ports"] == named
+
+
+def test_metadata_of_the_service_alone() -> None:
+    """It wins over what the Pod has too, also with keys of Kubernetes, and counts in no revision."""
+    both = {"labels": {"a": "pod", "b": "pod"}}
+    own = {
+        "labels": {"a": "service", "dask.org/cluster-name": "other"},
+        "annotations": {"service.beta.kubernetes.io/aws-load-balancer-internal": "true"},
+    }
+    declared = cluster({"scheduler": {"metadata": both, "serviceMetadata": own}})
+    metadata = scheduler_service(declared)["metadata"]
+    assert metadata["labels"] == {
+        "a": "service",
+        "b": "pod",
+        "dask.org/cluster-name": "demo",
+        "dask.org/component": "scheduler",
+    }
+    assert own["annotations"].items() <= metadata["annotations"].items()
+    assert scheduler_metadata(declared) == {"labels": both["labels"], "annotations": {}}
+    assert service_revision(declared) == service_revision(cluster())
+    assert scheduler_revision(declared) == scheduler_revision(cluster())
