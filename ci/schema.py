@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Write values.schema.json (of the chart and of the controller's) and docs/values.md from the schemas in YAML, and for the
-command the schemas of the Dask kinds from their definitions.
+"""Write values.schema.json (of the chart and of the controller's) and docs/values.md from the schemas in YAML, into the
+definitions of the Dask kinds the shapes of Kubernetes' own specs, and for the command their schemas.
 
 `python ci/schema.py` writes, `python ci/schema.py --check` fails when a file is not current.
 """
@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import kinds
 import shapes
 import yaml
 from generated import ROOT, write_or_check
@@ -167,15 +168,16 @@ def outputs() -> dict[Path, str]:
         for path, schema in zip(SCHEMAS, schemas, strict=True)
     }
     files[TABLE] = to_table(*schemas)
-    files[DEFINITIONS] = json.dumps(kinds(), separators=(",", ":"), sort_keys=True) + "\n"
+    files |= kinds.definitions()
+    files[DEFINITIONS] = json.dumps(newest(), separators=(",", ":"), sort_keys=True) + "\n"
     return files
 
 
-def kinds() -> dict[str, Any]:
+def newest() -> dict[str, Any]:
     """Kind -> the schema of its newest version."""
     found = {}
-    for path in sorted((ROOT / "charts/crds/crds").glob("*.yaml")):
-        spec = yaml.safe_load(path.read_text(encoding="utf-8"))["spec"]
+    for text in kinds.definitions().values():
+        spec = yaml.safe_load(text)["spec"]
         schema = spec["versions"][-1]["schema"]["openAPIV3Schema"]
         found[spec["names"]["kind"]] = without_words(schema)
     return found

@@ -17,7 +17,6 @@ SCALE_DOWN_HELD = "ScaleDownHeld"
 REPLICAS_OVERRIDDEN = "ReplicasOverridden"
 UPDATE_PENDING = "UpdatePending"
 ORPHANED_PODS = "OrphanedPods"
-NOT_SUPPORTED = "NotSupportedYet"
 LIMITED = "Limited"
 SUSPENDED, IDLE = "Suspended", "Idle"
 INTERNAL_ERROR = "InternalError"
@@ -145,15 +144,6 @@ def spec_warning(text: str) -> Condition:
     """What the API server warned of when it took a pod."""
     reason = "UnknownField" if "unknown field" in text else "ApiServerWarning"
     return Condition(SPEC_WARNING, True, reason, text)
-
-
-def not_supported(spec: Mapping[str, Any], fields: Iterable[str]) -> list[Condition]:
-    """A condition that names the fields of a spec that say something nobody acts on yet; none if there are none."""
-    ignored = [f"spec.{name}" for name in fields if spec.get(name)]
-    if not ignored:
-        return []
-    message = f"this version of the controller does not act on {', '.join(ignored)} yet"
-    return [Condition(NOT_SUPPORTED, True, "FieldsIgnored", message)]
 
 
 def workers(count: int) -> str:

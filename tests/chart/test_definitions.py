@@ -6,12 +6,15 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import jsonschema
 import kubernetes_validate
 import pytest
 
 from .conftest import ROOT, Helm, Manifest, definitions, load_all
 
 KINDS = definitions()
+# Where the users' own Kubernetes specs stand.
+KUBERNETES_OWN = (".worker.spec", ".scheduler.spec", ".job.spec", ".service", ".worker.[].spec")
 each_kind = pytest.mark.parametrize(
     "kind", ["DaskAutoscaler", "DaskCluster", "DaskJob", "DaskWorkerGroup"]
 )
@@ -115,20 +118,14 @@ def test_columns_show_what_exists(kind: str) -> None:
 def test_lists_can_be_merged(kind: str) -> None:
     """Server-side apply by two managers needs to know the items apart."""
     for path, schema in nodes(root(kind)):
-        if schema.get("type") == "array":
+        if schema.get("type") == "array" and not path.rpartition(".")[0].endswith(KUBERNETES_OWN):
             assert schema.get("x-kubernetes-list-type") == "map", path
 
 
 @each_kind
 def test_pod_specs_are_never_pruned(kind: str) -> None:
     """The fields named spec, except those of the custom resources themselves, and the Service's."""
-    pods = [
-        (path, schema)
-        for path, schema in nodes(root(kind))
-        if path.endswith(
-            (".worker.spec", ".scheduler.spec", ".job.spec", ".service", ".worker.[].spec")
-        )
-    ]
+    pods = [(path, schema) for path, schema in nodes(root(kind)) if path.endswith(KUBERNETES_OWN)]
     assert (
         len(pods)
         == {"DaskCluster": 4, "DaskJob": 5, "DaskWorkerGroup": 1, "DaskAutoscaler": 0}[kind]
@@ -138,7 +135,38 @@ def test_pod_specs_are_never_pruned(kind: str) -> None:
             "object",
             True,
         ), path
-        assert "properties" not in schema, path
+        for key, field in schema["properties"].items():
+            assert field["nullable"] is True, f"{path}.{key}"
+            for each in (field, field.get("items", field)):
+                assert each["x-kubernetes-preserve-unknown-fields"] is True, f"{path}.{key}"
+            assert set(field) <= {
+                "type",
+                "nullable",
+                "items",
+                "x-kubernetes-preserve-unknown-fields",
+            }
+
+
+@each_kind
+def test_what_is_one_level_below_a_pod_spec_has_its_shape(kind: str) -> None:
+    """That of the newest Kubernetes, whatever kubernetes-validate calls it: lists are lists of objects or of texts."""
+    body = {"apiVersion": "v1", "metadata": {"name": "x"}}
+    for path, schema in nodes(root(kind)):
+        if not path.endswith(KUBERNETES_OWN):
+            continue
+        service = path.endswith(".service")
+        assert len(schema["properties"]) > (15 if service else 35), path
+        for key, field in schema["properties"].items():
+            wrong: Any = {"array": {"a": 1}, "object": [1]}.get(field["type"], {"a": 1})
+            needed = {} if service else {"containers": [{"name": "x"}]}
+            whole = {
+                **body,
+                "kind": "Service" if service else "Pod",
+                "spec": {**needed, key: wrong},
+            }
+            with pytest.raises(kubernetes_validate.ValidationError):
+                kubernetes_validate.validate(whole, kubernetes_validate.latest_version())
+            assert not jsonschema.Draft7Validator(field).is_valid(wrong)
 
 
 def test_required_is_only_what_has_no_default() -> None:

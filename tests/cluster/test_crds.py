@@ -376,6 +376,30 @@ REFUSED = {
         resource("DaskWorkerGroup", "g", {"cluster": "c", "updateStrategy": {"scheduler": "OnDelete"}}),
         ['unknown field "spec.updateStrategy.scheduler"'],
     ),
+    "containers as a map": (
+        resource("DaskCluster", "c", {"worker": {"spec": {"containers": {"worker": {}}}}}),
+        ["spec.worker.spec.containers", "array"],
+    ),
+    "a container in one word": (
+        resource("DaskCluster", "c", {"scheduler": {"spec": {"containers": ["x"]}}}),
+        ["spec.scheduler.spec.containers[0]", "object"],
+    ),
+    "a stray dash": (
+        resource("DaskWorkerGroup", "g", {"cluster": "c", "worker": {"spec": {"tolerations": [None]}}}),
+        ["spec.worker.spec.tolerations[0]", "object"],
+    ),
+    "tolerations as a map": (
+        resource("DaskJob", "j", {"job": {"spec": {"tolerations": {"key": "a"}}}}),
+        ["spec.job.spec.tolerations", "array"],
+    ),
+    "a text for seconds": (
+        resource("DaskCluster", "c", {"workerGroups": [{"name": "g", "worker": {"spec": {"terminationGracePeriodSeconds": "5"}}}]}),
+        ["spec.workerGroups[0].worker.spec.terminationGracePeriodSeconds", "integer"],
+    ),
+    "ports of the Service as a map": (
+        resource("DaskCluster", "c", {"scheduler": {"service": {"ports": {"extra": 9000}}}}),
+        ["spec.scheduler.service.ports", "array"],
+    ),
     "unknown idleAction": (resource("DaskCluster", "c", {"idleAction": "Stop"}), ["spec.idleAction", '"Delete", "Scale"']),
 }  # fmt: skip
 
@@ -628,5 +652,89 @@ def test_objects_older_than_a_rule_can_still_be_written(admin: Kubectl, kubectl:
         write_status(kubectl, name, dotted, {"phase": "Error"})
         kubectl("patch", name, dotted, "--type=merge", "-p", '{"spec":{"idleTimeout":5}}')
         kubectl("delete", name, dotted)
+    finally:
+        admin("delete", "crd", name, "--ignore-not-found")
+
+
+WRONG_SHAPES: dict[str, JSON] = {
+    "map": {"containers": {"worker": {}}},
+    "word": {"containers": ["x"]},
+    "dash": {"tolerations": [None]},
+    "deep": {"containers": [{"name": "worker", "env": {"A": "1"}}]},
+    "text": {"terminationGracePeriodSeconds": "5"},
+}
+
+
+def without_shapes(node: Any) -> Any:
+    """A definition as it was when Kubernetes' own specs could be anything."""
+    if isinstance(node, list):
+        return [without_shapes(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    anything = node.get("x-kubernetes-preserve-unknown-fields")
+    return {
+        key: without_shapes(value)
+        for key, value in node.items()
+        if not (anything and key == "properties")
+    }
+
+
+@pytest.mark.parametrize("shape", WRONG_SHAPES)
+def test_objects_of_a_wrong_shape_can_still_be_written_and_mended(
+    admin: Kubectl, kubectl: Kubectl, shape: str
+) -> None:
+    """They were taken before: their status and scale must be writable, and a person must be able to mend them."""
+    group = f"{shape}.dask.example.com"
+    text = (ROOT / CRDS / "daskclusters.yaml").read_text(encoding="utf-8")
+    new = yaml.safe_load(text.replace("kubernetes.dask.org", group).replace("daskcluster, ", ""))
+    name = new["metadata"]["name"]
+    right = {"scheduler": {"spec": {"nodeName": "x"}}, "worker": {"replicas": 1}}
+
+    def manifest(called: str, spec: JSON) -> str:
+        return yaml.safe_dump(
+            {**resource("DaskCluster", called, spec), "apiVersion": f"{group}/v1"}
+        )
+
+    wrong = {**right, "scheduler": {"spec": WRONG_SHAPES[shape]}, "worker": {"replicas": 1, "spec": WRONG_SHAPES[shape]}}  # fmt: skip
+    ways = {"client": ["apply"], "server": ["apply", "--server-side"]}
+    try:
+        admin("apply", "--server-side", "-f", "-", stdin=yaml.safe_dump(without_shapes(new)))
+        admin("wait", f"crd/{name}", "--for=condition=Established", "--timeout=30s")
+        for way, words in ways.items():
+            kubectl(*words, "-f", "-", stdin=manifest(way, wrong))
+        admin("apply", "--server-side", "-f", "-", stdin=yaml.safe_dump(new))
+        if shape != "deep":  # which no definition sees: the controller tells
+            for _ in range(50):
+                try:
+                    kubectl("create", "--dry-run=server", "-f", "-", stdin=manifest("twin", wrong))
+                except CommandError:
+                    break
+            with pytest.raises(CommandError, match=r"spec\.scheduler\.spec\."):
+                kubectl("create", "--dry-run=server", "-f", "-", stdin=manifest("twin", wrong))
+        for way, words in ways.items():
+            write_status(kubectl, name, way, {"phase": "Error"})
+            number = 7
+            if shape == "map":  # the API server cannot tell that such a one did not change
+                number = 1
+                with pytest.raises(CommandError, match=r"spec\.worker\.spec\.containers"):
+                    kubectl("scale", name, way, "--replicas=7")
+            else:
+                kubectl("scale", name, way, "--replicas=7")
+            write_status(kubectl, name, way, {"phase": "Pending", "replicas": number})
+            found = kubectl.get(name, way)
+            assert found["spec"]["worker"] == {"replicas": number, "spec": WRONG_SHAPES[shape]}
+            assert found["status"]["phase"] == "Pending"
+            mending: JSON = {**right, "worker": {"replicas": number, "spec": None}}
+            if way == "server":
+                del mending["worker"]["spec"]
+            if way == "server" and shape in ("map", "text", "word"):
+                # It reads what is there, too: it names the field, and `replace` mends it.
+                with pytest.raises(CommandError, match=r"\.spec\.scheduler\.spec\."):
+                    kubectl(*words, "-f", "-", stdin=manifest(way, mending))
+                words = ["replace"]
+            kubectl(*words, "-f", "-", stdin=manifest(way, mending))
+            mended = kubectl.get(name, way)["spec"]
+            assert mended["scheduler"] == right["scheduler"]
+            assert "spec" not in mended["worker"]
     finally:
         admin("delete", "crd", name, "--ignore-not-found")

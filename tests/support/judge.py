@@ -45,7 +45,7 @@ TABLE = (
 )
 #: Conditions beside them; they are there only while they are true.
 OTHERS = {
-    "SpecWarning", "ScaleDownHeld", "ReplicasOverridden", "UpdatePending", "NotSupportedYet", "Suspended", "Idle",
+    "SpecWarning", "ScaleDownHeld", "ReplicasOverridden", "UpdatePending", "Suspended", "Idle",
     "Complete", "Failed", "Contested", "OrphanedPods", "Limited", "InternalError",
 }  # fmt: skip
 PHASES = ("Created", "Pending", "Running", "Error", "Suspended")

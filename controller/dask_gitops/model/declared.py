@@ -84,6 +84,11 @@ _JOB: dict[str, Shape] = {
     "cleanupPolicy": text,
     "forceDeleteLostRunner": flag,
 }
+TLS: Place = ("tls",)
+_TLS = (
+    "this version cannot encrypt, and starts nothing in plain text instead; what runs already goes on as it is. "
+    "Take the field away to run without encryption"
+)
 _OBJECT, _GROUPS = record(), list_of(record("name", name=text))
 
 
@@ -99,6 +104,11 @@ class Reading:
     spec: JSON
     wrong: tuple[WrongShape, ...] = ()
     unread: frozenset[Place] = frozenset()
+
+    def unmet(self, cluster: str) -> tuple[WrongShape, ...]:
+        """What the spec of this cluster asks for and nobody can do, as its worker groups tell of it."""
+        found = (w for w in self.wrong if TLS in self.unread and w.path == "spec.tls")
+        return tuple(WrongShape(f"{w.path} of DaskCluster {cluster}", w.said) for w in found)
 
 
 def read(kind: str, spec: JSON, last: Reading | None = None) -> Reading:
@@ -136,6 +146,9 @@ class _Reader:
 
     def cluster(self, spec: JSON, path: str, place: Place) -> JSON:
         out = self.fields(spec, path, place, _CLUSTER)
+        if spec.get("tls") is not None:  # whatever counted before: nobody knows how to make it
+            self.wrong.append(WrongShape(f"{path}.tls", _TLS))
+            self.unread.add((*place, *TLS))
         out = self.inside(out, path, place, "scheduler", _SCHEDULER)
         out = self.inside(out, path, place, "worker", _WORKER)
         out = self.fields(out, path, place, {"workerGroups": _GROUPS})

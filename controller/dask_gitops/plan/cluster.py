@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dask_gitops import status as words
-from dask_gitops.model.declared import Place, unread_below
+from dask_gitops.model.declared import TLS, Place, unread_below
 from dask_gitops.model.shape import WrongShape
 from dask_gitops.plan import idle, replacement
 from dask_gitops.plan.actions import Apply, Create, Delete, Draft, Emit, Patch, Plan, TryOut
@@ -46,9 +46,6 @@ FOLLOWS_A_LOOK = {
     idle.ENDING,
     idle.PARKING,
 }  # parts that are planned for what an idle scheduler says
-NOT_SUPPORTED = (  # fields of the spec that nothing reads yet
-    "tls",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +83,10 @@ class ClusterState:
 
     @property
     def blind(self) -> bool:
-        """Can nobody tell what the scheduler is to run?"""
-        return unread_below(self.unread, "scheduler", "spec") or ("image",) in self.unread
+        """Can nobody tell what the scheduler is to run, or make it so?"""
+        return unread_below(self.unread, "scheduler", "spec") or bool(
+            self.unread & {("image",), TLS}
+        )
 
     def is_current(self, scheduler: Pod) -> bool:
         """Does the scheduler run what the spec says now, as far as anybody can tell?"""
@@ -398,8 +397,8 @@ def _autoscaler(state: ClusterState, draft: Draft) -> None:
     It is made, or brought to what is declared, once for each ``spec.autoscaler``, which is noted on the default group:
     somebody who deletes it (``KubeCluster.scale``) or changes it (``KubeCluster.adapt``) has the last word.
     """
-    if unread_below(state.unread, "autoscaler"):
-        return  # nobody can tell what is wanted
+    if unread_below(state.unread, "autoscaler") or TLS in state.unread:
+        return  # nobody can tell what is wanted, or make it
     cluster, found = state.cluster, state.autoscaler
     default = state.default_group.group if state.default_group else None
     ours = found is not None and autoscalers.is_from(found, cluster) and not found.meta.deleting
@@ -452,11 +451,11 @@ def _stored_groups(state: ClusterState) -> dict[str, CustomResource]:
 
 
 def _unread_group(state: ClusterState, name: str) -> bool:
-    """Can nobody tell what this group of the cluster is to be?"""
+    """Can nobody tell what this group of the cluster is to be, or make it so?"""
     inline = name.removeprefix(f"{state.cluster.meta.name}-")
     default = name == names.default_group_name(state.cluster.meta.name)
     place = ("worker",) if default else ("workerGroups", inline, "worker")
-    return unread_below(state.unread, *place)
+    return TLS in state.unread or unread_below(state.unread, *place)
 
 
 def _group_patch(state: ClusterState, want: JSON, group: CustomResource) -> JSON:
@@ -659,7 +658,6 @@ def cluster_status(
         )
         reason = "WaitsForDelete" if when(cluster) == "OnDelete" else "WaitsForIdle"
         found.append(words.Condition(words.UPDATE_PENDING, True, reason, message))
-    found += words.not_supported(cluster.spec, NOT_SUPPORTED)
     name, namespace = cluster.meta.name, cluster.meta.namespace
     out: JSON = {
         "observedGeneration": cluster.meta.generation,

@@ -35,7 +35,7 @@ from dask_gitops.kube.resource import (
     Resource,
 )
 from dask_gitops.metrics import Metrics
-from dask_gitops.model.declared import Reading, unread_below
+from dask_gitops.model.declared import TLS, Reading, unread_below
 from dask_gitops.plan.actions import (
     Action,
     Apply,
@@ -365,8 +365,8 @@ class World:
             now=self.clock(),
             autoscaled=group is not None and bool(self._autoscalers(namespace, cluster_name, name)),
             stored=stored,
-            wrong=reading.wrong,
-            unread=reading.unread,
+            wrong=(*reading.wrong, *of_cluster.unmet(cluster_name)),
+            unread=reading.unread | (of_cluster.unread & {TLS}),
             blind=unread_below(of_cluster.unread, "scheduler", "spec"),
         )
         place = Place(namespace, cluster_name, name)

@@ -36,7 +36,6 @@ _TELLING = (  # conditions that a person wants to know of before the merge
     words.UPDATE_PENDING,
     words.SCALE_DOWN_HELD,
     words.REPLICAS_OVERRIDDEN,
-    words.NOT_SUPPORTED,
     words.ORPHANED_PODS,
     words.STALLED,
 )

@@ -18,6 +18,12 @@ from tests.unit.cli.plan.objects import (
     told,
 )
 
+NO_TLS = (
+    "spec.tls{}: this version cannot encrypt, and starts nothing in plain text instead; what runs already goes on as it is. "
+    "Take the field away to run without encryption"
+)
+
+
 LATER, EARLIER = "2026-01-31T12:00:00Z", "2026-01-30T12:00:00Z"
 INLINE: dict[str, Any] = {"workerGroups": [{"name": "gpu", "worker": {"replicas": 2}}]}
 SMALLER: dict[str, Any] = {"workerGroups": [{"name": "gpu", "worker": {"replicas": 1}}]}
@@ -334,7 +340,11 @@ TABLE = [
     (
         cluster(),
         cluster(tls={"enabled": True}),
-        ["cluster demo: NotSupportedYet: this version of the controller does not act on spec.tls yet"],
+        [
+            "cluster demo: Stalled: scheduler ready, 4 of 4 workers ready; "
+            f"worker group demo-default: 4 of 4 workers ready; {NO_TLS.format(' of DaskCluster demo')}; {NO_TLS.format('')}",
+            f"cluster demo: Stalled: 4 of 4 workers ready; {NO_TLS.format(' of DaskCluster demo')}",
+        ],
     ),
     # jobs
     ({}, job(), ["job nightly: added: runs once, on a scheduler and 3 workers of its own"]),
