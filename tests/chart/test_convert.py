@@ -9,7 +9,7 @@ import pytest
 from dask_gitops.cli.convert import manifests
 from dask_gitops.cli.convert.comments import comments
 from dask_gitops.cli.convert.running import written
-from dask_gitops.cli.documents import read
+from dask_gitops.cli.plan.documents import read
 
 from tests.manifests import HERE, NAMES
 from tests.support.conversions import CHART, CLASSIC, OPERATOR

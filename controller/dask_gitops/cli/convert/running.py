@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
-from dask_gitops.cli import documents
-from dask_gitops.cli.documents import DocumentError
+from dask_gitops.cli.plan import documents
+from dask_gitops.cli.plan.documents import DocumentError
 from dask_gitops.client.access import Access, access
 from dask_gitops.client.errors import DaskGitopsError
 from dask_gitops.kube import ApiError, CredentialsError, KubeClient, KubeError

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from dask_gitops.cli import documents
+from dask_gitops.cli.plan import documents
 
 from .comments import Comment, Place
 

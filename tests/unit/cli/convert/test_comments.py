@@ -10,7 +10,7 @@ from dask_gitops.cli.convert import manifests
 from dask_gitops.cli.convert.comments import Comment, comments, moved
 from dask_gitops.cli.convert.running import written
 from dask_gitops.cli.convert.writing import write
-from dask_gitops.cli.documents import read
+from dask_gitops.cli.plan.documents import read
 
 from tests.manifests import HERE, NAMES
 from tests.support.conversions import CHART, CLASSIC, OPERATOR
