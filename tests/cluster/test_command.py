@@ -16,6 +16,7 @@ from tests.cluster.manifests import cluster, group, pod_spec
 from tests.cluster.test_main_job import ready
 from tests.support.controller_process import service_account_kubeconfig
 from tests.support.kubernetes import Kubectl, eventually
+from tests.support.witness import Witness
 
 pytestmark = pytest.mark.usefixtures("controller", "schedulers")
 Done = subprocess.CompletedProcess[str]
@@ -62,7 +63,7 @@ def test_a_day_in_a_shell(user: Typed, tmp_path: Path) -> None:
     (found,) = user.document("status", "demo")["clusters"]
     assert (found["health"], found["workers"]) == ("good", {"ready": 3, "wanted": 3})
     assert [each["name"] for each in found["groups"]] == ["default", "gpu"]
-    assert found["createdBy"] == "kubectl-client-side-apply"
+    assert found["createdBy"] == "kubectl"
     head, row = user.done("list").splitlines()
     assert (head.split()[:2], row.split()[:2]) == (["CLUSTER", "WORKERS"], ["demo", "3/3"])
 
@@ -105,8 +106,9 @@ def test_what_is_written_is_taken(user: Typed, tmp_path: Path) -> None:
     assert "daskcluster.kubernetes.dask.org/demo" in said
 
 
-def test_what_is_broken_says_why(user: Typed, tmp_path: Path) -> None:
+def test_what_is_broken_says_why(user: Typed, tmp_path: Path, witness: Witness) -> None:
     kubectl = user.kubectl
+    witness.allow("a person wrote env as a map", kubectl.namespace)
     spec = {"spec": {"containers": [{"name": "scheduler", "env": {"A": "b"}}]}}
     file = tmp_path / "demo.yaml"
     broken = cluster("broken", 1, scheduler=spec)
@@ -124,6 +126,49 @@ def test_what_is_broken_says_why(user: Typed, tmp_path: Path) -> None:
     logs = user("logs", "broken")
     assert (logs.returncode, logs.stdout) == (0, "")
     assert "has no Pods now: " in logs.stderr
+
+
+def test_a_look_for_what_stands_in_the_way(user: Typed, tmp_path: Path) -> None:
+    kubectl = user.kubectl
+    file = tmp_path / "demo.yaml"
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "q"}}
+    full = {**quota, "spec": {"hard": {"pods": "2"}}}
+    file.write_text(yaml.safe_dump_all([full, cluster("demo", 1)]))
+    kubectl("apply", "-f", str(file))
+    ready(kubectl)
+
+    def look() -> dict[str, Any]:
+        result = user("doctor", "--output", "json")
+        assert result.returncode == 3, "its Service selects nothing"
+        return {each["check"]: each for each in json.loads(result.stdout)["checks"]}
+
+    found = look()
+    verdicts = {name: each["verdict"] for name, each in found.items()}
+    assert verdicts == {
+        "kubeconfig": "ok",
+        "tls": "ok",
+        "clock": "ok",
+        "server": "ok",
+        "definitions": "ok",
+        "controller": "ok",
+        "one operator": "not checked",
+        "rights": "ok",
+        "quota": "warning",
+        "images": "ok",
+        "service": "failure",
+        "network policies": "ok",
+        "port-forward": "not checked",
+        "versions": "not checked",
+        "memory": "warning",
+    }, found
+    assert found["kubeconfig"]["says"].endswith(f"system:serviceaccount:{kubectl.namespace}:user")
+    assert found["one operator"]["says"] == "we may not list Deployments of all namespaces"
+    assert found["quota"]["says"] == "nothing is left of q: pods 2"
+    closed = {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy"}
+    spec = {"podSelector": {}, "policyTypes": ["Ingress"]}
+    file.write_text(yaml.safe_dump({**closed, "metadata": {"name": "p"}, "spec": spec}))
+    kubectl("apply", "-f", str(file))
+    assert look()["network policies"]["verdict"] == "failure"
 
 
 def test_who_may_not(user: Typed, tmp_path: Path) -> None:

@@ -109,7 +109,8 @@ def _creator(raw: JSON, meta: Meta) -> str:
         if entry.get("manager") not in (None, MANAGER) and not entry.get("subresource")
     ]
     first: JSON = min(wrote, key=lambda entry: str(entry.get("time")), default={})
-    return str(first.get("manager") or "")
+    name = str(first.get("manager") or "")
+    return "kubectl" if name.startswith("kubectl-") else name
 
 
 # ---- for programs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -32,7 +33,8 @@ def connect(credentials: Credentials) -> KubeClient:
 
 def reached(where: Where) -> Access:
     """:raises NoKubernetesError: there is no way."""
-    return access(where.kubeconfig, where.context)
+    file = where.kubeconfig
+    return access(None if file is None else os.path.expanduser(file), where.context)
 
 
 def namespace_of(where: Where, there: Access) -> str:

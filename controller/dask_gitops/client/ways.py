@@ -76,6 +76,7 @@ class Way:
     :ivar refusal: why nobody gets through, and will not.
     :ivar waits: what it waits for, in words; "": for nothing.
     :ivar slow_s: so long that may last with the best of wills.
+    :ivar heard: the last that a forwarded port said of its trouble; "": nothing yet.
     """
 
     def __init__(self, api: KubeClient, live: Live, plan: Plan, say: Callable[[str], None]) -> None:
@@ -87,6 +88,7 @@ class Way:
         self.refusal: ApiError | None = None
         self.waits = ""
         self.slow_s = 0.0
+        self.heard = ""
         self.address = ""
         self.dashboard: tuple[str, int] = ("", 0)
 
@@ -168,6 +170,7 @@ class Way:
 
     def _heard(self, words: str) -> None:
         log.debug("%s", words)
+        self.heard = words
 
     def _refused(self, error: ApiError) -> None:
         self.refusal = error

@@ -7,16 +7,28 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from aiohttp import web
 from dask_gitops.cli import shell
 from dask_gitops.cli.doctor import checks, gather
 from dask_gitops.cli.doctor.amounts import amount, excess
 from dask_gitops.cli.doctor.facts import Facts, Missing, Versions
+from dask_gitops.cli.options import Where
 from dask_gitops.cli.published import ours
 from dask_gitops.client.errors import NoKubernetesError
-from dask_gitops.kube import DEPLOYMENTS, PODS, SELF_SUBJECT_REVIEWS, SERVICES, ApiError
+from dask_gitops.kube import (
+    DASKCLUSTERS,
+    DEPLOYMENTS,
+    PODS,
+    SELF_SUBJECT_REVIEWS,
+    SERVICES,
+    ApiError,
+)
 from dask_gitops.model.podspec import Container
 
-from tests.unit.cli.conftest import JSON, Client, Typed, section
+from tests.unit.cli.conftest import ACCESS, JSON, Client, Typed, section
+from tests.unit.cli.test_reach import Forwarding
+from tests.unit.client.test_session import running
+from tests.unit.kube.test_portforward import Kubelet
 
 MARKS = {"dask.org/cluster-name": "demo"}
 
@@ -76,7 +88,7 @@ FINE = Facts(
         ("2026.8.0", "3.12.1"), ("2026.8.0", "3.12.9"), {"w": ("2026.8.0", "3.12.9")}
     ),
 )
-NO_ONE = Missing("user 'ann' may not list deployments in all namespaces; name one")
+NO_ONE = Missing("we may not list Deployments of all namespaces")
 
 
 def found(check: str, **facts: Any) -> tuple[str, str, str]:
@@ -194,6 +206,7 @@ GROUP = {"spec": {"worker": {"replicas": 5}}, "status": {"readyReplicas": 3}}
             "none cuts",
         ),
         ("port-forward", {"reach": "not within 20 s"}, "failure", "not within 20 s"),
+        ("port-forward", {"reach": "user 'ann' may not get"}, "failure", "may not get"),
         ("port-forward", {"reach": Missing("name a cluster")}, "not checked", "name a cluster"),
         (
             "versions",
@@ -408,10 +421,40 @@ def test_a_fact_that_may_not_be_known_stops_no_other(typed: Typed, server: Serve
         'x: User "ann" cannot list resource "deployments" in API group "apps" at the cluster scope'
     )
     typed.api.fault("list", DEPLOYMENTS, error=ApiError(403, "Forbidden", message), times=None)
+    typed.cluster("demo", ("Ready", "True", "fine"))
     document = typed.document("doctor")
     told = verdicts(document)
-    assert (told["controller"], told["one operator"]) == ("not checked", "not checked")
+    assert (told["controller"], told["one operator"]) == ("ok", "not checked")
+    says = {each["check"]: each["says"] for each in document["checks"]}
+    assert says["one operator"] == "we may not list Deployments of all namespaces"
     assert told["rights"] == "ok"
+
+
+def test_why_a_port_leads_nowhere(
+    typed: Typed, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the kubelet said, not that time was up."""
+
+    class Refusing(Kubelet):
+        async def handle(self, request: web.Request) -> web.StreamResponse:
+            status = {"kind": "Status", "code": 400, "message": "no route to the node"}
+            return web.json_response(status, status=400)
+
+    monkeypatch.setattr(gather, "REACH_S", 2.0)
+    typed.put(DASKCLUSTERS, "demo")
+    running(typed.api)
+    kubelet, forwarding = Refusing(), Forwarding(typed)
+    monkeypatch.setattr(shell, "connect", lambda credentials: forwarding)
+
+    async def main() -> None:
+        async with kubelet.client() as forwarding.real:
+            _, reach, versions = await gather._scheduler(Where(), "demo", "team-b", ACCESS)
+        assert isinstance(reach, str)
+        assert reach.startswith("not within 2 s: ")
+        assert "no route to the node" in reach
+        assert isinstance(versions, Missing)
+
+    asyncio.run(main())
 
 
 def test_versions_of_real_processes() -> None:

@@ -233,7 +233,8 @@ def test_who_made_it() -> None:
         {"manager": "status", "time": "2029-01-01T00:00:00Z", "subresource": "status"},
     ]
     assert made() == ""
-    assert made(managedFields=wrote) == "kubectl-client-side-apply"
+    assert made(managedFields=wrote) == "kubectl"
+    assert made(managedFields=wrote[:1]) == "later"
     assert made(ownerReferences=[{"kind": "DaskJob", "name": "j"}]) == "DaskJob j"
     assert made(annotations={"argocd.argoproj.io/tracking-id": "x"}) == "Argo CD"
 

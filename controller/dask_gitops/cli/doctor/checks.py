@@ -344,7 +344,9 @@ def port_forward(facts: Facts) -> Finding:
     if isinstance(facts.reach, Missing):
         return unknown(check, facts.reach)
     if facts.reach:
-        do = "ask for the right to pods/portforward, or work in a Pod there"
+        do = "look what the scheduler says (dask-gitops logs --scheduler)"
+        if "may not" in facts.reach:
+            do = "ask for the right to pods/portforward, or work in a Pod there"
         return Finding(check, "failure", facts.reach, do)
     return ok(check, "it leads to the scheduler")
 

@@ -17,7 +17,7 @@ from dask_gitops.cli.options import Where
 from dask_gitops.cli.published import ours
 from dask_gitops.client.access import Access
 from dask_gitops.client.background import first_of
-from dask_gitops.client.errors import ClusterNotFoundError, DaskGitopsError
+from dask_gitops.client.errors import ClusterNotFoundError, DaskGitopsError, NotAllowedError
 from dask_gitops.client.names import is_name
 from dask_gitops.client.refusals import no_cluster
 from dask_gitops.kube import (
@@ -36,6 +36,7 @@ from dask_gitops.kube import (
 )
 from dask_gitops.kube.resource import NETWORKPOLICIES, RESOURCEQUOTAS, Resource
 from dask_gitops.resources import labels, names
+from dask_gitops.text import printable
 
 T = TypeVar("T")
 OURS = "app.kubernetes.io/name=dask-gitops,app.kubernetes.io/component=controller"
@@ -43,6 +44,7 @@ THEIRS = "app.kubernetes.io/name=dask-kubernetes-operator"
 OPENAPI = "/openapi/v3/apis/kubernetes.dask.org/v1"
 #: So long a scheduler may take to be reached, and to answer.
 REACH_S = 20.0
+WORDS = 400
 #: What the client does: (verb, group, resource).
 USED = (
     *(
@@ -86,8 +88,8 @@ async def _all(
     about, lacking, deployments, operators, clusters, rights = await asyncio.gather(
         _fact(there, api.about("/version")),
         _fact(there, _lacking(api)),
-        _fact(there, _items(api, DEPLOYMENTS, None, OURS)),
-        _fact(there, _items(api, DEPLOYMENTS, None, THEIRS)),
+        _fact(there, _deployments(api, OURS)),
+        _fact(there, _deployments(api, THEIRS)),
         of(DASKCLUSTERS),
         _fact(there, _rights(api, namespace)),
     )
@@ -161,6 +163,16 @@ async def _items(
     api: KubeClient, kind: Resource, namespace: str | None, selector: str | None
 ) -> list[JSON]:
     return (await api.list(kind, namespace, label_selector=selector)).items
+
+
+async def _deployments(api: KubeClient, selector: str) -> list[JSON]:
+    """:raises NotAllowedError: few may look into all namespaces."""
+    try:
+        return await _items(api, DEPLOYMENTS, None, selector)
+    except ApiError as error:
+        if error.status != 403:
+            raise
+        raise NotAllowedError("we may not list Deployments of all namespaces") from error
 
 
 async def _who(api: KubeClient) -> str:
@@ -249,13 +261,19 @@ async def _scheduler(
                 name, where, forward=True, show=lambda line, seconds: said.append(line)
             ) as session:
                 await session.start()
-                await session.access.told(first_of(reach.answers(session), session.failure()))
+                try:
+                    work = first_of(reach.answers(session), session.failure())
+                    await session.access.told(work)
+                except asyncio.CancelledError:
+                    said.append(session.way.heard or said[-1])
+                    raise
                 versions = await _versions(session.way.address)
                 return dns, "", versions
     except ClusterNotFoundError:
         raise
     except TimeoutError:
-        why = f"not within {REACH_S:.0f} s: {said[-1] if said else 'nothing was heard'}"
+        last = printable(said[-1], WORDS) if said else "nothing was heard"
+        why = f"not within {REACH_S:.0f} s: {last}"
         return dns, why, versions
     except (KubeError, CredentialsError, DaskGitopsError, OSError) as error:
         return dns, str(error).partition("\n")[0], versions

@@ -10,7 +10,7 @@ from dask_gitops.cli import screen, shell
 from dask_gitops.cli.doctor import gather
 from dask_gitops.cli.doctor.checks import findings
 from dask_gitops.cli.doctor.facts import Finding, Missing
-from dask_gitops.cli.options import Where, as_options
+from dask_gitops.cli.options import Where, as_options, complain
 from dask_gitops.client.access import Access
 from dask_gitops.client.errors import NoKubernetesError
 from dask_gitops.text import printable
@@ -30,6 +30,8 @@ def doctor(name: str | None, where: Where, output: str) -> bool:
     except NoKubernetesError as error:
         there = Missing(str(error))
         namespace = where.namespace or ""
+    if name is not None and screen.is_terminal():
+        complain(f"a scheduler that does not answer takes {gather.REACH_S:.0f} s")
     found = findings(shell.run(gather.facts(where, name, namespace, there)))
     if output == "json":
         told = [asdict(each) for each in found]
@@ -46,6 +48,10 @@ def _show(found: Sequence[Finding]) -> None:
         rows.append([each.check, (each.verdict, STYLES[each.verdict]), says])
         if each.do:
             rows.append(["", "", f"-> {printable(each.do, WORDS)}"])
-    screen.table(("CHECK", "", ""), rows)
+    screen.table(("CHECK", "VERDICT", "SAYS"), rows)
     count = Counter[str](each.verdict for each in found)
-    screen.say(", ".join(f"{count[verdict]} {verdict}" for verdict in STYLES if count[verdict]))
+    screen.say(", ".join(_counted(verdict, count[verdict]) for verdict in STYLES if count[verdict]))
+
+
+def _counted(verdict: str, count: int) -> str:
+    return f"{count} {verdict}{'s' if count > 1 and verdict in ('warning', 'failure') else ''}"
