@@ -133,6 +133,21 @@ def doctor(ctx: click.Context, name: str | None, where: Where, output: str) -> N
         ctx.exit(3)
 
 
+@gitops.command("support-bundle", cls=Command, short_help="What somebody who helps needs to see.")
+@click.argument("name", required=False)
+@click.option("--file", metavar="FILE", help="The archive; a name in this folder if left out.")
+@where
+@TEXT
+def support_bundle(name: str | None, file: str | None, where: Where, output: str) -> None:
+    """Write one .tar.gz with objects, Events, logs, versions and what doctor finds, without secrets.
+
+    NAME is a cluster's name, or namespace/name; all of the namespace if it is left out.
+    """
+    from .bundle.gather import support_bundle
+
+    support_bundle(name, file, where, output)
+
+
 # ---- reaching
 
 PORT = click.option(
