@@ -42,7 +42,7 @@ def values(cluster: JSON) -> JSON:
     spec = cluster.get("spec") or {}
     found: JSON = {key: spec[key] for key in SAME if spec.get(key) is not None}
     if spec.get("image"):
-        found["image"] = _image(spec["image"])
+        found["image"] = image_values(spec["image"])
     if spec.get("idleTimeout") is not None:
         found["idle"] = {"timeout": spec["idleTimeout"]}
         if spec.get("idleAction"):
@@ -79,7 +79,8 @@ def pod_values(part: JSON) -> JSON:
     return {"podTemplate": template} if template else {}
 
 
-def _image(image: str) -> JSON:
+def image_values(image: str) -> JSON:
+    """An image's name in its parts."""
     rest, at, digest = image.partition("@")
     repository, colon, tag = rest.rpartition(":")
     if not colon or "/" in tag:  # the port of a registry is no tag

@@ -116,6 +116,7 @@ def _pod(document: JSON, number: int, name: str, scheduler: Any, left: list[Left
     if not names.is_name(name):
         raise ValueError(names.refusal(name))
     made = classic(name, Pods(worker, head))
+    del made.cluster["spec"]["idleTimeout"]  # of KubeCluster: never
     for remark in made.remarks:
         what, _, why = remark.partition(" is not carried over: ")
         if remark == NO_RESOURCES:

@@ -12,6 +12,7 @@ from dask_gitops.model.podspec import PodSpec
 from dask_gitops.resources import labels
 
 from .comments import Comments, Place, moved
+from .lifting import lifted
 from .result import JSON, Left, Object
 
 
@@ -35,12 +36,14 @@ def as_values(
                 placed.append((one, put(found, one, left)))
             else:
                 left.append(Left(f"{one.kind} {one.name}", reason))
+    lifts = lifted(found)
     said: Comments = {}
     order = {id(one): i for i, one in enumerate(objects)}
     for one, moves in sorted(placed, key=lambda each: order[id(each[0])]):
         if not comments:
             continue
-        own = moved(comments[one.source], _through(one.moves, moves), found)
+        through = _through(_through(one.moves, moves), lifts)
+        own = moved(comments[one.source], through, found)
         for place, comment in own.items():
             there = said.get(place)
             if there is None:

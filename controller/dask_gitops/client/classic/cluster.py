@@ -130,7 +130,8 @@ def _main_first(pod: JSON, component: str) -> JSON:
             f"the container that runs Dask will be called {component!r}, and another one is already; "
             "rename that one"
         )
-    first["name"] = component
+    first.pop("name", None)
+    found["spec"]["containers"][0] = {"name": component, **first}
     if not PodSpec.trusted(found["spec"]).init_containers:
         found["spec"].pop("initContainers", None)
     return found

@@ -279,6 +279,45 @@ def test_the_same_twice(tmp_path: Path) -> None:
         from_files([str(file), str(file)], None, None)
 
 
+def test_values_say_in_their_own_words_what_they_have_words_for() -> None:
+    """But no variable that may use another one, as a map has no order; no image that not all have."""
+
+    def worker(**container: Any) -> JSON:
+        parts = {
+            part: {"spec": {"containers": [{"name": part, "image": "a:1", **more}]}}
+            for part, more in (("scheduler", {}), ("worker", container))
+        }
+        raw = {
+            "apiVersion": "kubernetes.dask.org/v1",
+            "kind": "DaskCluster",
+            "metadata": {"name": "d"},
+        }
+        text = json.dumps({**raw, "spec": parts})
+        _, values = written(converted(text), [{}], "values")
+        found: JSON = values["clusters"]["d"]
+        return found
+
+    of_all = {"image": {"repository": "a", "tag": "1"}}
+    number = {"replicas": "external"}
+    assert worker() == {**of_all, "worker": number}
+    assert worker(resources={"limits": {"cpu": 1}}) == {
+        **of_all,
+        "worker": {**number, "resources": {"limits": {"cpu": 1}}},
+    }
+    a, b = {"name": "A", "value": "1"}, {"name": "B", "valueFrom": {"fieldRef": {"fieldPath": "x"}}}
+    assert worker(env=[a, b])["worker"] == {
+        **number,
+        "env": {"A": "1", "B": {"valueFrom": {"fieldRef": {"fieldPath": "x"}}}},
+    }
+    for env in ([b, a], [a, a], [a, {"name": "C", "value": "$(A)"}], [{"name": "A"}]):
+        template = {"spec": {"containers": [{"name": "worker", "env": env}]}}
+        assert worker(env=env)["worker"] == {**number, "podTemplate": template}
+    assert worker(image="b:1") == {
+        "scheduler": {"podTemplate": {"spec": {"containers": [{"name": "scheduler", "image": "a:1"}]}}},
+        "worker": {**number, "podTemplate": {"spec": {"containers": [{"name": "worker", "image": "b:1"}]}}},
+    }  # fmt: skip
+
+
 CLUSTER = "apiVersion: kubernetes.dask.org/v1\nkind: {}\nmetadata: {{name: {}, namespace: {}}}\nspec: {{}}\n"
 
 
@@ -320,7 +359,7 @@ def test_groups_and_autoscalers_that_values_have_no_place_for() -> None:
     )
     found = converted(text)
     _, values = written(found, [{}] * 8, "values")
-    assert values == {"clusters": {"demo": {"worker": {}, "autoscaler": {}}}}
+    assert values == {"clusters": {"demo": {"autoscaler": {}}}}
     assert [str(one) for one in found.left] == [
         "DaskWorkerGroup gpu: groups of values are called demo-KEY, and not demo-default",
         "DaskWorkerGroup demo-default: groups of values are called demo-KEY, and not demo-default",
