@@ -19,6 +19,7 @@ from dask_gitops.client import cluster as client
 from dask_gitops.client.access import Access
 from dask_gitops.client.arguments import CreateMode
 from dask_gitops.client.background import background
+from dask_gitops.client.classic import front
 from dask_gitops.client.cluster import KubeCluster
 from dask_gitops.client.errors import (
     ClusterNotFoundError,
@@ -344,6 +345,34 @@ def test_logs_are_those_of_pods(here: Here) -> None:
         for workers in (True, False, None, "tcp://x:1", ["demo-x"]):
             assert one.get_logs(workers=workers) == {"demo-scheduler": "log of demo-scheduler\n"}
         assert set(one.get_logs(cluster=True)) == {"Cluster", "demo-scheduler"}
+
+
+def test_a_workers_pod_as_the_classic_cluster_took_it(
+    here: Here, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No workers at first; what to write instead is told where it was written, the rest in lines, or not if quiet."""
+    monkeypatch.setattr(front, "_told", set())
+    pod = {"spec": {"containers": [{"name": "dask", "image": "dask:1", "args": ["dask-worker"]}]}}
+    with pytest.warns(FutureWarning) as told:
+        one = here.make(pod_template=pod, host="10.0.0.1", env={"A": 1})
+    assert [str(w.message) for w in told] == [front.INSTEAD]
+    assert caplog.messages == []
+    with one:
+        spec = one.to_manifest()["spec"]
+        assert spec["worker"]["replicas"] == 0
+        assert one.n_workers == 0
+        for part in ("worker", "scheduler"):
+            (container,) = spec[part]["spec"]["containers"]
+            assert container["image"] == "dask:1"
+            assert container["env"] == [{"name": "A", "value": "1"}]
+        stored = here.api.find(DASKCLUSTERS, "team-b", "demo")
+        assert stored is not None
+        assert stored["spec"]["worker"]["spec"] == spec["worker"]["spec"]
+    here.make("other", pod_template=pod, host="10.0.0.1", quiet=False).close()
+    assert [line.partition(" is not ")[0] for line in caplog.messages] == [
+        "host='10.0.0.1'",
+        "scheduler-pdb-template",
+    ]
 
 
 def test_an_image_of_a_group_has_tokens_too(here: Here) -> None:
