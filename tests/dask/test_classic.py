@@ -146,7 +146,7 @@ def test_behind_a_start_script(
 
 
 def test_a_pod_of_a_few_words(kubectl: Kubectl, dask_image: str) -> None:
-    """`make_pod_spec`, changed as a dict, one worker that adapts; one warning for all clusters of a process."""
+    """`make_pod_spec`, changed as a dict; from there to manifests for git; one warning for all clusters of a process."""
     spec = make_pod_spec(
         image=dask_image, memory_limit="400M", memory_request="150M", cpu_request="50m"
     )
@@ -154,10 +154,10 @@ def test_a_pod_of_a_few_words(kubectl: Kubectl, dask_image: str) -> None:
     front._told.clear()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", FutureWarning)
-        with KubeCluster.from_dict(spec, name="demo", **where(kubectl)) as cluster:
-            cluster.adapt(minimum=1, maximum=2, interval=1)
+        with KubeCluster.from_dict(spec, name="demo", n_workers=1, **where(kubectl)) as cluster:
             with Client(cluster) as client:
                 assert client.submit(sum, range(101)).result(timeout=90) == 5050
+            cluster.adapt(minimum=1, maximum=2)
             words = ["--live", "demo", "--to", "manifests", "--output", "json"]
             there = ["--kubeconfig", kubectl.kubeconfig, "--namespace", kubectl.namespace]
             done = CliRunner().invoke(convert, [*words, *there])
