@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
-from dask_gitops.cli.plan import documents
 from dask_gitops.cli.plan.documents import DocumentError
+from dask_gitops.cli.plan.documents import read as read_yaml
 from dask_gitops.client.access import Access, access
 from dask_gitops.client.errors import DaskGitopsError
 from dask_gitops.kube import ApiError, CredentialsError, KubeClient, KubeError
@@ -65,7 +65,7 @@ def _documents(file: str) -> tuple[list[Any], list[Comments]]:
     except OSError as error:
         raise ConvertError(f"{file}: {error.strerror or error}") from None
     try:
-        found = documents.read(text)
+        found = read_yaml(text)
     except DocumentError as error:
         line = f", line {error.line}" if error.line else ""
         raise ConvertError(f"{file}{line}: {error}") from None

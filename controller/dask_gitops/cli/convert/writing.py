@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from dask_gitops.cli.plan import documents
+from dask_gitops.cli.plan.documents import resolve
 
 from .comments import Comment, Place
 
@@ -86,7 +86,7 @@ def _scalar(value: Any) -> str:
 def _text(value: str) -> str:
     """Without quotes only where nobody takes it for something else."""
     if _PLAIN.fullmatch(value) and not value.endswith(":") and ": " not in value:
-        read = documents.resolve(value)
+        read = resolve(value)
         if isinstance(read, str) and read == value:
             return value
     quoted = json.dumps(value, ensure_ascii=False)
