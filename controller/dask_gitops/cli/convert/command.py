@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from pathlib import Path
-
 import click
 
-LEFT, UNREADABLE = 3, 2
+from dask_gitops.cli.options import UNUSABLE, Command, Where, complain, output, where
+
+LEFT = 3
 
 
 @click.command(
-    epilog="Exit codes: 0 all is carried over, 3 something is not (see standard error), 2 something cannot be read."
+    cls=Command,
+    short_help="Write what others declare as values or manifests.",
+    codes={
+        UNUSABLE: "the words of the command line cannot be, or something cannot be read",
+        LEFT: "something is not carried over; standard error says what, and why",
+    },
 )
 @click.argument("files", nargs=-1, metavar="FILE...")
 @click.option(
@@ -31,19 +34,17 @@ LEFT, UNREADABLE = 3, 2
 @click.option(
     "--name", help="Of the cluster that a worker's Pod, or values of the dask/dask chart, become."
 )
-@click.option("-n", "--namespace", help="Of the cluster that runs.")
-@click.option("--context", help="Of the kubeconfig.")
-@click.option("--kubeconfig", metavar="FILE", help="Another one than kubectl's.")
-@click.option("--output", type=click.Choice(["yaml", "json"]), default="yaml", show_default=True)
+@where
+@output("yaml", "json")
+@click.pass_context
 def convert(
+    ctx: click.Context,
     files: tuple[str, ...],
     live: str | None,
     to: str,
     scheduler: str | None,
     name: str | None,
-    namespace: str | None,
-    context: str | None,
-    kubeconfig: str | None,
+    where: Where,
     output: str,
 ) -> None:
     """Write what others declare as values or manifests of dask-gitops.
@@ -53,7 +54,7 @@ def convert(
     listed on standard error, with the reason.
     """
     from .result import ConvertError
-    from .running import from_files, from_live, written
+    from .running import from_files, from_live, shown, written
 
     if bool(files) == (live is not None):
         raise click.UsageError("give files, or --live NAME")
@@ -61,29 +62,14 @@ def convert(
         raise click.UsageError("--scheduler and --name are about files")
     try:
         found, comments = (
-            from_files(files, name, scheduler)
-            if live is None
-            else from_live(live, namespace, context, kubeconfig)
+            from_files(files, name, scheduler) if live is None else from_live(live, where)
         )
         text, document = written(found, comments, to)
     except ConvertError as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(UNREADABLE)
-    if output == "json":
-        told = [{"what": one.what, "why": one.why} for one in found.left]
-        text = json.dumps({to: document, "left": told}, indent=2) + "\n"
-    click.echo(text, nl=False)
+        complain(f"error: {error}")
+        ctx.exit(UNUSABLE)
+    click.echo(text if output == "yaml" else shown({to: document}, found), nl=False)
     for one in found.left:
-        click.echo(f"not carried over: {one}", err=True)
+        complain(f"not carried over: {one}")
     if found.left:
-        sys.exit(LEFT)
-
-
-def read(path: str) -> str:
-    """The text of a file; ``-`` is standard input.
-
-    :raises OSError, UnicodeDecodeError: it has none.
-    """
-    if path == "-":
-        return sys.stdin.buffer.read().decode()
-    return Path(path).read_text(encoding="utf-8")
+        ctx.exit(LEFT)

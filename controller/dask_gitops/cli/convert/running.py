@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
+import json
+import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import yaml
 
+from dask_gitops.cli import shell
+from dask_gitops.cli.options import Where
 from dask_gitops.cli.plan.documents import DocumentError
 from dask_gitops.cli.plan.documents import read as read_yaml
-from dask_gitops.client.access import Access, access
-from dask_gitops.client.errors import DaskGitopsError
-from dask_gitops.kube import ApiError, CredentialsError, KubeClient, KubeError
-from dask_gitops.kube.resource import DASKAUTOSCALERS, DASKCLUSTERS, DASKWORKERGROUPS
+from dask_gitops.client import refusals
+from dask_gitops.client.access import Access
+from dask_gitops.kube import DASKAUTOSCALERS, DASKCLUSTERS, DASKWORKERGROUPS, Resource
 
 from . import manifests
-from .command import read
 from .comments import Comments, comments, moved
 from .result import JSON, Converted, ConvertError
 from .values import as_values
@@ -59,7 +61,7 @@ def from_files(
 
 def _documents(file: str) -> tuple[list[Any], list[Comments]]:
     try:
-        text = read(file)
+        text = _text(file)
     except UnicodeDecodeError:
         raise ConvertError(f"{file}: is no text") from None
     except OSError as error:
@@ -75,38 +77,55 @@ def _documents(file: str) -> tuple[list[Any], list[Comments]]:
     return found, [*said, *({} for _ in range(len(found) - len(said)))]
 
 
-def from_live(
-    name: str, namespace: str | None, context: str | None, kubeconfig: str | None
-) -> tuple[Converted, list[Comments]]:
+def from_live(name: str, where: Where) -> tuple[Converted, list[Comments]]:
     """A cluster that runs, read only.
 
     :param name: ``name`` or ``namespace/name``.
-    :raises ConvertError: there is none, or no way to it.
+    :raises ConvertError: one of its objects cannot be read.
+    :raises DaskGitopsError, KubeError, CredentialsError: there is none, or no way to it.
     """
-    space, _, short = name.rpartition("/")
+    short, where = shell.split(name, where)
+    there = shell.reached(where)
+    namespace = shell.namespace_of(where, there)
+    cluster, others = shell.run(there.told(_live(there, short, namespace)))
     try:
-        reached = access(kubeconfig, context)
-        return asyncio.run(_live(reached, short, space or namespace or reached.namespace)), [{}]
-    except ApiError as error:
-        if error.status == 404:
-            where = space or namespace or reached.namespace
-            raise ConvertError(f"no DaskCluster {short!r} in {where!r}") from None
-        raise ConvertError(f"--live: {error}") from None
-    except (DaskGitopsError, CredentialsError, KubeError) as error:
-        raise ConvertError(f"--live: {error}") from None
+        return manifests.live(cluster, others), [{}]
     except ValueError as error:
         raise ConvertError(f"{name}: {error}") from None
 
 
-async def _live(reached: Access, name: str, namespace: str) -> Converted:
-    async with KubeClient(reached.credentials, user_agent="dask-gitops-convert") as client:
-        cluster = await client.get(DASKCLUSTERS, namespace, name)
+async def _live(there: Access, name: str, namespace: str) -> tuple[JSON, list[JSON]]:
+    async with shell.client(there) as api:
+        page = await api.list(DASKCLUSTERS, namespace)
+        clusters = {raw["metadata"]["name"]: raw for raw in page.items}
+        if name not in clusters:
+            raise refusals.no_cluster(name, namespace, list(clusters))
         others: list[JSON] = []
         for resource in (DASKWORKERGROUPS, DASKAUTOSCALERS):
-            page = await client.list(resource, namespace)
-            kind = {"kind": resource.kind, "apiVersion": resource.api_version}
-            others += [{**raw, **kind} for raw in page.items]
-    return manifests.live(cluster, others)
+            page = await api.list(resource, namespace)
+            others += [_typed(raw, resource) for raw in page.items]
+        return _typed(clusters[name], DASKCLUSTERS), others
+
+
+def _typed(raw: JSON, resource: Resource) -> JSON:
+    """Lists leave it out of their items."""
+    return {**raw, "kind": resource.kind, "apiVersion": resource.api_version}
+
+
+def shown(document: JSON, found: Converted) -> str:
+    """The one document of ``--output json``."""
+    left = [{"what": one.what, "why": one.why} for one in found.left]
+    return json.dumps({**document, "left": left}, indent=2) + "\n"
+
+
+def _text(path: str) -> str:
+    """Of a file; ``-`` is standard input.
+
+    :raises OSError, UnicodeDecodeError: it has none.
+    """
+    if path == "-":
+        return sys.stdin.buffer.read().decode()
+    return Path(path).read_text(encoding="utf-8")
 
 
 def written(found: Converted, said: list[Comments], to: str) -> tuple[str, Any]:

@@ -6,19 +6,15 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 from click.testing import CliRunner, Result
-from dask_gitops.cli.convert import running
 from dask_gitops.cli.group import gitops
-from dask_gitops.client.access import Access
 from dask_gitops.kube import DASKAUTOSCALERS, DASKCLUSTERS, DASKWORKERGROUPS
-from dask_gitops.kube.credentials import StaticCredentials
 
 from tests.support.conversions import CHART, CLASSIC, OPERATOR
-from tests.support.memory_api import MemoryApi, MemoryClient
+from tests.unit.cli.conftest import Typed
 
 
 def convert(*words: str | Path, stdin: str | None = None) -> Result:
@@ -93,17 +89,16 @@ def test_the_schedulers_pod(files: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("missing.yaml",), "Error: missing.yaml: No such file or directory"),
-        (("broken.yaml",), "Error: broken.yaml, line "),
-        (("latin.yaml",), "Error: latin.yaml: is no text"),
-        (("worker-spec.yml", "--name", "A_b"), "Error: worker-spec.yml: name 'A_b': lower case letters"),
-        (("worker-spec.yml", "--scheduler", "all.yaml"), "Error: all.yaml: expected one Pod, the scheduler's"),
-        (("worker-spec.yml", "--scheduler", "chart.yaml"), "Error: worker-spec.yml: --scheduler has no spec.containers"),
-        ((".",), "Error: .: Is a directory"),
+        (("missing.yaml",), "error: missing.yaml: No such file or directory"),
+        (("broken.yaml",), "error: broken.yaml, line "),
+        (("latin.yaml",), "error: latin.yaml: is no text"),
+        (("worker-spec.yml", "--name", "A_b"), "error: worker-spec.yml: name 'A_b': lower case letters"),
+        (("worker-spec.yml", "--scheduler", "all.yaml"), "error: all.yaml: expected one Pod, the scheduler's"),
+        (("worker-spec.yml", "--scheduler", "chart.yaml"), "error: worker-spec.yml: --scheduler has no spec.containers"),
+        ((".",), "error: .: Is a directory"),
         (("--to", "values"), "Usage: "),
         (("all.yaml", "--live", "x"), "Usage: "),
         (("--live", "x", "--name", "y"), "Usage: "),
-        (("--live", "x", "--kubeconfig", "/nowhere"), "Error: --live: no way to Kubernetes: "),
     ],
 )  # fmt: skip
 def test_what_cannot_be_read(files: Path, words: tuple[str, ...], told: str) -> None:
@@ -114,32 +109,12 @@ def test_what_cannot_be_read(files: Path, words: tuple[str, ...], told: str) -> 
     assert "Traceback" not in done.stderr
 
 
-def test_its_help_tells_its_exit_codes() -> None:
-    told = " ".join(convert("--help").stdout.split())
-    assert "Exit codes: 0 all is carried over, 3 something is not (see standard error), 2 something cannot be read." in told  # fmt: skip
-
-
-class Client(MemoryClient):
-    """As a `KubeClient`."""
-
-    async def __aenter__(self) -> Client:
-        return self
-
-    async def __aexit__(self, *error: Any) -> None:
-        pass
-
-
-def test_a_live_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
-    api = MemoryApi()
+def test_a_live_cluster(typed: Typed) -> None:
     resources = {"DaskCluster": DASKCLUSTERS, "DaskWorkerGroup": DASKWORKERGROUPS, "DaskAutoscaler": DASKAUTOSCALERS}  # fmt: skip
     for raw in yaml.safe_load_all(OPERATOR["all"]):
-        raw["metadata"]["namespace"] = "team"
-        raw["metadata"].pop("uid", None)
-        api.put(resources[raw["kind"]], raw)
-    credentials = StaticCredentials("https://10.0.0.1:6443", namespace="team")
-    monkeypatch.setattr(running, "access", lambda file, context: Access(credentials))
-    monkeypatch.setattr(running, "KubeClient", lambda credentials, user_agent: Client(api))
-    done = convert("--live", "demo")
+        metadata = {key: value for key, value in raw["metadata"].items() if key in ("labels", "annotations")}  # fmt: skip
+        typed.put(resources[raw["kind"]], raw["metadata"]["name"], metadata=metadata, spec=raw["spec"])  # fmt: skip
+    done = typed("convert", "--live", "demo")
     assert done.exit_code == 3
     assert (
         done.stderr
@@ -148,10 +123,12 @@ def test_a_live_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     found = yaml.safe_load(done.stdout)["clusters"]["demo"]
     assert found["autoscaler"] == {"minimum": 1, "maximum": 10}
     assert set(found["workerGroups"]) == {"gpu"}
-    done = convert("--live", "nobody", "-n", "team")
-    assert done.exit_code == 2
-    assert done.stderr == "Error: no DaskCluster 'nobody' in 'team'\n"
-    assert convert("--live", "team/demo", "--to", "manifests").exit_code == 0
+    told = "error: no DaskCluster 'nobody' in 'team-b'; there are: demo"
+    assert typed.refused(1, "convert", "--live", "nobody") == told
+    assert typed.refused(1, "convert", "--live", "A_b").startswith("error: name 'A_b': lower case")
+    words = ("--live", "team-b/demo", "--to", "manifests", "--output", "json")
+    document = json.loads(typed.done("convert", *words))
+    assert [one["kind"] for one in document["manifests"]] == list(resources)
 
 
 def test_the_group_costs_nothing() -> None:
