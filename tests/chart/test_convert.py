@@ -25,9 +25,14 @@ KINDS = ("DaskCluster", "DaskWorkerGroup", "DaskAutoscaler", "DaskJob")
 #: What a source loses on the way, and nothing else.
 LOSES = {
     "all": ["DaskCluster demo: metadata.namespace", "clusters.demo: replicas 3"],
-    "sidecars": [
-        "DaskCluster meshed: the container's name 'dask-container'",
-        "DaskCluster meshed: the order of containers",
+    "sidecars": ["DaskCluster meshed: the order of containers"],
+    "named-otherwise": ["DaskCluster other: the order of containers"],
+    "earlier-ports": [
+        "DaskCluster earlier: the Service's port 'comm'",
+        "DaskCluster earlier: the Service's port 'dashboard'",
+    ],
+    "services": [
+        "DaskCluster served: metadata.annotations service.beta.kubernetes.io/aws-load-balancer-type"
     ],
 }
 

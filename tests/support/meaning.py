@@ -67,7 +67,7 @@ def _as_text(container: JSON) -> str:
 
 
 def plain(found: dict[str, JSON]) -> dict[str, JSON]:
-    """The same without what a container's name and place change: Dask's first, and called alike.
+    """The same without what names and places of containers and ports change.
 
     Numbers of groups with an autoscaler are left out: values leave them to it.
     """
@@ -92,5 +92,9 @@ def plain(found: dict[str, JSON]) -> dict[str, JSON]:
                 ({k: v for k, v in c.items() if k != "name"} for c in spec["containers"]),
                 key=_as_text,
             )
+        if key.startswith("Service "):
+            # Dask's two ports have names of their own, and stand first.
+            ports = [{k: v for k, v in port.items() if k != "name"} for port in spec["ports"]]
+            spec["ports"] = sorted(ports, key=_as_text)
         out[key] = {**same, "spec": spec}
     return out

@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from dask_gitops.resources import labels
+from dask_gitops.resources import labels, names
 
 JSON = dict[str, Any]
+DASKS_PORTS = {"tcp-comm": names.COMM_PORT, "http-dashboard": names.DASHBOARD_PORT}
 #: Fields of a spec that are values of the same name.
 SAME = (
     "drainTimeout",
@@ -51,8 +52,8 @@ def values(cluster: JSON) -> JSON:
         found["autoscaler"] = {"enabled": True, **spec["autoscaler"]}
     scheduler = spec.get("scheduler") or {}
     found["scheduler"] = pod_values(scheduler)
-    if scheduler.get("service"):
-        found["scheduler"]["service"] = scheduler["service"]
+    if service := service_values(scheduler):
+        found["scheduler"]["service"] = service
     found["worker"] = worker_values(spec.get("worker") or {})
     groups = {
         each["name"]: worker_values(each.get("worker") or {})
@@ -64,6 +65,20 @@ def values(cluster: JSON) -> JSON:
     found |= {key: metadata[key] for key in ("labels", "annotations") if metadata.get(key)}
     found = {key: value for key, value in found.items() if value != {}}
     return {"clusters": {metadata["name"]: copy.deepcopy(found)}}
+
+
+def service_values(scheduler: JSON) -> JSON:
+    """The Service of a ``spec.scheduler``: values lay its ports over Dask's two."""
+    found = dict(scheduler.get("service") or {})
+    if found.get("ports"):
+        said = {port.get("name") for port in found["ports"]}
+        gone = [{"name": name, "$patch": "delete"} for name in DASKS_PORTS if name not in said]
+        found["ports"] = [*found["ports"], *gone]
+    metadata = scheduler.get("serviceMetadata") or {}
+    return {
+        **found,
+        **{key: metadata[key] for key in ("labels", "annotations") if metadata.get(key)},
+    }
 
 
 def worker_values(worker: JSON) -> JSON:

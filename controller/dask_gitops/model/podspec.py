@@ -236,6 +236,11 @@ class PodSpec(_Bounded):
 def main_container(containers: Sequence[Container], component: str) -> Container | None:
     """See :meth:`PodSpec.main`."""
     named = (c for c in containers if c.name == component)
-    starts = re.compile(rf"\bdask[-_ ](?:cuda[-_ ])?{component}\b")
-    starting = (c for c in containers if starts.search(" ".join(c.words)))
+    starting = (c for c in containers if starts(c, component))
     return next(named, None) or next(starting, None) or (containers[0] if containers else None)
+
+
+def starts(container: Container, component: str) -> bool:
+    """Does it say that it runs a scheduler, or a worker?"""
+    words = " ".join(container.words)
+    return re.search(rf"\bdask[-_ ](?:cuda[-_ ])?{component}\b", words) is not None

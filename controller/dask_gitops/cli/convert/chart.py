@@ -77,7 +77,12 @@ def objects(
     moves |= _moves(("worker",), ("spec", "worker"))
     moves |= _moves(("scheduler",), ("spec", "scheduler"))
     moves["scheduler", "serviceType"] = ("spec", "scheduler", "service", "type")
-    moves["scheduler", "serviceAnnotations"] = ("spec", "scheduler", "metadata", "annotations")
+    moves["scheduler", "serviceAnnotations"] = (
+        "spec",
+        "scheduler",
+        "serviceMetadata",
+        "annotations",
+    )
     if groups:
         moves["additional_worker_groups",] = None
     yield raw, moves
@@ -225,7 +230,7 @@ def _scheduler(said: JSON, left: list[Left]) -> JSON:
     if service := {key: value for key, value in service.items() if value}:
         found["service"] = service
     if annotations := _mapping(said, "serviceAnnotations"):
-        found["metadata"] = {"annotations": copy.deepcopy(annotations)}
+        found["serviceMetadata"] = {"annotations": copy.deepcopy(annotations)}
     return found
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from dask_gitops.client.values import image_values
+from dask_gitops.model.podspec import PodSpec
 
 from .comments import Place
 from .result import JSON
@@ -44,8 +45,12 @@ def _clusters(values: JSON) -> Iterator[tuple[Place, JSON]]:
 def _main(part: Any, component: str) -> tuple[int, JSON] | None:
     """Dask's container of a podTemplate, and where it is."""
     spec = ((part or {}).get("podTemplate") or {}).get("spec") or {}
-    for i, container in enumerate(spec.get("containers") or ()):
-        if container.get("name") == component:
+    if not spec.get("containers"):
+        return None
+    read = PodSpec.trusted(spec)
+    main = read.runner() if component == "job" else read.main(component)
+    for i, container in enumerate(spec["containers"]):
+        if main is not None and container is main.fields:
             return i, container
     return None
 

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from dask_gitops.client import names
-from dask_gitops.client.values import SAME, pod_values, values, worker_values
-from dask_gitops.model.podspec import PodSpec
+from dask_gitops.client.values import DASKS_PORTS, SAME, pod_values, values, worker_values
+from dask_gitops.model.podspec import RUNNERS, PodSpec, starts
 from dask_gitops.resources import labels
 
 from .comments import Comments, Place, moved
 from .lifting import lifted
 from .result import JSON, Left, Object
+
+JOB = "job"
+_OF_A_SERVICE = re.compile(
+    r"((service|external-dns)([.][^/]*)?|([^/]*[.])?load-?balancer([.][^/]*)?)[.](kubernetes|k8s|x-k8s)[.]io/"
+)
 
 
 def as_values(
@@ -121,10 +127,16 @@ def _cluster(found: JSON, one: Object, left: list[Left]) -> dict[Place, Place]:
         known_parts = {
             "metadata",
             "spec",
-            *(("service",) if part == labels.SCHEDULER else ("replicas", "resources", "cluster")),
+            *(
+                ("service", "serviceMetadata")
+                if part == labels.SCHEDULER
+                else ("replicas", "resources", "cluster")
+            ),
         }
         for key in sorted((spec.get(part) or {}).keys() - known_parts):
             left.append(Left(f"{what}: spec.{part}.{key}", "values have no place for it"))
+    _service(spec.get("scheduler"), what, left)
+    _about_a_service(raw["metadata"], what, left)
     for group in spec.get("workerGroups") or ():
         _main_named(group.get("worker"), labels.WORKER, what, left)
     if spec.get("autoscaler") and (spec.get("worker") or {}).get("replicas") is not None:
@@ -137,6 +149,7 @@ def _cluster(found: JSON, one: Object, left: list[Left]) -> dict[Place, Place]:
         ("metadata", "labels"): (*here, "labels"),
         ("metadata", "annotations"): (*here, "annotations"),
         ("spec",): here,
+        ("spec", "scheduler", "serviceMetadata"): (*here, "scheduler", "service"),
         ("spec", "idleTimeout"): (*here, "idle", "timeout"),
         ("spec", "idleAction"): (*here, "idle", "action"),
     }
@@ -160,24 +173,67 @@ def _pod_moves(source: Place, target: Place) -> dict[Place, Place]:
 
 
 def _main_named(part: Any, component: str, what: str, left: list[Left]) -> None:
-    """Values call Dask's container like its component, and have it first."""
+    """Values are about the container that is called like its component, or is the only one that starts it."""
     spec = (part or {}).get("spec") or {}
     containers = spec.get("containers")
     if not containers:
         return
-    main = PodSpec.trusted(spec).main(component)
+    read = PodSpec.trusted(spec)
+    main = read.runner() if component == JOB else read.main(component)
     assert main is not None
-    name = main.fields.get("name")
-    if name != component:
-        if name:
+    if component == JOB:
+        is_found = main.name in RUNNERS or len(containers) == 1
+    else:
+        starting = [c.name for c in read.containers if starts(c, component)]
+        is_found = main.name == component or (starting == [main.name] and main.name != "")
+    if not is_found or not main.name:
+        if main.name:
             left.append(
-                Left(f"{what}: the container's name {name!r}", f"values call it {component!r}")
+                Left(f"{what}: the container's name {main.name!r}", f"values call it {component!r}")
             )
         main.fields["name"] = component
     if containers[0] is not main.fields:
         left.append(
-            Left(f"{what}: the order of containers", f"in values {component!r} comes first")
+            Left(f"{what}: the order of containers", f"in values {main.name!r} comes first")
         )
+
+
+def _service(part: Any, what: str, left: list[Left]) -> None:
+    """Values know Dask's two ports by their names."""
+    ports = ((part or {}).get("service") or {}).get("ports")
+    said = {port.get("name") for port in ports or ()}
+    for port in ports or ():
+        for name, number in DASKS_PORTS.items():
+            if port.get("port") == number and port.get("name") != name and name not in said:
+                if port.get("name"):
+                    left.append(
+                        Left(
+                            f"{what}: the Service's port {port['name']!r}",
+                            f"values call it {name!r}",
+                        )
+                    )
+                port["name"] = name
+                said.add(name)
+    if ports and "tcp-comm" not in said:
+        left.append(
+            Left(f"{what}: the Service's ports", "none of them is called tcp-comm, or is 8786")
+        )
+        del part["service"]["ports"]
+
+
+def _about_a_service(metadata: JSON, what: str, left: list[Left]) -> None:
+    """What a cloud would do to a Service, on an object whose keys of Kubernetes' domains reach nothing."""
+    for field in ("labels", "annotations"):
+        for key in [key for key in metadata.get(field) or {} if _OF_A_SERVICE.match(key)]:
+            del metadata[field][key]
+            left.append(
+                Left(
+                    f"{what}: metadata.{field} {key}",
+                    f"it reaches no Service: see scheduler.service.{field}",
+                )
+            )
+        if metadata.get(field) == {}:
+            del metadata[field]
 
 
 def _no_number(worker: JSON, what: str, left: list[Left]) -> None:
@@ -206,7 +262,8 @@ def _group(found: JSON, one: Object, left: list[Left]) -> dict[Place, Place]:
     _main_named(worker, labels.WORKER, what, left)
     made = worker_values(worker)
     made |= {name: spec[name] for name in ("drainTimeout", "updateStrategy") if name in spec}
-    metadata = one.raw["metadata"]
+    metadata = copy.deepcopy(one.raw["metadata"])
+    _about_a_service(metadata, what, left)
     made |= {name: metadata[name] for name in ("labels", "annotations") if metadata.get(name)}
     declared.setdefault("workerGroups", {})[key] = made
     here: Place = ("clusters", cluster, "workerGroups", key)
@@ -259,7 +316,7 @@ def _job(found: JSON, one: Object, left: list[Left]) -> dict[Place, Place]:
     what = f"DaskJob {one.name}"
     inner = spec.pop("cluster", None) or {}
     job = spec.pop("job", None) or {}
-    _main_named_job(job, what, left)
+    _main_named(job, JOB, what, left)
     cluster: JSON = {
         "metadata": {
             "name": one.name,
@@ -270,6 +327,8 @@ def _job(found: JSON, one: Object, left: list[Left]) -> dict[Place, Place]:
     cluster["metadata"]["name"] = one.name
     for part in (labels.SCHEDULER, labels.WORKER):
         _main_named(cluster["spec"].get(part), part, what, left)
+    _service(cluster["spec"].get("scheduler"), what, left)
+    _about_a_service(cluster["metadata"], what, left)
     made = pod_values(job)
     same = (
         "backoffLimit",
@@ -285,7 +344,8 @@ def _job(found: JSON, one: Object, left: list[Left]) -> dict[Place, Place]:
     of_cluster = values(cluster)["clusters"][one.name]
     if of_cluster:
         made["cluster"] = of_cluster
-    metadata = one.raw["metadata"]
+    metadata = copy.deepcopy(one.raw["metadata"])
+    _about_a_service(metadata, what, left)
     made |= {key: metadata[key] for key in ("labels", "annotations") if metadata.get(key)}
     found.setdefault("jobs", {})[one.name] = made
     here: Place = ("jobs", one.name)
@@ -300,21 +360,6 @@ def _job(found: JSON, one: Object, left: list[Left]) -> dict[Place, Place]:
     for part in (labels.SCHEDULER, labels.WORKER):
         moves |= _pod_moves(("spec", "cluster", "spec", part), (*here, "cluster", part))
     return moves
-
-
-def _main_named_job(job: JSON, what: str, left: list[Left]) -> None:
-    spec = job.get("spec") or {}
-    runner = PodSpec.trusted(spec).runner() if spec.get("containers") else None
-    if runner is None:
-        return
-    if runner.fields.get("name") != "job":
-        if runner.fields.get("name"):
-            left.append(
-                Left(f"{what}: the container's name {runner.name!r}", "values call it 'job'")
-            )
-        runner.fields["name"] = "job"
-    if spec["containers"][0] is not runner.fields:
-        left.append(Left(f"{what}: the order of containers", "in values 'job' comes first"))
 
 
 _PLACES: dict[str, Callable[[JSON, Object, list[Left]], dict[Place, Place]]] = {

@@ -91,8 +91,7 @@ def cluster(
         part["metadata"] = _metadata(part["metadata"], user, field, remarks)
     scheduler["service"], annotations = _service(name, pods.service, service_type)
     if annotations:
-        said = scheduler["metadata"].get("annotations", {})
-        scheduler["metadata"]["annotations"] = {**said, **annotations}
+        scheduler["serviceMetadata"] = {"annotations": dict(annotations)}
     return Made(
         {
             "apiVersion": "kubernetes.dask.org/v1",

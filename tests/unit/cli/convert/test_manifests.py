@@ -318,6 +318,24 @@ def test_values_say_in_their_own_words_what_they_have_words_for() -> None:
     }  # fmt: skip
 
 
+def test_a_service_without_dasks_port_keeps_no_ports() -> None:
+    text = CLUSTER.format("DaskCluster", "d", "").replace("spec: {}", "spec: {scheduler: {service: {type: NodePort, ports: [{port: 1}]}}}")  # fmt: skip
+    found = converted(text)
+    _, values = written(found, [{}], "values")
+    assert values["clusters"]["d"]["scheduler"]["service"] == {"type": "NodePort"}
+    assert [str(one) for one in found.left] == [
+        "DaskCluster d: the Service's ports: none of them is called tcp-comm, or is 8786"
+    ]
+    one_port = text.replace("port: 1", "port: 8786")
+    found = converted(one_port)
+    _, values = written(found, [{}], "values")
+    assert found.left == []
+    assert values["clusters"]["d"]["scheduler"]["service"]["ports"] == [
+        {"port": 8786, "name": "tcp-comm"},
+        {"name": "http-dashboard", "$patch": "delete"},
+    ]
+
+
 CLUSTER = "apiVersion: kubernetes.dask.org/v1\nkind: {}\nmetadata: {{name: {}, namespace: {}}}\nspec: {{}}\n"
 
 

@@ -181,7 +181,7 @@ SERVICE = {
                         "ports": SERVICE["spec"]["ports"],  # type: ignore[index]
                     },
                 ),
-                ("spec.scheduler.metadata.annotations", {"note": "x", "internal": "true"}),
+                ("spec.scheduler.serviceMetadata", {"annotations": {"internal": "true"}}),
             ],
         ),
         # Words of the existing operator's client that a classic user's file may hold.
