@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # of it, only marks are used
 #: Keys and indices from the top of a document on; (): the document itself.
 Place = tuple[str | int, ...]
 
@@ -43,7 +44,7 @@ def comments(text: str) -> list[Comments]:
     """Those of each document of a stream that can be read as YAML."""
     text = text.removeprefix("\ufeff")
     found: list[Comments] = []
-    nodes = list(yaml.compose_all(text, Loader=yaml.SafeLoader))
+    nodes = list(yaml.compose_all(text, Loader=_Loader))
     starts = [list(_starts(node)) if node is not None else [] for node in nodes]
     scalars = [span for node in nodes if node is not None for span in _scalars(node, set())]
     ends = [node.end_mark.line if node is not None else 0 for node in nodes]

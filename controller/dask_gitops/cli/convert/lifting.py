@@ -14,13 +14,14 @@ from .result import JSON
 Moves = dict[Place, Place]
 
 
-def lifted(values: JSON) -> Moves:
-    """Change values in place; where places of them are now.
+def lifted(values: JSON) -> dict[Place, Moves]:
+    """Change values in place; where places of them are now, by cluster (``clusters``, its name) and job.
 
     :param values: ``{"clusters": ..., "jobs": ...}``, of Pods as they are.
     """
-    moves: Moves = {(): ()}
+    all_moves: dict[Place, Moves] = {}
     for place, cluster in _clusters(values):
+        moves = all_moves.setdefault(place[:2], {(): ()})
         _image(cluster, place, moves)
         for component in ("scheduler", "worker"):
             _part(cluster.get(component), component, (*place, component), moves)
@@ -30,8 +31,9 @@ def lifted(values: JSON) -> Moves:
             if cluster.get(component) == {}:
                 del cluster[component]
     for name, job in (values.get("jobs") or {}).items():
+        moves = all_moves.setdefault(("jobs", name), {(): ()})
         _part(job, "job", ("jobs", name), moves)
-    return moves
+    return all_moves
 
 
 def _clusters(values: JSON) -> Iterator[tuple[Place, JSON]]:

@@ -48,7 +48,8 @@ def as_values(
     for one, moves in sorted(placed, key=lambda each: order[id(each[0])]):
         if not comments:
             continue
-        through = _through(_through(one.moves, moves), lifts)
+        own_lifts = lifts.get(moves[()][:2], {(): ()})
+        through = _through(_through(one.moves, moves), own_lifts)
         own = moved(comments[one.source], through, found)
         for place, comment in own.items():
             there = said.get(place)
