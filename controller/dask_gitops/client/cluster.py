@@ -113,7 +113,7 @@ class KubeCluster(Classic, Appearance, Asked):
         self._settings = chosen = settings(given, configured())
         self._wanted = what = wanted(chosen, given, who.tokens(), pods=heard.pods)
         if heard.is_classic:
-            tell(() if quiet else (*heard.remarks, *what.remarks), stacklevel=2)
+            tell(() if quiet else (*heard.remarks, *what.remarks))
         if what.ignored:
             warnings.warn(
                 f"custom_cluster_spec says itself what the cluster is; ignored: {', '.join(what.ignored)}",

@@ -355,7 +355,7 @@ def test_a_workers_pod_as_the_classic_cluster_took_it(
     pod = {"spec": {"containers": [{"name": "dask", "image": "dask:1", "args": ["dask-worker"]}]}}
     with pytest.warns(FutureWarning) as told:
         one = here.make(pod_template=pod, host="10.0.0.1", env={"A": 1})
-    assert [str(w.message) for w in told] == [front.INSTEAD]
+    assert [(str(w.message), w.filename) for w in told] == [(front.INSTEAD, __file__)]
     assert caplog.messages == []
     with one:
         spec = one.to_manifest()["spec"]

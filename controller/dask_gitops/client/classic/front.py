@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 import warnings
@@ -67,12 +68,21 @@ def hear(
     return spoken(given, said, configured(), configured(KEYS))
 
 
-def tell(remarks: Iterable[str], stacklevel: int) -> None:
-    """Say once in a process what to write instead, and once each what is not carried over."""
+def tell(remarks: Iterable[str]) -> None:
+    """Say once in a process what to write instead, where it is written, and once each what is not carried over."""
     if INSTEAD not in _told:
         _told.add(INSTEAD)
-        warnings.warn(INSTEAD, FutureWarning, stacklevel=stacklevel + 1)
+        warnings.warn(INSTEAD, FutureWarning, stacklevel=_levels_to_the_user())
     for remark in remarks:
         if remark not in _told:
             _told.add(remark)
             log.warning("%s", remark)
+
+
+def _levels_to_the_user() -> int:
+    """How many calls away from :func:`tell` the first line stands that is none of this package."""
+    levels, frame = 1, inspect.currentframe()
+    frame = frame.f_back if frame else None
+    while frame is not None and frame.f_globals.get("__name__", "").startswith("dask_gitops."):
+        levels, frame = levels + 1, frame.f_back
+    return levels

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 import yaml
 from dask_gitops import InCluster, KubeAuth, KubeCluster, KubeConfig
 from dask_gitops.client.classic import auth
+from dask_gitops.client.classic.front import INSTEAD
 from dask_gitops.client.errors import NoKubernetesError
 
 from tests.unit.client.classic.support import (
@@ -71,3 +74,21 @@ def test_which_kubernetes(tmp_path: Path) -> None:
         auth.way(both, nowhere)
     with pytest.raises(ValueError, match=r"^KubeAuth\('https://x'\) is not carried over: write a"):
         KubeAuth("https://x", username="a")
+
+
+@pytest.mark.parametrize(
+    "words", ["KubeCluster(POD", "KubeCluster.from_dict(POD", "KubeCluster.from_yaml(FILE"]
+)
+def test_the_warning_is_about_the_users_own_line(words: str, tmp_path: Path) -> None:
+    file = tmp_path / "pod.yml"
+    file.write_text(yaml.safe_dump(POD))
+    program = tmp_path / "program.py"
+    program.write_text(
+        f"from dask_gitops import KubeCluster\nPOD, FILE = {POD!r}, {str(file)!r}\n"
+        f"try:\n    {words}, kubeconfig='/nowhere')\nexcept ConnectionError:\n    pass\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(program)], capture_output=True, text=True, check=True
+    )
+    assert done.stderr.startswith(f"{program}:4: FutureWarning: {INSTEAD}\n")
+    assert done.stderr.count("FutureWarning") == 1

@@ -89,8 +89,8 @@ def test_a_line_for_what_metadata_may_not_say() -> None:
 def test_they_are_told_once_in_a_process(caplog: pytest.LogCaptureFixture) -> None:
     with warnings.catch_warnings(record=True) as caught, caplog.at_level(logging.WARNING):
         warnings.simplefilter("always")
-        front.tell(["a", "b"], 1)
-        front.tell(["b", "c"], 1)
+        front.tell(["a", "b"])
+        front.tell(["b", "c"])
     assert [(w.category, str(w.message), w.filename) for w in caught] == [
         (FutureWarning, INSTEAD, __file__)
     ]
