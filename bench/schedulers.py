@@ -8,7 +8,7 @@ import json
 from collections import Counter
 from collections.abc import AsyncIterator
 
-PORT = 8787
+PORT = 8789  # of the control API
 ANSWER = {"id": "Scheduler", "target_seconds": 5.0, "kinds": [], "kinds_left_out": 0}
 WORKER = {
     "nthreads": 1,

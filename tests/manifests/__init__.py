@@ -55,7 +55,7 @@ def expected(
 ) -> dict[str, JSON]:
     """What should come of them, by ``kind name``, with what all of them have: kind, name, namespace and owner.
 
-    ``<startup 8787>`` and the like stand for the controller's probe of that port, ``<lost nodes>`` for its tolerations,
+    ``<startup 8789>`` and the like stand for the controller's probe of that port, ``<lost nodes>`` for its tolerations,
     ``<... worker>`` for the name of a group's first worker, ``<declared>`` for the cluster's own ``spec.worker``.
 
     :param groups: all groups of this cluster.

@@ -19,7 +19,10 @@ from dask_gitops.kube import PODS, Informer, KubeClient, from_kubeconfig
 from tests.support.dask_workers import worker_ids, worker_name
 from tests.support.fault_proxy import Strike, end_all_others, reset
 
-PORT = 8787
+PORTS = {
+    8787,
+    8789,
+}  # of the dashboard, where Pods of earlier versions have their control API, and of its own
 HANGS_S = 10.0  # longer than the controller waits for a scheduler
 CODES = {"429": 429, "500": 500, "conflict": 409}
 #: What can go wrong with a call.
@@ -79,7 +82,8 @@ class FakeSchedulers:
         app.router.add_post("/control/v1/{what}", self._post)
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
-        await web.TCPSite(self._runner, "0.0.0.0", PORT).start()
+        for port in PORTS:
+            await web.TCPSite(self._runner, "0.0.0.0", port).start()
 
     async def _close(self) -> None:
         await self._runner.cleanup()
@@ -108,12 +112,14 @@ class FakeSchedulers:
     def _scheduler(self, request: web.Request) -> dict[str, Any]:
         """The pod that was called: of those that have or had the address, the one whose token was sent."""
         assert request.transport is not None
-        address = request.transport.get_extra_info("sockname")[0]
+        address, port = request.transport.get_extra_info("sockname")
         token = request.headers.get("Authorization")
         there = [
             pod
             for pod in self._pods.all()
-            if pod["status"].get("podIP") == address and _component(pod) == "scheduler"
+            if pod["status"].get("podIP") == address
+            and _component(pod) == "scheduler"
+            and _port(pod) == port
         ]
         if not there:
             raise web.HTTPServiceUnavailable
@@ -246,9 +252,16 @@ def _component(pod: dict[str, Any]) -> str:
     return str(pod["metadata"]["labels"].get("dask.org/component"))
 
 
+def _env(pod: dict[str, Any]) -> dict[str, str | None]:
+    return {e["name"]: e.get("value") for e in pod["spec"]["containers"][0].get("env") or ()}
+
+
 def _token(pod: dict[str, Any]) -> str | None:
-    env = {e["name"]: e.get("value") for e in pod["spec"]["containers"][0].get("env") or ()}
-    return env.get("SCHEDULER_CONTROL_TOKEN")
+    return _env(pod).get("SCHEDULER_CONTROL_TOKEN")
+
+
+def _port(pod: dict[str, Any]) -> int:
+    return int(_env(pod).get("SCHEDULER_CONTROL_PORT") or 8787)
 
 
 def _cluster(pod: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "controller" / "dask_gitops"
 # Runs inside users' own pods, never in the controller's process.
-INSIDE_USERS_PODS = {"scheduler/control.py", "scheduler/handover.py"}
+INSIDE_USERS_PODS = {"scheduler/control.py", "scheduler/handover.py", "scheduler/health.py"}
 MODULES = {
     "cloudpickle", "code", "codeop", "dask", "dill", "distributed", "jsonpickle", "marshal",
     "msgpack", "pickle", "runpy", "shelve", "tblib", "xml", "xmlrpc",

@@ -511,7 +511,7 @@ class World:
             raise SchedulerUnavailable(
                 "has no control API (its pod was not made by this controller)"
             )
-        return base_url(scheduler.ip, scheduler.http_port), scheduler.token
+        return base_url(scheduler.ip, scheduler.control_port), scheduler.token
 
     # ---- what is done
 

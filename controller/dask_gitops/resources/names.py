@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 
 COMM_PORT = 8786  # Dask's own protocol
-DASHBOARD_PORT = 8787  # HTTP: dashboard, /health, control API
+DASHBOARD_PORT = 8787  # HTTP: Dask's dashboard
 WORKER_DASHBOARD_PORT = 8788  # HTTP of a worker: dashboard, /health
+CONTROL_PORT = 8789  # HTTP of ours inside a scheduler: control API, /health
 
 
 def scheduler_name(cluster: str) -> str:

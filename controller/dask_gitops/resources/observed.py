@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from dask_gitops.model.podspec import Container, PodSpec
-from dask_gitops.resources import commands, labels, names
+from dask_gitops.resources import commands, controlport, labels, names
 from dask_gitops.resources.managed import MANAGER, is_applied, owned_fields
 from dask_gitops.text import printable
 
@@ -156,7 +156,7 @@ class Pod:
     )
     image: str  # of the main container
     token: str | None  # of the control API (scheduler pods)
-    http_port: int  # where the main container serves HTTP
+    control_port: int  # where a scheduler's control API is: in Pods of earlier versions, where its dashboard is
     restarts: int
     last_exit: str | None  # why a container was restarted last, in words
     ended: float | None  # since when its containers have stopped for good
@@ -231,7 +231,7 @@ class Pod:
             probed=main.probed,
             image=main.image or "",
             token=main.env.get("SCHEDULER_CONTROL_TOKEN") or None,
-            http_port=http_port(main),
+            control_port=controlport.declared(main) or http_port(main),
             restarts=sum(s.get("restartCount", 0) for s in states),
             last_exit=_last_exit(states),
             ended=(ended := _ended(status, conditions, states)),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dask_gitops.model.podspec import Container, PodSpec
-from dask_gitops.resources import labels, names
+from dask_gitops.resources import controlport, labels, names
 from dask_gitops.resources.commands import modernised, option, port
 from dask_gitops.resources.metadata import users_metadata, with_note
 from dask_gitops.resources.observed import CustomResource, comm_port, http_port
@@ -66,10 +66,14 @@ def scheduler_pod(
     if not container.get("command") and not container.get("args"):
         container["args"] = ["dask", "scheduler"]
     comm, http = comm_port(Container(container)), http_port(Container(container))
+    own = controlport.choose(read, Container(container), cluster.meta.uid)
     if not read.host_network:  # there, each would be a port of the node
         _add_port(container, "tcp-comm", comm)
         _add_port(container, "http-dashboard", http)
-    health = {"httpGet": {"path": "/health", "port": http}}
+        known = {p.get("name") for p in container["ports"]}
+        name = next(n for n in _names(controlport.PORT_NAME) if n not in known)
+        _add_port(container, name, own)
+    health = {"httpGet": {"path": "/health", "port": own}}
     deadline = cluster.spec.get("progressDeadlineSeconds") or PROGRESS_DEADLINE_S
     # A scheduler that is busy for seconds is not dead: only the start is watched closely.
     container.setdefault(
@@ -89,7 +93,7 @@ def scheduler_pod(
         "livenessProbe",
         {**health, "periodSeconds": 20, "timeoutSeconds": 10, "failureThreshold": 6},
     )
-    _inject_control_api(container, control, token)
+    _inject_control_api(container, control, token, own)
     _writable_tmp(spec, container)
     return owned_pod(
         names.scheduler_name(cluster.meta.name),
@@ -321,8 +325,8 @@ def add_env(container: JSON, name: str, value: str) -> None:
         env.append({"name": name, "value": value})
 
 
-def _inject_control_api(container: JSON, control: ControlApi, token: str) -> None:
-    """Load our control API, and let it load whatever the user preloads.
+def _inject_control_api(container: JSON, control: ControlApi, token: str, number: int) -> None:
+    """Load our control API, which listens on this port, and let it load whatever the user preloads.
 
     ``--preload`` on the command line makes Dask ignore the configured value, so then ours is one more ``--preload``.
     Else ours is the only preload that is configured, as Dask wants as many lists of arguments as there are preloads.
@@ -332,6 +336,7 @@ def _inject_control_api(container: JSON, control: ControlApi, token: str) -> Non
         control.source_env,
         control.users_preload_env,
         control.users_argv_env,
+        controlport.PORT_ENV,
     )
     env = container["env"] = [e for e in container.get("env") or [] if e["name"] not in ours]
     read = Container(container)
@@ -347,6 +352,7 @@ def _inject_control_api(container: JSON, control: ControlApi, token: str) -> Non
         env.append({"name": f"{_PRELOAD_ENV}_ARGV", "value": "[]"})
     env.append({"name": control.source_env, "value": control.source})
     env.append({"name": control.token_env, "value": token})
+    env.append({"name": controlport.PORT_ENV, "value": str(number)})
 
 
 def _one_more_preload(container: JSON, preload: str) -> None:

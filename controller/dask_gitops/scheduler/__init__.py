@@ -8,9 +8,17 @@ from dask_gitops.scheduler.client import (
     base_url,
 )
 from dask_gitops.scheduler.errors import SchedulerUnavailable
-from dask_gitops.scheduler.source import PRELOAD, PRELOAD_ENV, SOURCE_ENV, TOKEN_ENV, control_source
+from dask_gitops.scheduler.source import (
+    PORT_ENV,
+    PRELOAD,
+    PRELOAD_ENV,
+    SOURCE_ENV,
+    TOKEN_ENV,
+    control_source,
+)
 
 __all__ = [
+    "PORT_ENV",
     "PRELOAD",
     "PRELOAD_ENV",
     "SOURCE_ENV",

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import json
+import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -27,6 +28,9 @@ __all__ = ["Outcome", "SchedulerClient", "SchedulerUnavailable", "State", "Worke
 
 MAX_ANSWER = 2 * 1024 * 1024
 """Bytes of an answer that are read at most: some 5,000 workers."""
+
+CONNECT_SHARE = 0.8
+"""Of a call's timeout, for the connection alone: one that takes longer tells of a closed port, not of a busy scheduler."""
 
 MAX_CONTAINERS, MAX_COMMAS = 15_000, 150_000
 """Of an answer, counted before it is decoded: 2 MiB of `[],[],` would take half a second and 50 MB."""
@@ -121,7 +125,7 @@ class Outcome:
     """Something was discarded with it."""
 
 
-def base_url(host: str, port: int = 8787) -> str:
+def base_url(host: str, port: int) -> str:
     """Return the base URL for a pod IP (IPv4 or IPv6, without brackets) or a host name."""
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
@@ -240,11 +244,14 @@ class SchedulerClient:
         try:
             async with asyncio.timeout(timeout_s):
                 return await self._raw(method, f"{base_url}/control/v1/{what}", token, body)
+        except aiohttp.ServerTimeoutError:  # packets are dropped: this one costs us time
+            raise SchedulerUnavailable(_unreachable(base_url, "no connection")) from None
         except TimeoutError:
             raise SchedulerUnavailable(f"does not answer (timeout after {timeout_s:g} s)") from None
         except aiohttp.ClientConnectorError as e:
-            why = (e.os_error.strerror or "no connection").lower()
-            raise SchedulerUnreachable(f"cannot be reached ({printable(why, 60)})") from None
+            number = e.os_error.errno or 0
+            why = os.strerror(number) if number > 0 else e.os_error.strerror or "no connection"
+            raise SchedulerUnreachable(_unreachable(base_url, why)) from None
         except aiohttp.ServerConnectionError:
             raise SchedulerUnavailable("closed the connection") from None
         except (aiohttp.ClientError, OSError, ValueError) as e:
@@ -263,7 +270,8 @@ class SchedulerClient:
             headers={"Authorization": f"Bearer {token}", "Accept-Encoding": "identity"},
             auto_decompress=False,
             allow_redirects=False,  # would send our token to wherever the scheduler says
-            timeout=aiohttp.ClientTimeout(total=None),  # the caller's asyncio.timeout is the total
+            # The caller's asyncio.timeout is the total.
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SHARE * self._timeout_s),
         ) as response:
             try:
                 if response.status != 200:
@@ -288,6 +296,14 @@ class SchedulerClient:
             except SchedulerUnavailable:
                 response.close()  # do not read the rest, do not keep the connection
                 raise
+
+
+def _unreachable(base_url: str, why: str) -> str:
+    """A port that nobody opened is the usual reason, and only a person can open it."""
+    port, why = base_url.rpartition(":")[2], printable(why.lower(), 40)
+    return (
+        f"cannot be reached on port {port} ({why}); a NetworkPolicy must open it to the controller"
+    )
 
 
 _STATUS = {

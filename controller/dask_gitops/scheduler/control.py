@@ -1,6 +1,6 @@
 """The control API: runs inside the user's scheduler, as preload text (see `source.py`).
 
-Serves `/control/v1/{state,demand,retire,undrain}` on the scheduler's own HTTP server, for an external
+Serves `/control/v1/{state,demand,retire,undrain}` on a port of its own (`health.py`), for an external
 controller that must never speak Dask's RPC. Runs with distributed 2023.3 to 2026.8 on Python 3.8
 and newer: no f-strings with nested quotes, no newer syntax, annotations only in quotes. No dollar
 sign anywhere (Kubernetes and dask expand them). Comments and docstrings are not shipped.
@@ -36,6 +36,8 @@ from distributed.active_memory_manager import (
 from distributed.preloading import process_preloads
 from tornado.ioloop import PeriodicCallback
 from tornado.web import RequestHandler, stream_request_body
+
+from dask_gitops.scheduler.health import SERVERS, listen  # not shipped: it stands before us
 
 log = logging.getLogger("distributed.scheduler.control")
 DRAINING = Status.closing_gracefully
@@ -668,15 +670,17 @@ async def dask_teardown(scheduler):
         except OSError:
             pass
     await each(OWN[::-1], "teardown", scheduler)
+    while SERVERS:
+        SERVERS.pop().stop()
 
 
 def serve(scheduler):
-    """Add the control API to a scheduler."""
+    """Serve the control API of a scheduler, and our probes whatever becomes of it."""
+    routes = []
     try:
         token = os.environ.get("SCHEDULER_CONTROL_TOKEN", "").encode()
         args = {"control": Control(scheduler), "token": token}
-        routes = [(r"/control/v1/(state|demand|retire|undrain)", Handler, args)]
-        scheduler.http_application.add_handlers(r".*", routes)
+        routes += [(r"/control/v1/(state|demand|retire|undrain)", Handler, args)]
         # Idle time is exact to a second, however seldom somebody asks.
         often = PeriodicCallback(args["control"].note_activity, 1000)
         scheduler.periodic_callbacks["control-activity"] = often
@@ -688,3 +692,4 @@ def serve(scheduler):
                 plugins["dask-gitops-handover"] = plugin
     except Exception:
         log.exception("The control API is not available")
+    listen(routes)

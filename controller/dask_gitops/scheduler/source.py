@@ -1,4 +1,4 @@
-"""How `control.py` gets into a scheduler whose image knows nothing of us, and `handover.py` with it.
+"""How `health.py` and `control.py` get into a scheduler whose image knows nothing of us, and `handover.py` with them.
 
 Dask runs the literal text in `PRELOAD_ENV` before the scheduler starts. That text only fetches the
 real source from another variable, because dask logs the text and expands dollar signs in it.
@@ -23,6 +23,9 @@ SOURCE_ENV = "SCHEDULER_CONTROL_SOURCE"
 TOKEN_ENV = "SCHEDULER_CONTROL_TOKEN"
 """Holds the bearer token. Not `DASK_...` either: workers and clients can read dask's config."""
 
+PORT_ENV = "SCHEDULER_CONTROL_PORT"
+"""Holds the port on which the control API and our probes are answered."""
+
 USERS_PRELOAD_ENV = "SCHEDULER_CONTROL_PRELOAD"
 USERS_ARGV_ENV = "SCHEDULER_CONTROL_PRELOAD_ARGV"
 """Hold what the user says in `PRELOAD_ENV` and in `..._ARGV`. Ours stands there alone and loads the
@@ -38,20 +41,22 @@ except Exception:
 else:
     load_own()
 """
-"""The preload text. Whatever is wrong with the source, the scheduler starts, only without the API.
+"""The preload text. Whatever is wrong with the source, the scheduler starts, only without the API; what `health.py`
+says before that holds, so it answers our probes all the same.
 Whatever is wrong with a preload of the user's ends it, as it would without us.
 Dask takes a preload for literal text when it contains a space."""
 
 
 @functools.cache
 def control_source() -> str:
-    """Return the text for `SOURCE_ENV`: `control.py`, which holds `handover.py`, without comments
-    and docstrings.
+    """Return the text for `SOURCE_ENV`: `health.py` and `control.py`, which holds `handover.py`, without comments,
+    docstrings and what they import of us.
 
     Code lines stay as written (no `ast.unparse`: a newer Python may write what an older scheduler
     cannot read). Holds no dollar sign, which Kubernetes would expand in an env value.
     """
-    return f"{_stripped('control.py')}HANDOVER = {handover_source()!r}\n"
+    parts = _stripped("health.py") + _stripped("control.py")
+    return f"{parts}HANDOVER = {handover_source()!r}\n"
 
 
 def handover_source() -> str:
@@ -64,13 +69,16 @@ def _stripped(name: str) -> str:
 
 
 def _strip(text: str) -> str:
-    """Return Python source `text` without comments, docstrings, blank lines and wide indentation."""
+    """Return Python source `text` without comments, docstrings, imports of ours, blank lines and wide indentation."""
     lines = text.splitlines()
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if token.type == tokenize.COMMENT:
             row, column = token.start
             lines[row - 1] = lines[row - 1][:column].rstrip()
     for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("dask_gitops"):
+            for row in range(node.lineno, (node.end_lineno or node.lineno) + 1):
+                lines[row - 1] = ""
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
             if ast.get_docstring(node, clean=False) is None:
                 continue

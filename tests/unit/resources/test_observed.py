@@ -299,9 +299,16 @@ def test_serial(text: str, serial: int) -> None:
 
 def test_token_and_port_of_a_scheduler() -> None:
     raw = raw_pod("s", "scheduler")
-    assert (Pod.of(raw).token, Pod.of(raw).http_port) == ("secret", 8787)
-    raw["spec"]["containers"][0]["ports"] = [{"name": "http-dashboard", "containerPort": 80}]
-    assert Pod.of(raw).http_port == 80
+    main = raw["spec"]["containers"][0]
+    # Made by an earlier version: where its dashboard is.
+    assert (Pod.of(raw).token, Pod.of(raw).control_port) == ("secret", 8787)
+    main["ports"] = [{"name": "http-dashboard", "containerPort": 80}]
+    assert Pod.of(raw).control_port == 80
+    # Not by the name of a port, which may be the user's.
+    main["ports"] += [{"name": "control", "containerPort": 7000}]
+    assert Pod.of(raw).control_port == 80
+    main["env"].append({"name": "SCHEDULER_CONTROL_PORT", "value": "8790"})
+    assert Pod.of(raw).control_port == 8790
 
 
 def test_two_stacks() -> None:

@@ -47,7 +47,7 @@ def env(pod: JSON) -> JSON:
 
 
 def test_the_scheduler_of_an_empty_spec() -> None:
-    probe = {"httpGet": {"path": "/health", "port": 8787}}
+    probe = {"httpGet": {"path": "/health", "port": 8789}}
     assert scheduler_pod(cluster(), default_image="dask:1", control=CONTROL, token="secret") == {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -87,6 +87,7 @@ def test_the_scheduler_of_an_empty_spec() -> None:
                     "ports": [
                         {"name": "tcp-comm", "containerPort": 8786},
                         {"name": "http-dashboard", "containerPort": 8787},
+                        {"name": "control", "containerPort": 8789},
                     ],
                     "startupProbe": {
                         **probe,
@@ -111,6 +112,7 @@ def test_the_scheduler_of_an_empty_spec() -> None:
                         {"name": f"{PRELOAD}_ARGV", "value": "[]"},
                         {"name": "CONTROL_SOURCE", "value": "the source"},
                         {"name": "SCHEDULER_CONTROL_TOKEN", "value": "secret"},
+                        {"name": "SCHEDULER_CONTROL_PORT", "value": "8789"},
                     ],
                 }
             ],
@@ -369,7 +371,8 @@ def test_ports_of_the_user_are_not_doubled() -> None:
         {"name": "comm", "containerPort": 8786},
         {"name": "http-dashboard", "containerPort": 9},
     ]
-    assert main(scheduler({"containers": [{"ports": users}]}))["ports"] == users
+    own = {"name": "control", "containerPort": 8789}
+    assert main(scheduler({"containers": [{"ports": users}]}))["ports"] == [*users, own]
 
 
 @pytest.mark.parametrize(
@@ -380,16 +383,15 @@ def test_ports_of_the_user_are_not_doubled() -> None:
         {"args": ["my-own"], "ports": [{"name": "http-dashboard", "containerPort": 9000}]},
     ],
 )
-def test_the_schedulers_probes_follow_the_users_dashboard_port(container: JSON) -> None:
+def test_the_schedulers_probes_do_not_ask_the_users_dashboard(container: JSON) -> None:
     """A probe of a port where nobody listens kills the scheduler again and again."""
     pod = scheduler({"containers": [container]})
     made = main(pod)
-    probes = [made[f"{word}Probe"] for word in ("startup", "readiness", "liveness")]
-    assert {p["httpGet"]["port"] for p in probes} == {9000}
+    assert {p["httpGet"]["port"] for p in probes(pod)} == {8789}
     ports = {p["name"]: p["containerPort"] for p in made["ports"]}
     comm = 8786 if container["args"] == ["my-own"] else 9001
-    assert ports == {"http-dashboard": 9000, "tcp-comm": comm}
-    assert Pod.of({**pod, "metadata": {**pod["metadata"], "uid": "u"}}).http_port == 9000
+    assert ports == {"http-dashboard": 9000, "tcp-comm": comm, "control": 8789}
+    assert seen(pod).control_port == 8789
 
 
 def test_a_dashboard_port_of_another_name_is_where_the_command_says() -> None:
@@ -398,8 +400,107 @@ def test_a_dashboard_port_of_another_name_is_where_the_command_says() -> None:
         "ports": [{"name": "dashboard", "containerPort": 9000}],
     }
     pod = scheduler({"containers": [container]})
-    assert [p["name"] for p in main(pod)["ports"]] == ["dashboard", "tcp-comm"]
-    assert Pod.of({**pod, "metadata": {**pod["metadata"], "uid": "u"}}).http_port == 9000
+    assert [p["name"] for p in main(pod)["ports"]] == ["dashboard", "tcp-comm", "control"]
+
+
+def probes(pod: JSON) -> list[JSON]:
+    return [main(pod)[f"{word}Probe"] for word in ("startup", "readiness", "liveness")]
+
+
+def seen(pod: JSON) -> Pod:
+    return Pod.of({**pod, "metadata": {**pod["metadata"], "uid": "u"}})
+
+
+OWN_PORTS: dict[str, tuple[JSON, int]] = {
+    "a port": ({"containers": [{"ports": [{"name": "mine", "containerPort": 8789}]}]}, 8790),
+    "two ports": (
+        {"containers": [{"ports": [{"containerPort": 8789}, {"containerPort": 8790}]}]},
+        8791,
+    ),
+    "a sidecar's": (
+        {"containers": [{"name": "scheduler"}, {"name": "a", "ports": [{"containerPort": 8789}]}]},
+        8790,
+    ),
+    "said to a sidecar": (
+        {"containers": [{"name": "scheduler"}, {"name": "a", "args": ["--listen=:8789"]}]},
+        8790,
+    ),
+    "of a sidecar among the init containers": (
+        {"initContainers": [{"name": "a", "ports": [{"containerPort": 8789}]}]},
+        8790,
+    ),
+    "Dask's": ({"containers": [{"args": ["dask", "scheduler", "--port", "8789"]}]}, 8790),
+    "in a variable": (
+        {
+            "containers": [
+                {
+                    "args": ["dask", "scheduler", "--port", "$(P)"],
+                    "env": [{"name": "P", "value": "8789"}],
+                }
+            ]
+        },
+        8790,
+    ),
+    "of that name": (
+        {"containers": [{"ports": [{"name": "control", "containerPort": 7000}]}]},
+        8789,
+    ),
+    "wanted": (
+        {"containers": [{"env": [{"name": "SCHEDULER_CONTROL_PORT", "value": "7777"}]}]},
+        7777,
+    ),
+    "wanted, and named": (
+        {
+            "containers": [
+                {
+                    "env": [{"name": "SCHEDULER_CONTROL_PORT", "value": "7777"}],
+                    "ports": [{"name": "api", "containerPort": 7777}],
+                }
+            ]
+        },
+        7777,
+    ),
+    "wanted, but none": (
+        {"containers": [{"env": [{"name": "SCHEDULER_CONTROL_PORT", "value": "none"}]}]},
+        8789,
+    ),
+    "wanted from elsewhere": (
+        {
+            "containers": [
+                {"env": [{"name": "SCHEDULER_CONTROL_PORT", "valueFrom": {"fieldRef": {}}}]}
+            ]
+        },
+        8789,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OWN_PORTS)
+def test_the_control_api_has_a_port_that_nobody_else_takes(name: str) -> None:
+    """Server, probes and whoever looks at the Pod mean the same one."""
+    spec, number = OWN_PORTS[name]
+    pod = scheduler(spec)
+    assert env(pod)["SCHEDULER_CONTROL_PORT"] == str(number)
+    assert len([e for e in main(pod)["env"] if e["name"] == "SCHEDULER_CONTROL_PORT"]) == 1
+    assert {p["httpGet"]["port"] for p in probes(pod)} == {number}
+    assert seen(pod).control_port == number
+    ports = main(pod)["ports"]
+    known = [p["name"] for p in ports if "name" in p]
+    assert len(set(known)) == len(known)
+    assert [p["containerPort"] for p in ports].count(number) == 1
+
+
+def test_on_the_network_of_a_node_each_cluster_has_another_port() -> None:
+    def number(uid: str) -> int:
+        declared = cluster({"scheduler": {"spec": {"hostNetwork": True}}}, uid=uid)
+        return seen(
+            scheduler_pod(declared, default_image="d", control=CONTROL, token="t")
+        ).control_port
+
+    found = [number(f"uid-{n}") for n in range(100)]
+    assert len(set(found)) > 95
+    assert number("uid-1") == found[1]
+    assert all(20_000 <= n < 30_000 for n in found)  # neither of Services nor of Linux
 
 
 def test_tolerations_of_the_user_for_lost_nodes_win() -> None:
@@ -660,7 +761,8 @@ def test_ports_of_the_users_stay_on_the_hosts_network() -> None:
 def test_a_scheduler_on_the_hosts_network_has_no_port_of_ours() -> None:
     made = main(scheduler({"hostNetwork": True}))
     assert "ports" not in made
-    assert made["readinessProbe"]["httpGet"] == {"path": "/health", "port": 8787}
+    own = int(env({"spec": {"containers": [made]}})["SCHEDULER_CONTROL_PORT"])
+    assert made["readinessProbe"]["httpGet"] == {"path": "/health", "port": own}
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,14 @@ import sys
 import time
 
 import psutil
-from dask_gitops.scheduler import PRELOAD, PRELOAD_ENV, SOURCE_ENV, TOKEN_ENV, control_source
+from dask_gitops.scheduler import (
+    PORT_ENV,
+    PRELOAD,
+    PRELOAD_ENV,
+    SOURCE_ENV,
+    TOKEN_ENV,
+    control_source,
+)
 from distributed import Client, __version__
 
 from tests.unit.scheduler.remote import names, random_value
@@ -76,7 +83,7 @@ class Cluster:
 
     def __init__(self, folder, source, env):
         self.folder, self.source, self.env, self.started = folder, source, env, []
-        self.port, self.http = free_port(), free_port()
+        self.port, self.http, self.control = free_port(), free_port(), free_port()
         self.url = f"tcp://127.0.0.1:{self.port}"
 
     def start(self, module, *words, **env):
@@ -103,6 +110,7 @@ class Cluster:
         words = ("--host", "127.0.0.1", "--port", str(self.port), "--no-dashboard")
         words += ("--dashboard-address", f"127.0.0.1:{self.http}")
         env = {SOURCE_ENV: self.source, TOKEN_ENV: TOKEN, PRELOAD_ENV: PRELOAD}
+        env[PORT_ENV] = str(self.control)
         self.scheduler = self.start("distributed.cli.dask_scheduler", *words, **env)
 
     def start_worker(self, *words, **env):

@@ -16,6 +16,7 @@ from typing import Any
 import aiohttp
 import pytest
 from dask_gitops.scheduler import (
+    PORT_ENV,
     PRELOAD,
     PRELOAD_ENV,
     SOURCE_ENV,
@@ -121,10 +122,11 @@ async def whole_dask(log: Any) -> Any:
     """`dask scheduler` with its dashboard, and a worker, as processes; token as in a pod."""
     token = "s3cret-" + os.urandom(12).hex()
     env = {**os.environ, "BOKEH_LOG_LEVEL": "error"}
-    for name in (TOKEN_ENV, SOURCE_ENV, PRELOAD_ENV):
+    for name in (TOKEN_ENV, SOURCE_ENV, PRELOAD_ENV, PORT_ENV):
         env.pop(name, None)
     ours = {**env, SOURCE_ENV: control_source(), TOKEN_ENV: token, PRELOAD_ENV: PRELOAD}
-    port, http, worker_http = free_port(), free_port(), free_port()
+    port, http, worker_http, control = free_port(), free_port(), free_port(), free_port()
+    ours[PORT_ENV] = str(control)
     processes = []
 
     def start(environment: dict[str, str], *words: str) -> None:
@@ -142,17 +144,17 @@ async def whole_dask(log: Any) -> Any:
           "--dashboard-address", f"127.0.0.1:{worker_http}")  # fmt: skip
     try:
         async with aiohttp.ClientSession() as session:
-            api = Api(session, url)
+            api = Api(session, f"http://127.0.0.1:{control}")
 
             async def registered() -> bool:
                 with contextlib.suppress(Exception):
-                    return len((await api.client.state(url, token)).workers) == 1
+                    return len((await api.client.state(api.url, token)).workers) == 1
                 return False
 
             await until(registered, "a worker", 0.2)
             yield SimpleNamespace(
                 token=token, url=url, address=address, session=session, api=api,
-                http=http, worker_http=worker_http,
+                http=http, worker_http=worker_http, control=control,
             )  # fmt: skip
     finally:
         for process in reversed(processes):
@@ -193,8 +195,8 @@ def test_a_visitor_of_the_dashboard(tmp_path: Any) -> None:
                         read += answer.status == 200
             assert read >= 10
             print(f"{len(pages)} pages, {read} of them there")
-            ids = [row.id for row in (await c.api.client.state(c.url, c.token)).workers]
-            for port in (c.http, c.worker_http):
+            ids = [row.id for row in (await c.api.client.state(c.api.url, c.token)).workers]
+            for port in (c.http, c.worker_http, c.control):
                 for host in ("127.0.0.1", "localhost"):
                     async with c.session.post(
                         f"{c.url}/proxy/{port}/{host}/control/v1/retire",
@@ -224,7 +226,7 @@ def test_a_visitor_of_the_dashboard(tmp_path: Any) -> None:
                 assert "preload" in found[0]
                 for text in found:
                     assert c.token not in text
-            state = await c.api.client.state(c.url, c.token)
+            state = await c.api.client.state(c.api.url, c.token)
             assert [(row.id, row.status) for row in state.workers] == [(ids[0], "running")]
             written = (tmp_path / "log").read_text()
             assert "Scheduler at" in written

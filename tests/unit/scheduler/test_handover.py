@@ -11,10 +11,17 @@ import signal
 from pathlib import Path
 
 import pytest
-from dask_gitops.scheduler import control, control_source
+from dask_gitops.scheduler import PORT_ENV, control, control_source, health
 from distributed import Scheduler, Worker, __version__
 
-from tests.unit.scheduler.processes import NANNY_STAYS, cluster, flaws_seen, until, workers_of
+from tests.unit.scheduler.processes import (
+    NANNY_STAYS,
+    cluster,
+    flaws_seen,
+    free_port,
+    until,
+    workers_of,
+)
 from tests.unit.scheduler.remote import gated, remove, starts, terminated_child
 
 ROOT = Path(__file__).parents[3]
@@ -245,6 +252,7 @@ def test_a_nanny_that_stays_is_let_off_only_where_that_is_known(tmp_path, capsys
 @contextlib.asynccontextmanager
 async def three_workers(monkeypatch):
     monkeypatch.setattr(control, "HANDOVER", "pass")  # no signal handler in this process
+    monkeypatch.setenv(PORT_ENV, str(free_port()))
     async with contextlib.AsyncExitStack() as stack:
         s = await stack.enter_async_context(
             Scheduler(host="127.0.0.1", port=0, dashboard_address="127.0.0.1:0")
@@ -255,6 +263,7 @@ async def three_workers(monkeypatch):
             control.Control, "__init__", lambda self, s: (made.append(self), setup(self, s))[1]
         )
         control.serve(s)
+        stack.callback(health.SERVERS.pop().stop)
         workers = [
             await stack.enter_async_context(Worker(s.address, nthreads=1, name=f"w{i}"))
             for i in range(3)

@@ -471,8 +471,8 @@ class OnTheWire(Harness):
         await says(self.honest.answer(cluster, what, json.loads(body or b"{}")))(reader, writer)
 
     def declare(self, name: str, replicas: int) -> None:
-        port = {"name": "http-dashboard", "containerPort": self.port}
-        containers = [{"name": "scheduler", "ports": [port]}]
+        port = {"name": "SCHEDULER_CONTROL_PORT", "value": str(self.port)}
+        containers = [{"name": "scheduler", "env": [port]}]
         scheduler = {"spec": {"containers": containers}}
         self.cluster(name, worker={"replicas": replicas}, scheduler=scheduler)
 

@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import gzip
 import json
+import re
+import socket
 
 import aiohttp
 import pytest
@@ -137,7 +139,7 @@ def test_hosts_are_written_as_kubernetes_writes_them(host, canonical):
 
 
 def test_base_url():
-    assert base_url("10.0.0.7") == "http://10.0.0.7:8787"
+    assert base_url("10.0.0.7", 8789) == "http://10.0.0.7:8789"
     assert base_url("fd00::7", 80) == "http://[fd00::7]:80"
 
 
@@ -523,13 +525,38 @@ def test_nobody_is_there():
         async with aiohttp.ClientSession() as session:
             await SchedulerClient(session).state(base_url("127.0.0.1", port), TOKEN)
 
-    assert reason(asyncio.run, main()).startswith("cannot be reached (")
+    said = reason(asyncio.run, main())
+    assert re.match(r"cannot be reached on port \d+ \(connection refused\); a NetworkPolicy", said)
+
+
+def test_a_port_that_nobody_opened():
+    """Packets are dropped: nothing comes back, which is no slow scheduler."""
+
+    async def main():
+        with socket.socket() as full:  # no room for another connection
+            full.bind(("127.0.0.1", 0))
+            full.listen(0)
+            address = full.getsockname()
+            held = [socket.socket() for _ in range(4)]
+            for one in held:
+                one.setblocking(False)
+                one.connect_ex(address)
+            try:
+                async with aiohttp.ClientSession() as session:
+                    client = SchedulerClient(session, timeout_s=0.5)
+                    await client.state(base_url(*address), TOKEN)
+            finally:
+                for one in held:
+                    one.close()
+
+    said = reason(asyncio.run, main())
+    assert re.match(r"cannot be reached on port \d+ \(no connection\); a NetworkPolicy", said)
 
 
 def test_a_url_that_is_none():
     async def main():
         async with aiohttp.ClientSession() as session:
-            await SchedulerClient(session).state(base_url("not an address"), TOKEN)
+            await SchedulerClient(session).state(base_url("not an address", 8789), TOKEN)
 
     assert reason(asyncio.run, main())
 

@@ -19,6 +19,7 @@ import aiohttp
 import dask
 import pytest
 from dask_gitops.scheduler import (
+    PORT_ENV,
     PRELOAD,
     PRELOAD_ENV,
     SOURCE_ENV,
@@ -27,6 +28,7 @@ from dask_gitops.scheduler import (
     SchedulerUnavailable,
     control,
     control_source,
+    health,
 )
 from distributed import Client, Scheduler, Worker
 
@@ -49,12 +51,14 @@ async def cluster(n, **config):
         **config,
     }
     os.environ[TOKEN_ENV] = TOKEN
+    os.environ[PORT_ENV] = str(port := free_port())
     with dask.config.set(config):
         async with contextlib.AsyncExitStack() as stack:
             s = await stack.enter_async_context(
                 Scheduler(host="127.0.0.1", port=0, dashboard_address="127.0.0.1:0")
             )
             control.serve(s)
+            stack.callback(health.SERVERS.pop().stop)
             workers = [
                 await stack.enter_async_context(Worker(s.address, nthreads=1, name=f"w{i}"))
                 for i in range(n)
@@ -66,7 +70,8 @@ async def cluster(n, **config):
                 dask=dask_client,
                 workers=workers,
                 ids=[w.id for w in workers],
-                api=Api(session, f"http://127.0.0.1:{s.http_server.port}"),
+                api=Api(session, f"http://127.0.0.1:{port}"),
+                dashboard=f"http://127.0.0.1:{s.http_server.port}",
                 add=lambda name, **more: stack.enter_async_context(
                     Worker(s.address, nthreads=1, name=name, **more)
                 ),
@@ -614,10 +619,12 @@ def test_an_empty_token_opens_nothing():
     async def main():
         async with cluster(0) as c:
             os.environ[TOKEN_ENV] = ""
+            os.environ[PORT_ENV] = str(port := free_port())
             async with Scheduler(host="127.0.0.1", port=0, dashboard_address="127.0.0.1:0") as s:
                 control.serve(s)
                 with pytest.raises(SchedulerUnavailable, match="refuses our token"):
-                    await c.api.client.state(f"http://127.0.0.1:{s.http_server.port}", "")
+                    await c.api.client.state(f"http://127.0.0.1:{port}", "")
+                health.SERVERS.pop().stop()
 
     asyncio.run(main())
 
@@ -663,7 +670,53 @@ def test_a_huge_body_is_not_read():
 
 
 def test_what_fails_at_setup_leaves_the_scheduler_alone():
-    control.serve(object())
+    """It is a healthy one, and the probes say so."""
+
+    async def main():
+        os.environ[PORT_ENV] = str(port := free_port())
+        control.serve(object())
+        async with aiohttp.ClientSession() as session:
+            assert await asked(session, port, "/health") == (200, "ok")
+            assert (await asked(session, port, "/control/v1/state"))[0] == 404
+        health.SERVERS.pop().stop()
+
+    asyncio.run(main())
+
+
+def test_a_port_that_is_taken_leaves_the_scheduler_alone():
+    async def main():
+        async with cluster(1) as c:  # which has it
+            control.serve(c.s)
+            assert health.SERVERS == []
+            assert len((await c.api.state()).workers) == 1
+
+    asyncio.run(main())
+
+
+async def asked(session, port, path):
+    async with session.get(f"http://127.0.0.1:{port}{path}") as answer:
+        return answer.status, await answer.text()
+
+
+def test_nothing_of_it_is_where_the_dashboard_is():
+    async def main():
+        async with cluster(1) as c:
+            (worker,) = c.ids
+            token = {"Authorization": f"Bearer {TOKEN}"}
+            for prefix in ("", "/dask"):
+                async with c.api.session.get(
+                    f"{c.dashboard}{prefix}/control/v1/state", headers=token
+                ) as answer:
+                    assert answer.status == 404
+                async with c.api.session.post(
+                    f"{c.dashboard}{prefix}/control/v1/retire",
+                    json={"ids": [worker]},
+                    headers=token,
+                ) as answer:
+                    assert answer.status >= 400
+            assert (await c.api.row(worker)).status == "running"
+
+    asyncio.run(main())
 
 
 # ---- as it is used: `dask scheduler` with the source in its env
@@ -676,9 +729,13 @@ def free_port():
 
 
 @contextlib.asynccontextmanager
-async def command_line(*args, config_preload=True, source=None):
-    """`dask scheduler` with our env; `.start(...)` starts `dask worker`s. All ended by pid."""
-    env = {**os.environ, SOURCE_ENV: source or control_source(), TOKEN_ENV: TOKEN}
+async def command_line(*args, config_preload=True, source=None, scheme="tcp", **more):
+    """`dask scheduler` with our env; `.start(...)` starts `dask worker`s. All ended by pid.
+
+    :param more: environment.
+    """
+    env = {**os.environ, SOURCE_ENV: source or control_source(), TOKEN_ENV: TOKEN, **more}
+    env[PORT_ENV] = str(own := free_port())
     for key in ("TARGET", "SPILL", "PAUSE", "TERMINATE"):
         env[f"DASK_DISTRIBUTED__WORKER__MEMORY__{key}"] = "False"
     if config_preload:
@@ -709,18 +766,23 @@ async def command_line(*args, config_preload=True, source=None):
     )
     try:
         async with aiohttp.ClientSession() as session:
-            api = Api(session, f"http://127.0.0.1:{http}")
+            api = Api(session, f"http://127.0.0.1:{own}")
+
+            async def health():
+                with contextlib.suppress(aiohttp.ClientError):
+                    return await asked(session, own, "/health") == (200, "ok")
 
             async def workers(n):
                 with contextlib.suppress(SchedulerUnavailable):
                     state = await api.state()
                     return state if len(state.workers) == n else None
 
-            await until(lambda: workers(0), "the scheduler", 0.1)
-            url = f"tcp://127.0.0.1:{port}"
+            await until(health, "the scheduler", 0.1)
+            url = f"{scheme}://127.0.0.1:{port}"
             yield SimpleNamespace(
                 api=api,
                 url=url,
+                http=http,
                 scheduler=scheduler,
                 has=lambda n: until(lambda: workers(n), f"{n} workers", 0.1),
                 start=lambda *words: start(
@@ -776,6 +838,51 @@ def test_only_an_end_for_being_idle_is_told(tmp_path, timeout, idle):
 
     asyncio.run(main())
     assert (log.read_text() if log.exists() else "") == ("idle-timeout" if idle else "")
+
+
+@pytest.mark.parametrize(
+    ("args", "more"),
+    [
+        (("--dashboard-prefix", "/dask/demo"), {}),
+        (("--no-dashboard",), {}),
+        (("--dashboard-address", "127.0.0.1:0"), {}),  # a second one counts
+        ((), {"DASK_DISTRIBUTED__SCHEDULER__HTTP__ROUTES": "[]"}),
+        ((), {"DASK_DISTRIBUTED__SCHEDULER__HTTP__ROUTES": "['my_routes']"}),
+        (("--protocol", "ws", "--no-dashboard"), {"scheme": "ws"}),
+    ],
+    ids=["prefix", "no dashboard", "elsewhere", "no routes", "own routes", "another protocol"],
+)
+def test_probes_and_control_api_know_nothing_of_the_dashboard(args, more, tmp_path):
+    """Whatever the user does with it, a healthy scheduler is one."""
+    (tmp_path / "my_routes.py").write_text(
+        "from distributed.http.utils import RequestHandler\n"
+        "class Mine(RequestHandler):\n"
+        "    def get(self): self.set_status(503)\n"
+        "routes = [('/?.*', Mine, {})]\n"
+    )
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+
+    async def main():
+        async with command_line(*args, PYTHONPATH=path, **more) as c:
+            assert (await c.api.state()).workers == ()
+            if "--no-dashboard" not in args:  # a probe there would be answered otherwise
+                with contextlib.suppress(aiohttp.ClientConnectorError):
+                    assert (await asked(c.api.session, c.http, "/health"))[0] != 200
+
+    asyncio.run(main())
+
+
+def test_probes_are_answered_where_the_rest_cannot_be_loaded():
+    """As with a Dask that we do not know: it runs without the API, and nobody kills it."""
+
+    async def main():
+        source = control_source().replace("import hmac\n", "import no_such_module\n")
+        assert source != control_source()
+        async with command_line("--no-dashboard", source=source) as c:
+            with pytest.raises(SchedulerUnavailable, match="has no control API"):
+                await c.api.state()
+
+    asyncio.run(main())
 
 
 def test_command_line_beside_the_users_own_preload(tmp_path):

@@ -6,12 +6,24 @@ import subprocess
 import sys
 from pathlib import Path
 
-from dask_gitops.scheduler import PRELOAD, PRELOAD_ENV, SOURCE_ENV, TOKEN_ENV, control_source
+from dask_gitops.resources import controlport
+from dask_gitops.scheduler import (
+    PORT_ENV,
+    PRELOAD,
+    PRELOAD_ENV,
+    SOURCE_ENV,
+    TOKEN_ENV,
+    control_source,
+)
 from dask_gitops.scheduler import source as module
 from dask_gitops.scheduler.source import handover_source
 
 CONTROL = Path(module.__file__).parent / "control.py"
 HANDOVER = CONTROL.with_name("handover.py")
+HEALTH = CONTROL.with_name("health.py")
+OURS = (
+    "from dask_gitops.scheduler.health import SERVERS, listen  # not shipped: it stands before us\n"
+)
 
 
 def without_docstrings(text):
@@ -20,13 +32,17 @@ def without_docstrings(text):
         kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
         if isinstance(node, kinds) and ast.get_docstring(node, clean=False) is not None:
             del node.body[0]
-    return ast.dump(tree)
+    return [ast.dump(statement) for statement in tree.body]
 
 
 def test_stripping_changes_no_code():
     assert without_docstrings(HANDOVER.read_text()) == without_docstrings(handover_source())
-    whole = CONTROL.read_text() + f"HANDOVER = {handover_source()!r}\n"
-    assert without_docstrings(whole) == without_docstrings(control_source())
+    control = CONTROL.read_text()
+    assert OURS in control
+    files = HEALTH.read_text(), control.replace(OURS, ""), f"HANDOVER = {handover_source()!r}\n"
+    whole = [statement for text in files for statement in without_docstrings(text)]
+    assert whole == without_docstrings(control_source())
+    assert "dask_gitops." not in control_source()
 
 
 def test_the_workers_part_is_in_the_schedulers():
@@ -35,7 +51,7 @@ def test_the_workers_part_is_in_the_schedulers():
 
 
 def test_nothing_in_it_is_expanded_by_kubernetes_or_dask():
-    assert "$" not in CONTROL.read_text() + HANDOVER.read_text() + PRELOAD
+    assert "$" not in CONTROL.read_text() + HANDOVER.read_text() + HEALTH.read_text() + PRELOAD
     assert '"""' not in control_source()
     assert control_source().isascii()
 
@@ -56,6 +72,7 @@ def test_only_the_preload_text_is_dask_configuration():
     assert PRELOAD_ENV == "DASK_DISTRIBUTED__SCHEDULER__PRELOAD"
     assert not SOURCE_ENV.startswith("DASK_")
     assert not TOKEN_ENV.startswith("DASK_")
+    assert PORT_ENV == controlport.PORT_ENV  # of those who put it into the Pod
     assert " " in PRELOAD  # else dask takes it for a module's name
 
 
