@@ -7,6 +7,7 @@ hosts, workers and files: only where a program to run may stand does such a word
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
@@ -42,6 +43,7 @@ _FLAGS = {"--no-capture-output", "--live-stream", "--foreground", "--preserve-st
 _VALUES = {"--name", "--prefix", "--cwd", "--user", "--group", "--chdir", "--unset", "--environment", "--project"}  # fmt: skip
 _SHORT_FLAGS = {"tini": "gsvw", "tini-static": "gsvw", "dumb-init": "cv", "env": "i0v", "sudo": "EHnS", "exec": "cl",
                 "conda": "v", "mamba": "v", "micromamba": "v", "time": "pv", "xvfb-run": "a", "setsid": "cfw"}  # fmt: skip
+_SCHEDULER = re.compile(r"\bdask[-_ ]scheduler\b")
 _OPAQUE = {"dask", "dask-cuda-worker"}  # what follows are their own words, also behind --
 
 
@@ -61,6 +63,38 @@ def modernised(container: Container) -> Container:
         if part:
             fields[field] = [word for words in part for word in words]
     return Container(fields)
+
+
+def preloading_in_text(container: Container, variable: str) -> Container | None:
+    """The container whose scheduler is started in a shell text with ``--preload``: with one more, from this variable.
+
+    None: none is, or not where one could be added.
+    """
+    command, words = container.command, [*container.command, *container.args]
+    new = list(words)
+    for at in Programs(words).texts:
+        new[at] = _with_preload(words[at], f'--preload "${variable}"')
+    if new == words:
+        return None
+    fields = dict(container.fields)
+    for field, part in (("command", new[: len(command)]), ("args", new[len(command) :])):
+        if part:
+            fields[field] = part
+    return Container(fields)
+
+
+def _with_preload(text: str, more: str) -> str:
+    def edits(words: Sequence[str], raw: Sequence[str]) -> dict[int, str]:
+        out = {}
+        if _SCHEDULER.search(" ".join(words)):
+            said = (at for at, word in enumerate(words) if word.partition("=")[0] == "--preload")
+            out = {at: f"{more} {raw[at]}" for at in said}
+        for at in Programs(words, in_shell=True).texts:
+            if raw[at][:1] == "'":  # within other quotes ours would end them
+                out[at] = shelltext.inside(raw[at], lambda inner: _with_preload(inner, more))
+        return dict(list(out.items())[:1])
+
+    return shelltext.replaced(text, edits)
 
 
 def _is_old(word: str) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 
 from dask_gitops.model.podspec import Container, PodSpec
 from dask_gitops.resources import controlport, labels, names
-from dask_gitops.resources.commands import modernised, option, port
+from dask_gitops.resources.commands import modernised, option, port, preloading_in_text
 from dask_gitops.resources.metadata import users_metadata, with_note
 from dask_gitops.resources.observed import CustomResource, comm_port, http_port
 from dask_gitops.resources.revision import revision, without
@@ -33,6 +33,7 @@ class ControlApi:
     """What puts the control API into a scheduler: preload text, and the env that it reads.
 
     :ivar users_preload_env: holds what the user says in the variable that Dask reads; :ivar users_argv_env: the arguments.
+    :ivar text_env: holds the preload for a shell text that starts the scheduler with ``--preload``.
     """
 
     preload: str
@@ -41,6 +42,7 @@ class ControlApi:
     token_env: str
     users_preload_env: str = "SCHEDULER_CONTROL_PRELOAD"
     users_argv_env: str = "SCHEDULER_CONTROL_PRELOAD_ARGV"
+    text_env: str = "SCHEDULER_CONTROL_PRELOAD_TEXT"
 
 
 def scheduler_pod(
@@ -337,11 +339,16 @@ def _inject_control_api(container: JSON, control: ControlApi, token: str, number
         control.users_preload_env,
         control.users_argv_env,
         controlport.PORT_ENV,
+        control.text_env,
     )
     env = container["env"] = [e for e in container.get("env") or [] if e["name"] not in ours]
     read = Container(container)
     if option([*read.command, *read.args], "--preload") is not None:
         _one_more_preload(container, control.preload)
+    elif (texts := preloading_in_text(read, control.text_env)) is not None:
+        container.update(texts.fields)
+        env = container["env"]
+        env.append({"name": control.text_env, "value": control.preload})
     else:
         moved = {
             _PRELOAD_ENV: control.users_preload_env,

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -525,6 +531,8 @@ def test_a_toleration_of_another_effect_is_another_matter() -> None:
 
 # ---- the control API's preload
 
+OURS = "import os; load()"
+
 
 MOVED = "SCHEDULER_CONTROL_PRELOAD"
 
@@ -563,6 +571,56 @@ def test_preload_beside_one_on_the_command_line(container: JSON) -> None:
     users = container.get("command", []) + container.get("args", [])
     assert words == [*users, "--preload", "import os; load()"]
     assert PRELOAD not in {e["name"] for e in made["env"]}
+
+
+IN_TEXTS = {
+    "plain": (["bash", "-c", "dask scheduler --preload x.py"], [["scheduler", OURS, "x.py"]]),
+    "behind others": (
+        ["sh", "-ec", "echo a; exec dask scheduler --port 1 --preload=x.py --preload y.py"],
+        [["scheduler", "--port", "1", OURS, "x.py", "y.py"]],
+    ),
+    "the whole command": (["dask scheduler --preload x.py"], [["scheduler", OURS, "x.py"]]),
+    "of a worker beside it": (
+        ["bash", "-c", "dask worker --preload w.py & dask scheduler --preload 'x y'"],
+        [["worker", "w.py"], ["scheduler", OURS, "x y"]],
+    ),
+    "a text in a text": (
+        ["bash", "-c", "sh -c 'dask scheduler --preload x.py'"],
+        [["scheduler", OURS, "x.py"]],
+    ),
+    "a name that is none": (
+        ["bash", "-c", "echo --preload; dask scheduler"],
+        [["scheduler"]],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", IN_TEXTS)
+def test_preload_beside_one_in_a_shell_text(name: str, tmp_path: Path) -> None:
+    """Dask ignores the configured one there, too. What a shell makes of it counts."""
+    args, want = IN_TEXTS[name]
+    pod = scheduler({"containers": [{"args": args}]})
+    (tmp_path / "dask").write_text(
+        f"#!{sys.executable}\nimport json, sys\nopen({str(tmp_path / 'told')!r}, 'a')"
+        ".write(json.dumps(sys.argv[1:]) + chr(10))\n"
+    )
+    (tmp_path / "dask").chmod(0o755)
+    variables = {k: v for k, v in env(pod).items() if isinstance(v, str)}
+    made = main(pod)["args"]
+    words = made if len(made) > 1 else ["sh", "-c", *made]
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    subprocess.run(words, env={**variables, "PATH": path}, check=True, timeout=60)
+    for _ in range(600):  # one of them is in the background
+        told = [json.loads(line) for line in (tmp_path / "told").read_text().splitlines()]
+        if len(told) == len(want):
+            break
+        time.sleep(0.05)
+    told = [[w.removeprefix("--preload=") for w in line if w != "--preload"] for line in told]
+    assert sorted(told) == sorted(want)
+    if [w for words in want for w in words if w == OURS]:
+        assert PRELOAD not in variables
+    else:
+        assert variables[PRELOAD] == OURS
 
 
 def test_preload_beside_one_with_arguments_on_the_command_line() -> None:
