@@ -17,7 +17,8 @@ from dask_gitops.kube import SERVICES, ApiError, Informer, KubeClient
 from dask_gitops.kube.portforward import HOST, PortForward
 from dask_gitops.model.podspec import Container, PodSpec
 from dask_gitops.resources import labels, names
-from dask_gitops.resources.observed import Pod, comm_port, http_port
+from dask_gitops.resources.listening import of_scheduler
+from dask_gitops.resources.observed import Pod
 
 JSON = dict[str, Any]
 T = TypeVar("T")
@@ -258,7 +259,8 @@ class Way:
         """Where the scheduler listens in its Pod: for clients, and for HTTP."""
         spec = (self._live.scheduler or {}).get("spec") or {}
         main = PodSpec.trusted(spec).main(labels.SCHEDULER) or Container({})
-        return comm_port(main), http_port(main)
+        found = of_scheduler(main)
+        return found.comm, found.http
 
     def _pod_address(self, port: int) -> tuple[str, int] | None:
         host = ((self._live.scheduler or {}).get("status") or {}).get("podIP")

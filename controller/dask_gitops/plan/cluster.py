@@ -23,7 +23,16 @@ from dask_gitops.plan.groupstatus import (
 )
 from dask_gitops.plan.groupstatus import latch as group_latch
 from dask_gitops.plan.rollout import scheduler_is_current, target, when
-from dask_gitops.resources import autoscalers, groups, labels, names, numbers, pods, services
+from dask_gitops.resources import (
+    addresses,
+    autoscalers,
+    groups,
+    labels,
+    names,
+    numbers,
+    pods,
+    services,
+)
 from dask_gitops.resources.metadata import metadata_patch, with_note
 from dask_gitops.resources.observed import (
     CustomResource,
@@ -667,8 +676,8 @@ def cluster_status(
         "workers": {"desired": min(desired, 2**31 - 1), "ready": ready},
         "replicas": len(default.live) if default else 0,
         "selector": labels.as_string(labels.group_selector(name, names.default_group_name(name))),
-        "schedulerAddress": names.scheduler_address(name, namespace),
-        "dashboardAddress": names.dashboard_address(name, namespace),
+        "schedulerAddress": addresses.scheduler_address(name, namespace, cluster.spec),
+        "dashboardAddress": addresses.dashboard_address(name, namespace, cluster.spec),
     }
     restarts = scheduler_restarts(state)
     if restarts:

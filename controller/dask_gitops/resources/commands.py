@@ -260,13 +260,6 @@ def _assigns(word: str) -> bool:
     return bool(equals) and name.isidentifier()
 
 
-def port(container: Container, name: str) -> int | None:
-    """The port that ``--port 9000``, ``--dashboard-address :9000`` and the like fix; None when none does."""
-    said = (option(container.words, name) or "").strip("'\"").rpartition(":")[2]
-    fits = said.isdecimal() and said.isascii() and len(said) < 6
-    return int(said) if fits and 0 < int(said) < 65536 else None
-
-
 def option(words: Iterable[str], name: str) -> str | None:
     """Value of ``--name value`` or ``--name=value`` among the words of a command; None when it is not there."""
     words = list(words)

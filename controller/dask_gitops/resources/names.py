@@ -44,11 +44,15 @@ def is_runner_name(name: str, job: str) -> bool:
     return not base and (not number or (number[0] == "-" and number[1:].isdecimal()))
 
 
-def scheduler_address(cluster: str, namespace: str) -> str:
-    """Where workers and clients inside the Kubernetes cluster find the scheduler."""
-    return f"tcp://{scheduler_name(cluster)}.{namespace}.svc:{COMM_PORT}"
+def scheduler_address(
+    cluster: str, namespace: str, scheme: str = "tcp", port: int = COMM_PORT
+) -> str:
+    """A scheduler's address by its Service, for workers and clients inside the Kubernetes cluster."""
+    return f"{scheme}://{scheduler_name(cluster)}.{namespace}.svc:{port}"
 
 
-def dashboard_address(cluster: str, namespace: str) -> str:
-    """Where the dashboard is, seen from inside the Kubernetes cluster."""
-    return f"http://{scheduler_name(cluster)}.{namespace}.svc:{DASHBOARD_PORT}"
+def dashboard_address(
+    cluster: str, namespace: str, scheme: str = "http", port: int = DASHBOARD_PORT
+) -> str:
+    """A dashboard's address by the Service, seen from inside the Kubernetes cluster."""
+    return f"{scheme}://{scheduler_name(cluster)}.{namespace}.svc:{port}"

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from dask_gitops.model.podspec import Container, PodSpec
-from dask_gitops.resources import commands, controlport, labels, names
+from dask_gitops.resources import commands, controlport, labels, listening
 from dask_gitops.resources.managed import MANAGER, is_applied, owned_fields
 from dask_gitops.text import printable
 
@@ -156,7 +156,9 @@ class Pod:
     )
     image: str  # of the main container
     token: str | None  # of the control API (scheduler pods)
-    control_port: int  # where a scheduler's control API is: in Pods of earlier versions, where its dashboard is
+    control_port: (
+        int  # of a scheduler's control API; in Pods of earlier versions, that of the dashboard
+    )
     restarts: int
     last_exit: str | None  # why a container was restarted last, in words
     ended: float | None  # since when its containers have stopped for good
@@ -231,7 +233,7 @@ class Pod:
             probed=main.probed,
             image=main.image or "",
             token=main.env.get("SCHEDULER_CONTROL_TOKEN") or None,
-            control_port=controlport.declared(main) or http_port(main),
+            control_port=_control_port(main, meta),
             restarts=sum(s.get("restartCount", 0) for s in states),
             last_exit=_last_exit(states),
             ended=(ended := _ended(status, conditions, states)),
@@ -276,19 +278,10 @@ def _idle_end(state: JSON) -> float | None:
     return None
 
 
-def http_port(container: Container) -> int:
-    """Where a scheduler in this container serves HTTP."""
-    return _port(container, "--dashboard-address", "http-dashboard", names.DASHBOARD_PORT)
-
-
-def comm_port(container: Container) -> int:
-    """Where a scheduler in this container listens for workers and clients."""
-    return _port(container, "--port", "tcp-comm", names.COMM_PORT)
-
-
-def _port(container: Container, option: str, name: str, default: int) -> int:
-    """What the command says, else the container's port of that name, else Dask's default."""
-    return commands.port(container, option) or container.ports.get(name) or default
+def _control_port(main: Container, meta: Meta) -> int:
+    if meta.labels.get(labels.COMPONENT) != labels.SCHEDULER:
+        return 0
+    return controlport.declared(main) or listening.of_scheduler(main).http
 
 
 def _exit_code(spec: JSON, status: JSON, state: JSON) -> int | None:

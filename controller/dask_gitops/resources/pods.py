@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from dask_gitops.model.podspec import Container, PodSpec
-from dask_gitops.resources import controlport, labels, names
-from dask_gitops.resources.commands import modernised, option, port, preloading_in_text
+from dask_gitops.resources import addresses, controlport, labels, listening, names
+from dask_gitops.resources.commands import modernised, option, preloading_in_text
 from dask_gitops.resources.metadata import users_metadata, with_note
-from dask_gitops.resources.observed import CustomResource, comm_port, http_port
+from dask_gitops.resources.observed import CustomResource
 from dask_gitops.resources.revision import revision, without
 
 JSON = dict[str, Any]
@@ -67,11 +67,11 @@ def scheduler_pod(
     container.setdefault("image", cluster.spec.get("image") or default_image)
     if not container.get("command") and not container.get("args"):
         container["args"] = ["dask", "scheduler"]
-    comm, http = comm_port(Container(container)), http_port(Container(container))
+    at = listening.of_scheduler(Container(container))
     own = controlport.choose(read, Container(container), cluster.meta.uid)
     if not read.host_network:  # there, each would be a port of the node
-        _add_port(container, "tcp-comm", comm)
-        _add_port(container, "http-dashboard", http)
+        _add_port(container, "tcp-comm", at.comm)
+        _add_port(container, "http-dashboard", at.http)
         known = {p.get("name") for p in container["ports"]}
         name = next(n for n in _names(controlport.PORT_NAME) if n not in known)
         _add_port(container, name, own)
@@ -161,20 +161,21 @@ def worker_pod(
         # On the host's network several workers share the ports of a node.
         number = 0 if read.host_network else names.WORKER_DASHBOARD_PORT
         container["args"] += ["--dashboard-address", f":{number}"]
-    dashboard = port(Container(container), "--dashboard-address")
-    if dashboard:
+    health = listening.health_of_worker(Container(container))
+    if health:
+        dashboard, path = health
         if not read.host_network:
             _add_port(container, "http-dashboard", dashboard)
         container.setdefault(
             "readinessProbe",
             {
-                "httpGet": {"path": "/health", "port": dashboard},
+                "httpGet": {"path": path, "port": dashboard},
                 "periodSeconds": 2,
                 "timeoutSeconds": 5,
                 "failureThreshold": 15,
             },
         )
-    address = names.scheduler_address(cluster.meta.name, cluster.meta.namespace)
+    address = addresses.scheduler_address(cluster.meta.name, cluster.meta.namespace, cluster.spec)
     for each in spec["containers"]:  # a sidecar may want to talk to the scheduler, too
         add_env(each, "DASK_WORKER_NAME", name)
         add_env(each, "DASK_SCHEDULER_ADDRESS", address)

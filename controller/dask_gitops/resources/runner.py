@@ -6,7 +6,7 @@ import copy
 from typing import Any
 
 from dask_gitops.model.podspec import PodSpec
-from dask_gitops.resources import labels, names
+from dask_gitops.resources import addresses, labels, names
 from dask_gitops.resources.metadata import users_metadata, with_note
 from dask_gitops.resources.observed import CustomResource
 from dask_gitops.resources.pods import add_env, owned_pod, owner_reference, pod_spec
@@ -40,7 +40,7 @@ def runner_pod(
     main = read.runner()
     if main is not None and main.image is None:
         main.fields["image"] = image
-    address = names.scheduler_address(job.meta.name, job.meta.namespace)
+    address = addresses.scheduler_address(job.meta.name, job.meta.namespace, _cluster_spec(job))
     for container in spec["containers"]:
         add_env(container, "DASK_SCHEDULER_ADDRESS", address)
     gates = spec.get("schedulingGates") or []

@@ -5,15 +5,9 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from dask_gitops.model.podspec import Container, PodSpec
-from dask_gitops.resources import labels, names
+from dask_gitops.resources import addresses, labels, names
 from dask_gitops.resources.metadata import metadata_patch, users_metadata, with_note
-from dask_gitops.resources.observed import (
-    CustomResource,
-    Service,
-    comm_port,
-    http_port,
-)
+from dask_gitops.resources.observed import CustomResource, Service
 from dask_gitops.resources.pods import owner_reference, scheduler_metadata
 from dask_gitops.resources.revision import revision
 
@@ -126,9 +120,8 @@ def _left_behind(wanted: JSON, service: Service) -> bool:
 
 def _targets(cluster: CustomResource) -> tuple[int, int]:
     """Where the scheduler listens, by number: users call the container's ports as they like."""
-    declared = (cluster.spec.get("scheduler") or {}).get("spec")
-    main = PodSpec.of(declared).main(labels.SCHEDULER) or Container({})
-    return comm_port(main), http_port(main)
+    found = addresses.declared(cluster.spec)
+    return found.comm, found.http
 
 
 def service_revision(cluster: CustomResource) -> str:

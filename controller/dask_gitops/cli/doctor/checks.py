@@ -11,7 +11,8 @@ from dask_gitops.cli.doctor.facts import JSON, NOBODY, Facts, Finding, Missing
 from dask_gitops.client.display import mismatch
 from dask_gitops.model.podspec import Container, PodSpec
 from dask_gitops.resources import labels, names
-from dask_gitops.resources.observed import Meta, comm_port, http_port, parse_time
+from dask_gitops.resources.listening import of_scheduler
+from dask_gitops.resources.observed import Meta, parse_time
 from dask_gitops.status import listed
 from dask_gitops.text import printable
 
@@ -273,7 +274,8 @@ def network_policies(facts: Facts) -> Finding:
                 labels.CLUSTER: marks.get(labels.CLUSTER, ""),
                 labels.COMPONENT: labels.WORKER,
             }
-        comm, http = comm_port(main), http_port(main)
+        found = of_scheduler(main)
+        comm, http = found.comm, found.http
         if not network.lets_in(of_it, comm, "tcp-comm", worker, facts.namespace):
             says = f"{told}: no worker gets to port {comm} of {pod['metadata']['name']}"
             do = f"let Pods with {labels.CLUSTER} in at {comm} and {http}"

@@ -1,0 +1,57 @@
+"""Pure: where workers, clients and people find a cluster's scheduler: through its Service."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dask_gitops.model.podspec import Container, PodSpec
+from dask_gitops.resources import labels, names
+from dask_gitops.resources.listening import Listening, of_scheduler
+
+JSON = dict[str, Any]
+
+
+def scheduler_address(cluster: str, namespace: str, spec: JSON) -> str:
+    """Where workers and clients inside the Kubernetes cluster find the scheduler: ``tcp://demo-scheduler.ns.svc:8786``.
+
+    :param spec: of the DaskCluster.
+    """
+    found = declared(spec)
+    port = _through_service(spec, "tcp-comm", found.comm, names.COMM_PORT)
+    return names.scheduler_address(cluster, namespace, found.scheme, port)
+
+
+def dashboard_address(cluster: str, namespace: str, spec: JSON) -> str:
+    """Where the dashboard is, seen from inside the Kubernetes cluster.
+
+    :param spec: of the DaskCluster.
+    """
+    found = declared(spec)
+    port = _through_service(spec, "http-dashboard", found.http, names.DASHBOARD_PORT)
+    return names.dashboard_address(cluster, namespace, found.http_scheme, port) + found.prefix
+
+
+def declared(spec: JSON) -> Listening:
+    """Where the scheduler listens, by what the cluster says of its container."""
+    return of_scheduler(_main(spec))
+
+
+def _main(spec: JSON) -> Container:
+    pod = (spec.get("scheduler") or {}).get("spec")
+    return PodSpec.of(pod).main(labels.SCHEDULER) or Container({})
+
+
+def _through_service(spec: JSON, name: str, number: int, default: int) -> int:
+    """The Service's port that leads to this one of the scheduler.
+
+    By its name, else by where it leads; the default where the user's Service has none, or lists none.
+    """
+    service = (spec.get("scheduler") or {}).get("service") or {}
+    if service.get("clusterIP") == "None":  # the name leads to the Pod itself
+        return number
+    ports = [p for p in service.get("ports") or () if p and p.get("port")]
+    called = {n for n, port in _main(spec).ports.items() if port == number}
+    named = (p["port"] for p in ports if p.get("name") == name)
+    leads = (p["port"] for p in ports if (p.get("targetPort") or p["port"]) in [number, *called])
+    found: int = next(named, 0) or next(leads, 0) or default
+    return found
