@@ -12,6 +12,7 @@ import asyncio
 import ipaddress
 import json
 import os
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from typing import Any, Literal, TypeVar, cast, get_args
 import aiohttp
 
 from dask_gitops.plan.demand import Demand, Kind, Process
+from dask_gitops.resources.listening import Listening
 from dask_gitops.scheduler.errors import SchedulerUnavailable, SchedulerUnreachable
 from dask_gitops.scheduler.patience import DECODED, Budget, Patience
 from dask_gitops.text import printable
@@ -104,6 +106,8 @@ class State:
     tasks: Mapping[str, int]
     """Number of tasks per state of Dask's (`waiting`, `processing`, `queued`, `memory`, ...)."""
     workers: tuple[WorkerRow, ...]
+    listens: Listening | None = None
+    """Where it listens in truth; None: it runs since an earlier version, which does not tell."""
 
     @property
     def idle_seconds(self) -> float | None:
@@ -421,7 +425,21 @@ async def _parse_state(answer: Any) -> State:
         clients=fields.count("clients"),
         tasks={state: int(n) for state, n in fields.numbers("tasks").items()},
         workers=tuple(workers.values()),
+        listens=_parse_listens(_Fields(fields.value("listens"), "listens"))
+        if fields.has("listens")
+        else None,
     )
+
+
+def _parse_listens(row: _Fields) -> Listening | None:
+    """Where it listens; None: at an address that no worker could be told."""
+    address = re.fullmatch(r"([a-z][a-z0-9+.-]{0,19})://.*:([0-9]{1,5})", row.text("address"))
+    http, secure, prefix = row.count("http"), row.truth("https"), row.text("prefix")
+    if address is None:
+        return None
+    if not re.fullmatch(r"(/[\w.~@-]+)*", prefix, re.ASCII):
+        prefix = ""  # part of an address that people click on
+    return Listening(address[1], int(address[2]), "https" if secure else "http", http, prefix)
 
 
 def _parse_worker(row: _Fields) -> WorkerRow:

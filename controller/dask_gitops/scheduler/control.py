@@ -134,6 +134,19 @@ def lost_with(ws):
     return [t for t in ws.has_what if not t.actor and only_here(t, ws)]
 
 
+def listens(s):
+    """Return where scheduler `s` listens in truth, whatever told it so."""
+    rules = s.http_application.wildcard_router.rules
+    paths = [getattr(getattr(r.matcher, "regex", None), "pattern", "") for r in rules]
+    health = "/health" + chr(36)
+    return {
+        "address": s.address,
+        "http": s.http_server.port,
+        "https": bool(s.http_server.ssl_options),
+        "prefix": next((p[: -len(health)] for p in paths if p.endswith(health)), ""),
+    }
+
+
 class Control:
     """What the scheduler knows about workers on their way out."""
 
@@ -180,6 +193,7 @@ class Control:
             "idle_since": None if busy else self.activity[1],
             "clients": len(s.client_comms),
             "tasks": tasks,
+            "listens": listens(s),
             "workers": [self.row(ws, now, safe.get(ws, (0, 0))) for ws in s.workers.values()],
         }
 

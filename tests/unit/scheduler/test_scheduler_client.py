@@ -11,6 +11,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 from dask_gitops.plan.demand import Demand, Kind, Process
+from dask_gitops.resources.listening import Listening
 from dask_gitops.scheduler import Outcome, SchedulerClient, SchedulerUnavailable, base_url
 from dask_gitops.scheduler.client import MAX_ANSWER
 
@@ -117,6 +118,46 @@ def test_state_is_parsed():
     assert state.tasks == {"memory": 5}
     (row,) = state.workers
     assert {k: getattr(row, k) for k in WORKER} == WORKER
+
+
+LISTENS = {"address": "tls://10.0.0.1:8786", "http": 8787, "https": False, "prefix": "/dask/demo"}
+
+
+def test_where_it_listens():
+    assert call(answers(STATE)).listens is None  # a scheduler of an earlier version
+    told = call(answers({**STATE, "listens": LISTENS})).listens
+    assert told == Listening("tls", 8786, "http", 8787, "/dask/demo")
+    told = call(answers({**STATE, "listens": {**LISTENS, "https": True, "prefix": ""}})).listens
+    assert (told.http_scheme, told.prefix) == ("https", "")
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"address": 1},
+        {"http": "8787"},
+        {"http": -1},
+        {"https": 1},
+        {"prefix": None},
+        {"prefix": "/a\n"},
+    ],
+)
+def test_where_it_listens_in_odd_words(more):
+    with pytest.raises(SchedulerUnavailable, match="answer is not valid: listens"):
+        call(answers({**STATE, "listens": {**LISTENS, **more}}))
+
+
+@pytest.mark.parametrize(
+    "address", ["10.0.0.1", "tcp://10.0.0.1:x", "TCP;rm://10.0.0.1:1", "inproc://a/b/1", ""]
+)
+def test_an_address_that_no_worker_could_be_told(address):
+    assert call(answers({**STATE, "listens": {**LISTENS, "address": address}})).listens is None
+
+
+@pytest.mark.parametrize("prefix", ["/a b", "a", "/$(reboot)", "/", "//"])
+def test_a_prefix_that_is_no_path(prefix):
+    told = call(answers({**STATE, "listens": {**LISTENS, "prefix": prefix}})).listens
+    assert told.prefix == ""
 
 
 def test_a_newer_scheduler_may_say_more():

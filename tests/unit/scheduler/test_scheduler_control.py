@@ -864,7 +864,13 @@ def test_probes_and_control_api_know_nothing_of_the_dashboard(args, more, tmp_pa
 
     async def main():
         async with command_line(*args, PYTHONPATH=path, **more) as c:
-            assert (await c.api.state()).workers == ()
+            state = await c.api.state()
+            assert state.workers == ()
+            scheme, _, port = c.url.replace("://127.0.0.1:", ":").partition(":")
+            prefix = "/dask/demo" if "--dashboard-prefix" in args else ""
+            assert (state.listens.scheme, state.listens.comm) == (scheme, int(port))
+            assert (state.listens.http_scheme, state.listens.prefix) == ("http", prefix)
+            assert (state.listens.http == c.http) == ("--dashboard-address" not in args)
             if "--no-dashboard" not in args:  # a probe there would be answered otherwise
                 with contextlib.suppress(aiohttp.ClientConnectorError):
                     assert (await asked(c.api.session, c.http, "/health"))[0] != 200
