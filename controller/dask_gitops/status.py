@@ -18,6 +18,7 @@ REPLICAS_OVERRIDDEN = "ReplicasOverridden"
 UPDATE_PENDING = "UpdatePending"
 ORPHANED_PODS = "OrphanedPods"
 LIMITED = "Limited"
+LISTENS_ELSEWHERE = "SchedulerListensElsewhere"
 SUSPENDED, IDLE = "Suspended", "Idle"
 INTERNAL_ERROR = "InternalError"
 INVALID = "Invalid"  # reason: only a person can make it right

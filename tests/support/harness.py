@@ -41,6 +41,7 @@ from dask_gitops.reconcile.serving import Serving
 from dask_gitops.reconcile.wiring import build_stores, reconcile
 from dask_gitops.reconcile.world import Key, World
 from dask_gitops.resources import labels
+from dask_gitops.resources.listening import Listening
 from dask_gitops.resources.observed import parse_time
 from dask_gitops.resources.pods import ControlApi
 from dask_gitops.scheduler.client import Outcome, SchedulerUnavailable, State, WorkerRow
@@ -76,6 +77,7 @@ class FakeSchedulers:
     :ivar resources: Dask resources of the workers of these groups.
     :ivar lost: keys of workers whose pods went without being retired.
     :ivar silent: why no scheduler answers, if so.
+    :ivar listens: where all of them say that they listen.
     :ivar waiting: tasks without a worker.
     :ivar active: when something ran last (seconds since the epoch); a scheduler's start counts as that, too.
     """
@@ -92,6 +94,7 @@ class FakeSchedulers:
         self.lost: set[str] = set()
         self.discarded: set[str] = set()
         self.silent: str | None = None
+        self.listens: Listening | None = None
         self.waiting = 0
         self.active = 0.0
         self.calls: list[tuple[str, tuple[str, ...]]] = []
@@ -172,7 +175,7 @@ class FakeSchedulers:
         if busy or self.waiting:
             self.active = now
         idle_since = None if busy or self.waiting else max(self.active, self._started(base_url))
-        return State("scheduler", "2026.8.0", now, idle_since, 0, tasks, rows)
+        return State("scheduler", "2026.8.0", now, idle_since, 0, tasks, rows, self.listens)
 
     def _started(self, base_url: str) -> float:
         """When the container of the scheduler at this address was started."""

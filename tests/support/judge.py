@@ -46,7 +46,7 @@ TABLE = (
 #: Conditions beside them; they are there only while they are true.
 OTHERS = {
     "SpecWarning", "ScaleDownHeld", "ReplicasOverridden", "UpdatePending", "Suspended", "Idle",
-    "Complete", "Failed", "Contested", "OrphanedPods", "Limited", "InternalError",
+    "Complete", "Failed", "Contested", "OrphanedPods", "Limited", "InternalError", "SchedulerListensElsewhere",
 }  # fmt: skip
 PHASES = ("Created", "Pending", "Running", "Error", "Suspended")
 JOB_STATUSES = ("JobCreated", "ClusterCreated", "Running", "Successful", "Failed")

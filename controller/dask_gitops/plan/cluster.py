@@ -8,6 +8,7 @@ from typing import Any
 
 from dask_gitops import status as words
 from dask_gitops.model.declared import TLS, Place, unread_below
+from dask_gitops.model.podspec import PodSpec
 from dask_gitops.model.shape import WrongShape
 from dask_gitops.plan import idle, replacement
 from dask_gitops.plan.actions import Apply, Create, Delete, Draft, Emit, Patch, Plan, TryOut
@@ -33,6 +34,7 @@ from dask_gitops.resources import (
     pods,
     services,
 )
+from dask_gitops.resources.listening import Listening
 from dask_gitops.resources.metadata import metadata_patch, with_note
 from dask_gitops.resources.observed import (
     CustomResource,
@@ -66,6 +68,18 @@ class Load:
 
 
 @dataclass(frozen=True, slots=True)
+class Told:
+    """Where a scheduler says that it listens.
+
+    :ivar scheduler: uid of its pod.
+    :ivar listens: None: it does not say, as one that runs since an earlier version.
+    """
+
+    scheduler: str
+    listens: Listening | None
+
+
+@dataclass(frozen=True, slots=True)
 class ClusterState:
     """Everything observed about one cluster at one moment.
 
@@ -77,6 +91,7 @@ class ClusterState:
     :ivar autoscaler: the DaskAutoscaler of the cluster's name, whoever made it.
     :ivar wrong: what cannot be read of the cluster's spec.
     :ivar unread: places in the cluster's spec for which nothing counts.
+    :ivar told: what its schedulers said last of where they listen; None: nobody asked.
     """
 
     cluster: CustomResource
@@ -89,6 +104,7 @@ class ClusterState:
     autoscaler: CustomResource | None = None
     wrong: tuple[WrongShape, ...] = ()
     unread: frozenset[Place] = frozenset()
+    told: Told | None = None
 
     @property
     def blind(self) -> bool:
@@ -117,6 +133,13 @@ class ClusterState:
         return next((p for p in self.schedulers if not p.gone and self.owns(p)), None)
 
     @property
+    def listens(self) -> Listening | None:
+        """Where the present scheduler says that it listens, if that is known."""
+        if self.told is None or self.scheduler is None:
+            return None
+        return self.told.listens if self.told.scheduler == self.scheduler.meta.uid else None
+
+    @property
     def default_group(self) -> GroupState | None:
         name = names.default_group_name(self.cluster.meta.name)
         return next((g for g in self.groups if g.name == name), None)
@@ -135,6 +158,16 @@ def needs_load(state: ClusterState) -> bool:
         and when(state.cluster) == "WhenIdle"
         and not state.is_current(scheduler)
     )
+
+
+def needs_listening(state: ClusterState) -> bool:
+    """Must the scheduler be asked where it listens? Once, when workers keep ending that its spec may have misled."""
+    scheduler = state.scheduler
+    if scheduler is None or not scheduler.ready or not scheduler.token:
+        return False
+    if state.told is not None and state.told.scheduler == scheduler.meta.uid:
+        return False
+    return any(p.restarts and not p.ready for g in state.groups for p in g.live)
 
 
 def plan_cluster(
@@ -650,6 +683,7 @@ def cluster_status(
     default = state.default_group
     found += [limit.condition] if limit else []
     found += _overridden(state)
+    found += _elsewhere(state)
     if state.orphans:
         count, some = (
             words.workers(len(state.orphans)),
@@ -676,8 +710,12 @@ def cluster_status(
         "workers": {"desired": min(desired, 2**31 - 1), "ready": ready},
         "replicas": len(default.live) if default else 0,
         "selector": labels.as_string(labels.group_selector(name, names.default_group_name(name))),
-        "schedulerAddress": addresses.scheduler_address(name, namespace, cluster.spec),
-        "dashboardAddress": addresses.dashboard_address(name, namespace, cluster.spec),
+        "schedulerAddress": addresses.scheduler_address(
+            name, namespace, cluster.spec, state.listens
+        ),
+        "dashboardAddress": addresses.dashboard_address(
+            name, namespace, cluster.spec, state.listens
+        ),
     }
     restarts = scheduler_restarts(state)
     if restarts:
@@ -750,6 +788,28 @@ def scheduler_restarts(state: ClusterState) -> JSON:
         return {}
     count, why = replacement.restarts(pod) if pod else replacement.reported(state.cluster)
     return {"restarts": count, **({"lastRestartReason": why} if why else {})}
+
+
+def _elsewhere(state: ClusterState) -> list[words.Condition]:
+    """Were workers told another address than where the scheduler listens?"""
+    listens = state.listens
+    unsaid = addresses.unsaid(state.cluster.spec, listens) if listens is not None else []
+    misled = [g.name for g in state.groups if g.group is not None and not _says_address(g.group)]
+    if listens is None or not unsaid or not misled:
+        return []
+    name, namespace = state.cluster.meta.name, state.cluster.meta.namespace
+    dialled = addresses.scheduler_address(name, namespace, state.cluster.spec)
+    message = (
+        f"the scheduler listens on port {listens.comm} by {listens.scheme}; workers of {words.listed(misled)} "
+        f"were told {dialled}: write into the container of spec.scheduler {' and '.join(unsaid)}"
+    )
+    return [words.Condition(words.LISTENS_ELSEWHERE, True, "NotInSpec", message)]
+
+
+def _says_address(group: CustomResource) -> bool:
+    """Does the user tell these workers the address?"""
+    main = PodSpec.trusted((group.spec.get("worker") or {}).get("spec") or {}).main(labels.WORKER)
+    return main is not None and "DASK_SCHEDULER_ADDRESS" in main.env
 
 
 def _overridden(state: ClusterState) -> list[words.Condition]:

@@ -19,6 +19,8 @@ async def reconcile_cluster(world: World, key: Key) -> None:
     if plan.needs_load(world.cluster_state(cluster)):
         load, silence = await world.ask_load(cluster)
     look = await world.look(cluster)
+    if plan.needs_listening(world.cluster_state(cluster)):
+        await world.ask_load(cluster)
     steps = plan.plan_cluster(
         world.cluster_state(cluster),
         world.clock(),

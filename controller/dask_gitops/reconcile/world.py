@@ -50,7 +50,7 @@ from dask_gitops.plan.actions import (
     Undrain,
 )
 from dask_gitops.plan.autoscaler import Memory, ScalerState, eldest
-from dask_gitops.plan.cluster import ClusterState, Load
+from dask_gitops.plan.cluster import ClusterState, Load, Told
 from dask_gitops.plan.demand import Demand
 from dask_gitops.plan.drain import RETRY_HELD_S
 from dask_gitops.plan.groupstate import GroupState, Worker
@@ -247,6 +247,7 @@ class World:
 
     # (namespace, cluster) -> what its scheduler said when it was asked last whether it is idle. A report only.
     _looks: dict[tuple[str, str], Look] = field(default_factory=dict)
+    _told: dict[tuple[str, str], Told] = field(default_factory=dict)
     # What each DaskAutoscaler remembers: its windows begin anew with a new process.
     scaling: dict[Key, Memory] = field(default_factory=dict)
 
@@ -284,6 +285,7 @@ class World:
             working=sum(p.meta.owner_uid == cluster.meta.uid and not p.gone for p in workers),
             wrong=reading.wrong,
             unread=reading.unread,
+            told=self._told.get((namespace, name)),
         )
 
     def job_state(self, job: CustomResource) -> JobState:
@@ -321,6 +323,7 @@ class World:
         """It is gone."""
         self._last_scheduler.pop((namespace, name), None)
         self._looks.pop((namespace, name), None)
+        self._told.pop((namespace, name), None)
 
     def group_state(
         self, namespace: str, name: str, cluster_name: str, *, neighbours: bool = False
@@ -452,11 +455,20 @@ class World:
 
         :raises SchedulerUnavailable: its ``reason`` continues "the scheduler ...".
         """
-        url, token = self._address(scheduler)
-        state = await self.schedulers.state(url, token)
+        state = await self._state(scheduler)
         return [
             Worker(w.id, w.host, w.name, w.processing, w.bytes, w.actors) for w in state.workers
         ]
+
+    async def _state(self, scheduler: Pod) -> State:
+        """What this scheduler says; where it listens is kept.
+
+        :raises SchedulerUnavailable: as above.
+        """
+        state = await self.schedulers.state(*self._address(scheduler))
+        meta = scheduler.meta
+        self._told[meta.namespace, scheduler.cluster] = Told(meta.uid, state.listens)
+        return state
 
     async def ask_demand(self, scheduler: Pod) -> tuple[Demand | None, str]:
         """What this scheduler has to do; or None, and why it does not answer, in words."""
@@ -471,7 +483,7 @@ class World:
         if scheduler is None:
             return None, "is not running"
         try:
-            state = await self.schedulers.state(*self._address(scheduler))
+            state = await self._state(scheduler)
         except SchedulerUnavailable as error:
             return None, error.reason
         tasks, results = _load(state)
@@ -487,7 +499,7 @@ class World:
             return None
         uid = scheduler.meta.uid
         try:
-            said = await self.schedulers.state(*self._address(scheduler))
+            said = await self._state(scheduler)
         except SchedulerUnavailable as error:
             found = Look(uid, self.clock(), silence=error.reason)
         else:

@@ -11,24 +11,45 @@ from dask_gitops.resources.listening import Listening, of_scheduler
 JSON = dict[str, Any]
 
 
-def scheduler_address(cluster: str, namespace: str, spec: JSON) -> str:
+def scheduler_address(
+    cluster: str, namespace: str, spec: JSON, told: Listening | None = None
+) -> str:
     """Where workers and clients inside the Kubernetes cluster find the scheduler: ``tcp://demo-scheduler.ns.svc:8786``.
 
     :param spec: of the DaskCluster.
+    :param told: where the scheduler says that it listens; None: what the spec says counts.
     """
-    found = declared(spec)
+    found = told or declared(spec)
     port = _through_service(spec, "tcp-comm", found.comm, names.COMM_PORT)
     return names.scheduler_address(cluster, namespace, found.scheme, port)
 
 
-def dashboard_address(cluster: str, namespace: str, spec: JSON) -> str:
-    """Where the dashboard is, seen from inside the Kubernetes cluster.
-
-    :param spec: of the DaskCluster.
-    """
-    found = declared(spec)
+def dashboard_address(
+    cluster: str, namespace: str, spec: JSON, told: Listening | None = None
+) -> str:
+    """Where the dashboard is, seen from inside the Kubernetes cluster; parameters as above."""
+    found = told or declared(spec)
     port = _through_service(spec, "http-dashboard", found.http, names.DASHBOARD_PORT)
     return names.dashboard_address(cluster, namespace, found.http_scheme, port) + found.prefix
+
+
+def unsaid(spec: JSON, told: Listening) -> list[str]:
+    """What is to be written into the scheduler's container so that workers dial where it listens; nothing: they do.
+
+    :param spec: of the DaskCluster.
+    :param told: where the scheduler says that it listens.
+    """
+    said, out = declared(spec), []
+    if told.scheme != said.scheme:
+        out.append(f"the argument --protocol {told.scheme}")
+    if told.comm != said.comm and not _leads_to(spec, told.comm):
+        out.append(f"a port called tcp-comm with containerPort {told.comm}")
+    return out
+
+
+def _leads_to(spec: JSON, number: int) -> bool:
+    """Does the user's own Service lead there?"""
+    return _through_service(spec, "", number, 0) != 0
 
 
 def declared(spec: JSON) -> Listening:

@@ -37,6 +37,7 @@ _TELLING = (  # conditions that a person wants to know of before the merge
     words.SCALE_DOWN_HELD,
     words.REPLICAS_OVERRIDDEN,
     words.ORPHANED_PODS,
+    words.LISTENS_ELSEWHERE,
     words.STALLED,
 )
 

@@ -1,0 +1,105 @@
+"""A scheduler that listens elsewhere than its spec says: asked once, and told with what to write."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from dask_gitops.plan.cluster import ClusterState, Told, cluster_status, needs_listening
+from dask_gitops.plan.groupstate import GroupState
+from dask_gitops.resources.listening import Listening
+from dask_gitops.resources.observed import Pod
+
+from tests.unit.objects import T0, cluster, group, running, scheduler, worker
+
+JSON = dict[str, Any]
+WS = Listening("ws", 8786, "http", 8787, "/dask")
+DIALLED = "tcp://demo-scheduler.ns.svc:8786"
+
+
+def state(
+    *workers: Pod, told: Told | None = None, spec: JSON | None = None, of_group: JSON | None = None
+) -> ClusterState:
+    of, lead = cluster(spec), scheduler()
+    default = group({"worker": {"replicas": 1, **(of_group or {})}})
+    groups = (GroupState("demo-default", default, of, lead, workers),)
+    return ClusterState(of, (lead,), groups=groups, told=told)
+
+
+def told(listens: Listening | None, uid: str | None = None) -> Told:
+    return Told(uid or scheduler().meta.uid, listens)
+
+
+def condition(of: ClusterState) -> str | None:
+    status, _ = cluster_status(of, T0)
+    some = {c["type"]: c["message"] for c in status["conditions"]}
+    return some.get("SchedulerListensElsewhere")
+
+
+def ended() -> Pod:
+    return worker(status=running("10.0.0.1", restarts=1, ready=False))
+
+
+def test_it_is_asked_once_when_workers_keep_ending() -> None:
+    assert not needs_listening(state(worker()))
+    assert needs_listening(state(ended()))
+    assert not needs_listening(state(ended(), told=told(WS)))
+    assert not needs_listening(state(ended(), told=told(None)))  # an earlier version's
+    assert needs_listening(state(ended(), told=told(WS, "another scheduler's")))
+
+
+SCHEDULERS: dict[str, tuple[Listening, JSON, str | None]] = {
+    "as the spec says": (Listening(), {}, None),
+    "another prefix": (Listening(prefix="/a"), {}, None),
+    "another protocol": (WS, {}, "the argument --protocol ws"),
+    "another port": (Listening(comm=9), {}, "a port called tcp-comm with containerPort 9"),
+    "both": (
+        Listening("ws", 9),
+        {},
+        "the argument --protocol ws and a port called tcp-comm with containerPort 9",
+    ),
+    "a port to which the user's Service leads": (
+        Listening(comm=9),
+        {"service": {"ports": [{"port": 80, "targetPort": 9}]}},
+        None,
+    ),
+    "a port that the spec says": (
+        Listening(comm=9),
+        {"spec": {"containers": [{"ports": [{"name": "tcp-comm", "containerPort": 9}]}]}},
+        None,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_what_to_write_is_told(name: str) -> None:
+    listens, spec, words = SCHEDULERS[name]
+    said = condition(state(worker(), told=told(listens), spec={"scheduler": spec}))
+    if words is None:
+        assert said is None
+    else:
+        assert said is not None
+        assert said.endswith(f"write into the container of spec.scheduler {words}")
+        assert f"workers of demo-default were told {DIALLED}" in said
+
+
+def test_what_is_written_ends_it() -> None:
+    """The remedy that the condition names is one."""
+    ports = [{"name": "tcp-comm", "containerPort": 9}]
+    container = {"args": ["./start.sh", "--protocol", "ws"], "ports": ports}
+    spec = {"scheduler": {"spec": {"containers": [container]}}}
+    assert condition(state(worker(), told=told(Listening("ws", 9)), spec=spec)) is None
+
+
+def test_workers_whose_address_the_user_says_are_not_misled() -> None:
+    own = {"env": [{"name": "DASK_SCHEDULER_ADDRESS", "value": "ws://elsewhere:1"}]}
+    spec = {"spec": {"containers": [own]}}
+    assert condition(state(worker(), told=told(WS), of_group=spec)) is None
+
+
+def test_addresses_are_those_that_hold() -> None:
+    status, _ = cluster_status(state(worker(), told=told(WS)), T0)
+    assert status["schedulerAddress"] == "ws://demo-scheduler.ns.svc:8786"
+    assert status["dashboardAddress"] == "http://demo-scheduler.ns.svc:8787/dask"
+    status, _ = cluster_status(state(worker(), told=told(WS, "another scheduler's")), T0)
+    assert status["schedulerAddress"] == DIALLED
