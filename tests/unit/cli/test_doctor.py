@@ -116,6 +116,8 @@ def waiting(reason: str) -> JSON:
 
 ANY, CLOSED = [{}], {"policyTypes": ["Ingress"], "ingress": []}
 OF_CLUSTER = {"from": [{"podSelector": {"matchLabels": MARKS}}]}
+OTHERS = {"from": [{"namespaceSelector": {"matchLabels": {"name": "dask-gitops"}}}]}
+OWN_PORT = pod("scheduler", {"env": [{"name": "SCHEDULER_CONTROL_PORT", "value": "8790"}]})
 QUOTA = {"metadata": {"name": "q"}, "status": {"hard": {"pods": "4"}, "used": {"pods": "4"}}}
 GROUP = {"spec": {"worker": {"replicas": 5}}, "status": {"readyReplicas": 3}}
 
@@ -197,6 +199,27 @@ GROUP = {"spec": {"worker": {"replicas": 5}}, "status": {"readyReplicas": 3}}
             {"policies": [policy(ingress=[OF_CLUSTER, {"ports": [{"port": 8786}]}])]},
             "warning",
             "port 8787",
+        ),
+        *(
+            (
+                "network policies",
+                {"policies": [policy(ingress=[OF_CLUSTER, *more])], "pods": [OWN_PORT]},
+                "warning",
+                says,
+            )
+            for more, says in (
+                ([], "only the cluster's own Pods get to port 8790"),
+                ([{"ports": [{"port": 8786}, {"port": 8787}]}], "own Pods get to port 8790"),
+                ([{**OTHERS, "ports": [{"port": "control"}]}], "only some get to port 8786, 8787"),
+                ([{**OTHERS, "ports": [{"port": 8790}]}], "only some get to port 8786, 8787"),
+            )
+        ),
+        (
+            "network policies",
+            {"policies": [policy(ingress=[{"ports": [{"port": 8786}, {"port": 8787}, {"port": "control"}]}])],
+             "pods": [OWN_PORT]},
+            "ok",
+            "none cuts",
         ),
         ("network policies", {"policies": [policy(policyTypes=["Egress"])]}, "ok", "none cuts"),
         (

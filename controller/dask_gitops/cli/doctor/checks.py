@@ -10,7 +10,7 @@ from dask_gitops.cli.doctor.amounts import amount, excess, memory_limit
 from dask_gitops.cli.doctor.facts import JSON, NOBODY, Facts, Finding, Missing
 from dask_gitops.client.display import mismatch
 from dask_gitops.model.podspec import Container, PodSpec
-from dask_gitops.resources import labels, names
+from dask_gitops.resources import controlport, labels, names
 from dask_gitops.resources.listening import of_scheduler
 from dask_gitops.resources.observed import Meta, parse_time
 from dask_gitops.status import listed
@@ -278,8 +278,15 @@ def network_policies(facts: Facts) -> Finding:
         comm, http = found.comm, found.http
         if not network.lets_in(of_it, comm, "tcp-comm", worker, facts.namespace):
             says = f"{told}: no worker gets to port {comm} of {pod['metadata']['name']}"
-            do = f"let Pods with {labels.CLUSTER} in at {comm} and {http}"
+            do = f"let Pods with {labels.CLUSTER} in at {comm} and {http}, and the controller at its port {controlport.PORT_NAME}"
             return Finding(check, "failure", says, do)
+        own = controlport.declared(main)
+        if own is not None and not network.lets_in_others(
+            of_it, own, controlport.PORT_NAME, worker, facts.namespace
+        ):
+            says = f"{told}: only the cluster's own Pods get to port {own} of {pod['metadata']['name']}, if any"
+            do = f"let the controller in at port {own}, called {controlport.PORT_NAME}: it asks there"
+            return Finding(check, "warning", says, do)
         closed = [
             p
             for p, n in ((comm, "tcp-comm"), (http, "http-dashboard"))

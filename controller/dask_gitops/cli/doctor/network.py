@@ -53,6 +53,28 @@ def lets_in(
     return False
 
 
+def lets_in_others(
+    policies: Iterable[JSON], port: int, name: str, marks: Mapping[str, str], namespace: str
+) -> bool:
+    """May somebody come in at a port who is no Pod like that one, such as the controller?
+
+    :param name: of the port.
+    :param marks: labels of a Pod in the same namespace.
+    """
+    for policy in policies:
+        for rule in (policy.get("spec") or {}).get("ingress") or ():
+            if not _has_port(rule, port, name):
+                continue
+            peers = rule.get("from") or []
+            if not peers or any(
+                {"namespaceSelector", "ipBlock"} & each.keys()
+                or not _is_peer(each, marks, namespace)
+                for each in peers
+            ):
+                return True
+    return False
+
+
 def _has_port(rule: JSON, port: int, name: str) -> bool:
     ports = rule.get("ports") or []
     return not ports or any(_is_port(each, port, name) for each in ports)
