@@ -24,6 +24,7 @@ from dask_gitops.plan.groupstatus import (
 )
 from dask_gitops.plan.groupstatus import latch as group_latch
 from dask_gitops.plan.rollout import scheduler_is_current, target, when
+from dask_gitops.plan.told import Told, listens, was_asked
 from dask_gitops.resources import (
     addresses,
     autoscalers,
@@ -65,18 +66,6 @@ class Load:
 
     tasks: int  # that run, or wait to
     results: int  # in memory
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """Where a scheduler says that it listens.
-
-    :ivar scheduler: uid of its pod.
-    :ivar listens: None: it does not say, as one that runs since an earlier version.
-    """
-
-    scheduler: str
-    listens: Listening | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +124,7 @@ class ClusterState:
     @property
     def listens(self) -> Listening | None:
         """Where the present scheduler says that it listens, if that is known."""
-        if self.told is None or self.scheduler is None:
-            return None
-        return self.told.listens if self.told.scheduler == self.scheduler.meta.uid else None
+        return listens(self.told, self.scheduler)
 
     @property
     def default_group(self) -> GroupState | None:
@@ -165,7 +152,7 @@ def needs_listening(state: ClusterState) -> bool:
     scheduler = state.scheduler
     if scheduler is None or not scheduler.ready or not scheduler.token:
         return False
-    if state.told is not None and state.told.scheduler == scheduler.meta.uid:
+    if was_asked(state.told, scheduler):
         return False
     return any(p.restarts and not p.ready for g in state.groups for p in g.live)
 
@@ -792,15 +779,15 @@ def scheduler_restarts(state: ClusterState) -> JSON:
 
 def _elsewhere(state: ClusterState) -> list[words.Condition]:
     """Were workers told another address than where the scheduler listens?"""
-    listens = state.listens
-    unsaid = addresses.unsaid(state.cluster.spec, listens) if listens is not None else []
+    told = state.listens
+    unsaid = addresses.unsaid(state.cluster.spec, told) if told is not None else []
     misled = [g.name for g in state.groups if g.group is not None and not _says_address(g.group)]
-    if listens is None or not unsaid or not misled:
+    if told is None or not unsaid or not misled:
         return []
     name, namespace = state.cluster.meta.name, state.cluster.meta.namespace
     dialled = addresses.scheduler_address(name, namespace, state.cluster.spec)
     message = (
-        f"the scheduler listens on port {listens.comm} by {listens.scheme}; workers of {words.listed(misled)} "
+        f"the scheduler listens on port {told.comm} by {told.scheme}; workers of {words.listed(misled)} "
         f"were told {dialled}: write into the container of spec.scheduler {' and '.join(unsaid)}"
     )
     return [words.Condition(words.LISTENS_ELSEWHERE, True, "NotInSpec", message)]

@@ -21,7 +21,8 @@ from dask_gitops.plan.jobrun import (
     seconds,
 )
 from dask_gitops.plan.replacement import BACKOFF_S, LONGEST_S
-from dask_gitops.resources import labels, numbers
+from dask_gitops.plan.told import was_asked
+from dask_gitops.resources import addresses, labels, numbers
 from dask_gitops.resources.metadata import metadata_patch, with_note
 from dask_gitops.resources.observed import Pod
 from dask_gitops.resources.runner import cluster_metadata, job_cluster, runner_metadata, runner_pod
@@ -51,6 +52,19 @@ def plan_job(
         else:
             _go_on(state, run, now, draft, default_image, reserved)
     return draft.done()
+
+
+def needs_listening(state: JobState) -> bool:
+    """Must the scheduler be asked where it listens? Once, before a runner starts that reads it from its Pod."""
+    scheduler = state.scheduler
+    if scheduler is None or not scheduler.ready:
+        return False
+    if was_asked(state.told, scheduler):
+        return False
+    return any(
+        labels.SCHEDULER_GATE in r.gates and labels.SCHEDULER_ADDRESS in r.meta.annotations
+        for r in state.runners
+    )
 
 
 def _clear(state: JobState, run: Run, now: float, draft: Draft) -> bool:
@@ -180,8 +194,13 @@ def _open(state: JobState, run: Run, runner: Pod, draft: Draft) -> None:
     if scheduler.meta.owner_uid != cluster.meta.uid:
         return
     rest = [{"name": gate} for gate in runner.gates if gate != labels.SCHEDULER_GATE]
+    notes = {labels.CLUSTER_UID: cluster.meta.uid}
+    if state.listens is not None and labels.SCHEDULER_ADDRESS in runner.meta.annotations:
+        notes[labels.SCHEDULER_ADDRESS] = addresses.scheduler_address(
+            cluster.meta.name, cluster.meta.namespace, cluster.spec, state.listens
+        )
     body = {
-        "metadata": {"annotations": {labels.CLUSTER_UID: cluster.meta.uid}},
+        "metadata": {"annotations": notes},
         "spec": {"schedulingGates": rest or None},
     }
     # Exact: somebody else may open a gate of his own at this moment.

@@ -18,7 +18,9 @@ from dask_gitops.model.declared import Place
 from dask_gitops.model.shape import WrongShape
 from dask_gitops.plan.groupstatus import first_problem
 from dask_gitops.plan.idle import is_suspended
+from dask_gitops.plan.told import Told, listens
 from dask_gitops.resources import labels, names, numbers
+from dask_gitops.resources.listening import Listening
 from dask_gitops.resources.observed import CustomResource, Meta, Pod, Problem, parse_time
 
 JSON = dict[str, Any]
@@ -40,6 +42,7 @@ class JobState:
     :ivar scheduler: that cluster's scheduler pod, unless it has ended.
     :ivar wrong: what cannot be read of the job's spec.
     :ivar unread: places in the job's spec for which nothing counts.
+    :ivar told: what that cluster's schedulers said last of where they listen; None: nobody asked.
     """
 
     job: CustomResource
@@ -48,6 +51,12 @@ class JobState:
     scheduler: Pod | None = None
     wrong: tuple[WrongShape, ...] = ()
     unread: frozenset[Place] = frozenset()
+    told: Told | None = None
+
+    @property
+    def listens(self) -> Listening | None:
+        """Where the present scheduler says that it listens, if that is known."""
+        return listens(self.told, self.scheduler)
 
     @property
     def suspended(self) -> bool:

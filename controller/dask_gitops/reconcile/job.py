@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dask_gitops.plan.actions import Draft
-from dask_gitops.plan.job import plan_job
+from dask_gitops.plan.job import needs_listening, plan_job
 from dask_gitops.plan.jobrun import JobState, doubtful
 from dask_gitops.plan.jobstatus import announcement, job_status
 from dask_gitops.reconcile.world import Key, World
@@ -14,6 +14,9 @@ async def reconcile_job(world: World, key: Key) -> None:
     state = await _observe(world, key)
     if state is None:
         return
+    if state.cluster is not None and needs_listening(state):
+        await world.ask_load(state.cluster)
+        state = world.job_state(state.job)
     settings = world.settings
     steps = plan_job(
         state, world.clock(), default_image=settings.dask_image, reserved=settings.reserved

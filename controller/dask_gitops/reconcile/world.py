@@ -50,12 +50,13 @@ from dask_gitops.plan.actions import (
     Undrain,
 )
 from dask_gitops.plan.autoscaler import Memory, ScalerState, eldest
-from dask_gitops.plan.cluster import ClusterState, Load, Told
+from dask_gitops.plan.cluster import ClusterState, Load
 from dask_gitops.plan.demand import Demand
 from dask_gitops.plan.drain import RETRY_HELD_S
 from dask_gitops.plan.groupstate import GroupState, Worker
 from dask_gitops.plan.idle import Look, begins_anew, look_in, timeout
 from dask_gitops.plan.jobrun import JobState
+from dask_gitops.plan.told import Told
 from dask_gitops.reconcile.failures import Failures
 from dask_gitops.reconcile.places import WORKERS, Place, Places, filed_under
 from dask_gitops.reconcile.readings import Readings
@@ -299,6 +300,7 @@ class World:
             scheduler=next((p for p in self._schedulers(namespace, name) if not p.gone), None),
             wrong=reading.wrong,
             unread=reading.unread,
+            told=self._told.get((namespace, name)),
         )
 
     def _schedulers(self, namespace: str, cluster: str) -> tuple[Pod, ...]:

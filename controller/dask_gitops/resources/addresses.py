@@ -6,7 +6,7 @@ from typing import Any
 
 from dask_gitops.model.podspec import Container, PodSpec
 from dask_gitops.resources import labels, names
-from dask_gitops.resources.listening import Listening, of_scheduler
+from dask_gitops.resources.listening import Listening, leaves_open, of_scheduler
 
 JSON = dict[str, Any]
 
@@ -55,6 +55,11 @@ def _leads_to(spec: JSON, number: int) -> bool:
 def declared(spec: JSON) -> Listening:
     """Where the scheduler listens, by what the cluster says of its container."""
     return of_scheduler(_main(spec))
+
+
+def left_open(spec: JSON) -> bool:
+    """May the scheduler listen elsewhere than the cluster's spec says?"""
+    return leaves_open(_main(spec))
 
 
 def _main(spec: JSON) -> Container:

@@ -52,6 +52,9 @@ WOKEN = "dask.org/woken"  # when it was woken last, and after how many seconds a
 ATTEMPT = "dask.org/attempt"  # on a runner pod: the how-manieth of its run,
 RUN_STARTED = "dask.org/run-started"  # when that run began (RFC 3339),
 CLUSTER_UID = "dask.org/cluster-uid"  # on which cluster it was let loose,
+SCHEDULER_ADDRESS = (
+    "dask.org/scheduler-address"  # what its DASK_SCHEDULER_ADDRESS is read from, if from here,
+)
 ENDING = "dask.org/ending"  # since when it is being stopped (RFC 3339),
 OUTCOME = "dask.org/outcome"  # and how the run ended (JSON, as in the job's status)
 SCHEDULER_GATE = "dask.org/scheduler-ready"  # scheduling gate of a runner pod

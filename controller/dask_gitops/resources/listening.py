@@ -58,6 +58,23 @@ def of_scheduler(container: Container) -> Listening:
     )
 
 
+def leaves_open(container: Container) -> bool:
+    """May a scheduler in it listen elsewhere than its words say?
+
+    By a program that is not Dask's own, variables or options whose values are not here, or files of configuration.
+    """
+    words = _words(container, labels.SCHEDULER)
+    known = container.env
+    return bool(
+        ((container.command or container.args) and words == _all_words(container))
+        or container.fields.get("envFrom")
+        or "DASK_CONFIG" in known
+        or any(value is None and name.startswith("DASK_") for name, value in known.items())
+        or any("$" in word for word in words)
+        or any(path == "/etc/dask" or "/.config/dask" in path for path in container.mounts)
+    )
+
+
 def health_of_worker(container: Container) -> tuple[int, str] | None:
     """Port and path at which a worker tells the kubelet that it works; None: its words fix none.
 
@@ -116,12 +133,7 @@ def _said(words: list[str], option: str) -> str | None:
 
 def _words(container: Container, component: str) -> list[str]:
     """The words of the command that starts this component; all there are, where none seems to."""
-    expand = _Expand(_values(container.env))
-    words = [
-        part
-        for word in (*container.command, *container.args)
-        for part in expand(word).replace(";", " ; ").split()
-    ]
+    words = _all_words(container)
     starts = re.compile(rf"dask[-_]{component}$")
     for at, word in enumerate(words):
         group = at and words[at - 1].rpartition("/")[2] == "dask" and word == component
@@ -130,6 +142,15 @@ def _words(container: Container, component: str) -> list[str]:
             end = next((n for n, w in enumerate(rest) if w in _ENDS_COMMAND), len(rest))
             return rest[:end]
     return words
+
+
+def _all_words(container: Container) -> list[str]:
+    expand = _Expand(_values(container.env))
+    return [
+        part
+        for word in (*container.command, *container.args)
+        for part in expand(word).replace(";", " ; ").split()
+    ]
 
 
 def _values(env: Mapping[str, str | None]) -> dict[str, str]:

@@ -41,8 +41,12 @@ def runner_pod(
     if main is not None and main.image is None:
         main.fields["image"] = image
     address = addresses.scheduler_address(job.meta.name, job.meta.namespace, _cluster_spec(job))
+    open_ = addresses.left_open(_cluster_spec(job))
     for container in spec["containers"]:
-        add_env(container, "DASK_SCHEDULER_ADDRESS", address)
+        if open_:  # its scheduler will tell, and variables cannot be changed by then
+            _add_env_from_note(container, "DASK_SCHEDULER_ADDRESS", labels.SCHEDULER_ADDRESS)
+        else:
+            add_env(container, "DASK_SCHEDULER_ADDRESS", address)
     gates = spec.get("schedulingGates") or []
     spec["schedulingGates"] = [*gates, {"name": labels.SCHEDULER_GATE}]
     _by_affinity(spec)
@@ -56,10 +60,19 @@ def runner_pod(
             labels.ATTEMPT: str(attempt),
             labels.RUN_STARTED: started,
             **_restarted_at(restarted_at),
+            **({labels.SCHEDULER_ADDRESS: address} if open_ else {}),
         },
         users=runner_metadata(job, reserved),
         lasts=True,
     )
+
+
+def _add_env_from_note(container: JSON, name: str, key: str) -> None:
+    """As ``add_env``, with the Pod's annotation as it is when the container starts."""
+    env = container["env"] = container.get("env") or []
+    if not any(e.get("name") == name for e in env):
+        path = f"metadata.annotations['{key}']"
+        env.append({"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}})
 
 
 def _by_affinity(spec: JSON) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from dask_gitops.plan.cluster import ClusterState, Told, cluster_status, needs_listening
+from dask_gitops.plan.cluster import ClusterState, cluster_status, needs_listening
 from dask_gitops.plan.groupstate import GroupState
+from dask_gitops.plan.told import Told
 from dask_gitops.resources.listening import Listening
 from dask_gitops.resources.observed import Pod
 

@@ -8,7 +8,12 @@ from typing import Any
 import pytest
 from dask_gitops.model.podspec import Container
 from dask_gitops.resources.addresses import dashboard_address, scheduler_address
-from dask_gitops.resources.listening import Listening, health_of_worker, of_scheduler
+from dask_gitops.resources.listening import (
+    Listening,
+    health_of_worker,
+    leaves_open,
+    of_scheduler,
+)
 from dask_gitops.resources.pods import worker_pod
 from dask_gitops.resources.runner import runner_pod
 from dask_gitops.resources.services import scheduler_service
@@ -224,3 +229,46 @@ def test_variables_that_double_with_each_step_take_no_time() -> None:
 
     assert of_scheduler(doubling(200)) == DEFAULT
     steps.is_linear(lambda size: functools.partial(of_scheduler, doubling(size)), 10_000)
+
+
+OPEN: dict[str, tuple[JSON, bool]] = {
+    "nothing": ({}, False),
+    "Dask itself": (dask("--port", "9"), False),
+    "an old word behind tini": ({"args": ["tini", "--", "dask-scheduler"]}, False),
+    "a start script": ({"command": ["./start.sh"]}, True),
+    "a start script with Dask's words": ({"args": ["start.sh", "dask-scheduler"]}, False),
+    "variables from elsewhere": (dask(envFrom=[{"configMapRef": {"name": "a"}}]), True),
+    "a file by its name": (dask(env=env(DASK_CONFIG="/a.yaml")), True),
+    "a mounted file": (dask(volumeMounts=[{"name": "a", "mountPath": "/etc/dask/"}]), True),
+    "one at home": (dask(volumeMounts=[{"name": "a", "mountPath": "/root/.config/dask"}]), True),
+    "another file": (dask(volumeMounts=[{"name": "a", "mountPath": "/data"}]), False),
+    "a port from a secret": (
+        dask("--port", "$(P)", env=[{"name": "P", "valueFrom": {"secretKeyRef": {}}}]),
+        True,
+    ),
+    "a setting from a secret": (
+        dask(env=[{"name": "DASK_A", "valueFrom": {"secretKeyRef": {}}}]),
+        True,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OPEN)
+def test_what_the_words_leave_open(name: str) -> None:
+    container, is_open = OPEN[name]
+    assert leaves_open(Container(container)) is is_open
+
+
+def test_a_runner_of_a_scheduler_that_will_tell_reads_its_address_from_its_pod() -> None:
+    """Its variables cannot be changed any more when the scheduler is there; its annotations can."""
+    inner = {"scheduler": {"spec": {"containers": [{"command": ["./start.sh"]}]}}}
+    own = {"name": "b", "env": [{"name": "DASK_SCHEDULER_ADDRESS", "value": "ws://mine:1"}]}
+    runs = job({"job": {"spec": {"containers": [{"name": "a"}, own]}}, "cluster": {"spec": inner}})
+    made = runner_pod(runs, 1, started="", restarted_at=None, default_image="d")
+    first, second = made["spec"]["containers"]
+    path = "metadata.annotations['dask.org/scheduler-address']"
+    reads = {"name": "DASK_SCHEDULER_ADDRESS", "valueFrom": {"fieldRef": {"fieldPath": path}}}
+    assert first["env"] == [reads]
+    assert second["env"] == own["env"]
+    address = f"tcp://{runs.meta.name}-scheduler.ns.svc:8786"
+    assert made["metadata"]["annotations"]["dask.org/scheduler-address"] == address
