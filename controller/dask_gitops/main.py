@@ -36,8 +36,9 @@ from dask_gitops.kube import (
 from dask_gitops.metrics import ALL, Metrics
 from dask_gitops.reconcile.failures import TurnFailed
 from dask_gitops.reconcile.serving import Serving, is_refused
+from dask_gitops.reconcile.stores import Key
 from dask_gitops.reconcile.wiring import build_stores, reconcile
-from dask_gitops.reconcile.world import Key, World
+from dask_gitops.reconcile.world import World
 from dask_gitops.scheduler.client import SchedulerClient
 from dask_gitops.settings import Settings, SettingsError
 

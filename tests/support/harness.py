@@ -38,8 +38,9 @@ from dask_gitops.metrics import Metrics
 from dask_gitops.plan.demand import Demand, Kind, Process
 from dask_gitops.reconcile.failures import TurnFailed
 from dask_gitops.reconcile.serving import Serving
+from dask_gitops.reconcile.stores import Key
 from dask_gitops.reconcile.wiring import build_stores, reconcile
-from dask_gitops.reconcile.world import Key, World
+from dask_gitops.reconcile.world import World
 from dask_gitops.resources import labels
 from dask_gitops.resources.listening import Listening
 from dask_gitops.resources.observed import parse_time

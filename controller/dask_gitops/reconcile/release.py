@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import cast
 
 from dask_gitops.plan.actions import Draft, Emit, Kind, Patch
-from dask_gitops.reconcile.world import Key, World
+from dask_gitops.reconcile.stores import Key
+from dask_gitops.reconcile.world import World
 from dask_gitops.resources.finalizers import without_kopf
 
 
@@ -23,4 +24,4 @@ async def release(world: World, key: Key) -> None:
         Patch(cast(Kind, key.kind), resource.meta, body, exact=True),
         Emit("Released", "took an old operator's finalizer off"),
     )
-    world.rest(key, await world.carry_out(key, draft.done(), resource))
+    world.execute.rest(key, await world.execute.carry_out(key, draft.done(), resource))

@@ -9,7 +9,7 @@ from typing import Any
 
 from dask_gitops.kube.errors import ApiError
 from dask_gitops.kube.informer import Informer
-from dask_gitops.reconcile.world import Key
+from dask_gitops.reconcile.stores import Key
 
 log = logging.getLogger(__name__)
 

@@ -24,16 +24,16 @@ from dask_gitops.reconcile.cluster import reconcile_cluster
 from dask_gitops.reconcile.failures import guarded
 from dask_gitops.reconcile.job import reconcile_job
 from dask_gitops.reconcile.release import release
-from dask_gitops.reconcile.workergroup import reconcile_group
-from dask_gitops.reconcile.world import (
+from dask_gitops.reconcile.stores import (
     AUTOSCALER_INDEXERS,
     GROUP_INDEXERS,
     POD_INDEXERS,
     Key,
     Store,
     Stores,
-    World,
 )
+from dask_gitops.reconcile.workergroup import reconcile_group
+from dask_gitops.reconcile.world import World
 from dask_gitops.resources import labels
 from dask_gitops.resources.autoscalers import target
 from dask_gitops.resources.observed import CustomResource, Meta, Pod, Service
@@ -72,10 +72,10 @@ async def reconcile(world: World, key: Key) -> None:
     await guarded(
         str(key),
         lambda: world.stores.of(key.kind).get(key.namespace, key.name),
-        world.failures,
+        world.memory.failures,
         turn(world, key),
-        world.emit,
-        world.write_status,
+        world.report.emit,
+        world.report.write_status,
         world.clock,
     )
 
@@ -85,7 +85,7 @@ async def _tell(world: World, key: Key, unreadable: Unreadable) -> None:
     subject = CustomResource(Meta.of({"metadata": meta}), key.kind, {}, {})
     message = f"it is not served as it is: {unreadable.why}; what it made goes on as it was"
     told = Part("unreadable", (Emit("Unreadable", message, warning=True),))
-    await world.carry_out(key, Plan((told,)), subject)
+    await world.execute.carry_out(key, Plan((told,)), subject)
 
 
 class Wiring:

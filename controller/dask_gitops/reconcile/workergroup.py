@@ -10,7 +10,8 @@ from dask_gitops.plan.groupstate import GroupState, Worker
 from dask_gitops.plan.groupstatus import group_status
 from dask_gitops.plan.workergroup import needs_scheduler, plan_group
 from dask_gitops.reconcile.places import Place
-from dask_gitops.reconcile.world import Key, World
+from dask_gitops.reconcile.stores import Key
+from dask_gitops.reconcile.world import World
 from dask_gitops.scheduler.client import SchedulerUnavailable
 
 
@@ -28,21 +29,23 @@ async def reconcile_group(world: World, key: Key) -> None:
 
 async def _reconcile_in(world: World, key: Key, cluster_name: str) -> None:
     def observe(*, neighbours: bool = False) -> GroupState:
-        state = world.group_state(key.namespace, key.name, cluster_name, neighbours=neighbours)
+        state = world.observe.group_state(
+            key.namespace, key.name, cluster_name, neighbours=neighbours
+        )
         if state.group is not None and state.group.spec.get("cluster", "") != cluster_name:
             return replace(state, group=None)  # it was made anew for another cluster
         return state
 
     state = observe()
     if state.group is None and state.pods:  # for certain? A list may be late, and they are to go
-        await world.make_sure("DaskWorkerGroup", key.namespace, key.name)
+        await world.write.make_sure("DaskWorkerGroup", key.namespace, key.name)
         state = observe()
     workers: list[Worker] | None = None
     silence = ""
     if needs_scheduler(state):
         assert state.scheduler is not None
         try:
-            workers = await world.ask(state.scheduler)
+            workers = await world.ask.workers(state.scheduler)
         except SchedulerUnavailable as error:
             silence = error.reason
         state = observe(neighbours=True)
@@ -59,8 +62,8 @@ async def _reconcile_in(world: World, key: Key, cluster_name: str) -> None:
         return
     making = sum(len(a.manifests) for a in steps.actions if isinstance(a, Create))
     place = Place(key.namespace, cluster_name, key.name)
-    with world.places.making(place, len(state.live) + making):
-        done = await world.carry_out(key, steps, subject, state.scheduler)
+    with world.memory.places.making(place, len(state.live) + making):
+        done = await world.execute.carry_out(key, steps, subject, state.scheduler)
     if (
         done.late
     ):  # news of a cluster reach the groups that are there, not the pods of one that was removed
@@ -70,8 +73,8 @@ async def _reconcile_in(world: World, key: Key, cluster_name: str) -> None:
     if state.group is not None:
         held = "; ".join(([steps.held] if steps.held else []) + done.held) or None
         status, again = group_status(state, world.clock(), problems=done.problems, held=held)
-        await world.write_status(state.group, status)
-    world.rest(key, done, again)
+        await world.report.write_status(state.group, status)
+    world.execute.rest(key, done, again)
 
 
 def _clusters_of(world: World, key: Key) -> list[str]:

@@ -17,7 +17,7 @@ from dask_gitops.kube.resource import (
     SERVICES,
     Resource,
 )
-from dask_gitops.reconcile.world import Key
+from dask_gitops.reconcile.stores import Key
 from dask_gitops.resources import labels
 
 from tests.support import virtual_time

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from dask_gitops.kube.resource import DASKAUTOSCALERS, DASKCLUSTERS, DASKJOBS, DASKWORKERGROUPS
-from dask_gitops.reconcile.world import Key
+from dask_gitops.reconcile.stores import Key
 
 from tests.support import memory_api
 from tests.unit.faults.refusals import (

@@ -619,7 +619,7 @@ async def test_it_goes_with_its_cluster(h: Harness) -> None:
     await h.pass_time(60)
     assert ours(h) is None
     assert not h.api.items(PODS)
-    assert not h.world.scaling
+    assert not h.world.memory.scaling
 
 
 # ---- idle

@@ -107,7 +107,7 @@ async def test_so_many_groups_want_more_than_a_status_can_say(h: Harness) -> Non
     await h.settle()
     for n in range(3):
         h.group(f"g{n}", worker={"replicas": HUGE})
-    h.world.places.limits = WorkerLimits(group=1)
+    h.world.memory.places.limits = WorkerLimits(group=1)
     h.edit(DASKCLUSTERS, "demo", {"suspend": False})
     await h.settle()
     said = h.find(DASKCLUSTERS, "demo")["status"]["workers"]

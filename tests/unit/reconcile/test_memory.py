@@ -22,7 +22,7 @@ from dask_gitops.kube.resource import (
     PODS,
 )
 from dask_gitops.kube.tombstones import TOMBSTONE_S
-from dask_gitops.reconcile.world import World
+from dask_gitops.reconcile.memory import Memory
 
 from tests.support import virtual_time
 from tests.support.harness import NS, Harness
@@ -202,13 +202,13 @@ def run(few: int, many: int) -> tuple[Taken, Taken]:
     return virtual_time.run(main(), limit_s=1e8)
 
 
-#: All that a World remembers; a new field is to be asked for here, too.
+#: All that a process remembers; a new field is to be asked for here, too.
 REMEMBERED = [
     f.name
-    for f in fields(World)
+    for f in fields(Memory)
     if isinstance(f.default_factory, type) and f.default_factory is dict
 ]
-OURS = ("World", "WorkQueue", "Informer", "Tombstones")
+OURS = ("World", "Memory", "WorkQueue", "Informer", "Tombstones")
 
 
 def grown(first: dict[str, int], last: dict[str, int]) -> dict[str, int]:
@@ -219,7 +219,7 @@ def grown(first: dict[str, int], last: dict[str, int]) -> dict[str, int]:
 
 def test_nothing_grows_with_the_pods_that_were() -> None:
     (first, _), (last, _) = run(200, 1200)
-    assert "World._highest" in last  # it looks where it should
+    assert "Memory.highest" in last  # it looks where it should
     assert grown(first, last) == {}
 
 
@@ -242,7 +242,7 @@ def test_nothing_is_remembered_of_objects_that_are_gone() -> None:
 
         def watch(*args: Any) -> None:
             for name in REMEMBERED:
-                most[name] = max(most[name], len(getattr(h.world, name)))
+                most[name] = max(most[name], len(getattr(h.world.memory, name)))
             assert turned is not None
             turned(*args)
 

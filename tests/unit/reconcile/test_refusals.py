@@ -16,7 +16,7 @@ from dask_gitops.kube.resource import (
     Resource,
 )
 from dask_gitops.reconcile.refusals import Outcomes
-from dask_gitops.reconcile.world import Key
+from dask_gitops.reconcile.stores import Key
 from dask_gitops.resources import labels
 from dask_gitops.resources.observed import Problem
 from dask_gitops.scheduler.client import Outcome
@@ -316,13 +316,13 @@ async def test_a_conflict_of_statuses_that_does_not_end_is_tried_more_and_more_s
 async def test_nobody_has_an_earlier_look_beside_a_refusal(h: Harness) -> None:
     await up(h, 1)
     asked: list[float] = []
-    h.world.again = lambda key, seconds: asked.append(seconds)
+    h.world.execute.again = lambda key, seconds: asked.append(seconds)
     key = Key("DaskCluster", NS, "demo")
     done = Outcomes()
     done.look_again(0)
-    h.world.rest(key, done, 5.0)
+    h.world.execute.rest(key, done, 5.0)
     done.refused["marks"] = Problem("Forbidden", WHY, 0.0)
-    h.world.rest(key, done, 0.0, None)
+    h.world.execute.rest(key, done, 0.0, None)
     assert asked == [0, 1]
 
 

@@ -338,7 +338,7 @@ async def test_a_status_is_written_only_over_the_one_that_was_judged(h: Harness)
     theirs = {"phase": "Running", "schedulerAddress": "theirs"}
     h.api.edit(DASKCLUSTERS, NS, "demo", {"status": theirs})
     await h.pass_time(0.1)
-    await h.world.write_status(judged, {**judged.status, "phase": "Error"})
+    await h.world.report.write_status(judged, {**judged.status, "phase": "Error"})
     assert h.find(DASKCLUSTERS, "demo")["status"]["schedulerAddress"] == "theirs"
     assert h.find(DASKCLUSTERS, "demo")["status"]["phase"] == "Running"
     await h.settle()

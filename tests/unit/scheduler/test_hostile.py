@@ -118,7 +118,7 @@ class WithRealClient(Harness):
     def start(self) -> None:
         super().start()
         self.client = MuteAndHonest(self.api, aside=self.queue.aside)
-        self.world.schedulers = self.client
+        self.world.ask.schedulers = self.client
 
 
 def seconds_to_create_and_scale(evil: int) -> tuple[float, WithRealClient]:
@@ -430,7 +430,7 @@ class OnTheWire(Harness):
             connector=aiohttp.TCPConnector(limit=0),
         ) as session:
             self.start()
-            self.world.schedulers = SchedulerClient(session, aside=self.queue.aside)
+            self.world.ask.schedulers = SchedulerClient(session, aside=self.queue.aside)
             nodes = asyncio.create_task(self._nodes())
             try:
                 yield

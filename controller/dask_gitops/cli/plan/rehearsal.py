@@ -15,9 +15,10 @@ from dask_gitops.kube.client import Api
 from dask_gitops.kube.errors import KubeError
 from dask_gitops.kube.resource import DASKCLUSTERS, DASKJOBS, Resource
 from dask_gitops.metrics import Metrics
+from dask_gitops.reconcile.stores import RESOURCES, Key
 from dask_gitops.reconcile.wiring import build_stores
 from dask_gitops.reconcile.wiring import turn as reconcile
-from dask_gitops.reconcile.world import RESOURCES, Key, World
+from dask_gitops.reconcile.world import World
 from dask_gitops.resources import labels, numbers
 from dask_gitops.resources.pods import DRAIN_TIMEOUT_S
 from dask_gitops.resources.revision import merge_patch, without_nulls

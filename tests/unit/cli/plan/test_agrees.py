@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from dask_gitops.cli.plan.rehearsal import Id
 from dask_gitops.kube.resource import PODS, Resource
-from dask_gitops.reconcile.world import RESOURCES
+from dask_gitops.reconcile.stores import RESOURCES
 from dask_gitops.resources import labels
 
 from tests.support.harness import Harness, play

@@ -8,7 +8,7 @@ from typing import Any
 from dask_gitops.cli.plan.memory import KINDS
 from dask_gitops.cli.plan.rehearsal import Id, Picture
 from dask_gitops.kube.resource import DASKWORKERGROUPS, PODS
-from dask_gitops.reconcile.world import RESOURCES
+from dask_gitops.reconcile.stores import RESOURCES
 
 from tests.support.harness import NS, Harness, play
 from tests.unit.cli.plan.objects import autoscaler, cluster, container, env, group, job, told

@@ -1,0 +1,125 @@
+"""The caches: what every reconcile knows of the objects on the API server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from dask_gitops.kube.informer import Informer, Unreadable
+from dask_gitops.kube.resource import (
+    DASKAUTOSCALERS,
+    DASKCLUSTERS,
+    DASKJOBS,
+    DASKWORKERGROUPS,
+    PODS,
+    SERVICES,
+    Resource,
+)
+from dask_gitops.reconcile.places import WORKERS, filed_under
+from dask_gitops.resources.autoscalers import target
+from dask_gitops.resources.observed import CustomResource, Pod, Service
+
+JSON = dict[str, Any]
+T = TypeVar("T")
+
+RESOURCES: Mapping[str, Resource] = {
+    r.kind: r for r in (PODS, SERVICES, DASKCLUSTERS, DASKWORKERGROUPS, DASKAUTOSCALERS, DASKJOBS)
+}
+
+
+class Key(NamedTuple):
+    """An object that may need a reconcile."""
+
+    kind: str
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.namespace}/{self.name}"
+
+
+class Store(Generic[T]):
+    """One kind of objects in all namespaces that are served, each namespace with its own informer or all with one."""
+
+    def __init__(self, informers: Mapping[str | None, Informer[T]]) -> None:
+        self.informers = dict(informers)
+
+    def _of(self, namespace: str) -> Informer[T] | None:
+        return self.informers.get(namespace, self.informers.get(None))
+
+    def get(self, namespace: str, name: str) -> T | None:
+        informer = self._of(namespace)
+        return informer.get(namespace, name) if informer else None
+
+    def by_index(self, index: str, namespace: str, *value: str) -> list[T]:
+        informer = self._of(namespace)
+        return informer.by_index(index, (namespace, *value)) if informer else []
+
+    def unreadable(self, namespace: str, name: str) -> Unreadable | None:
+        informer = self._of(namespace)
+        return informer.unreadable(namespace, name) if informer else None
+
+    def count(self, index: str, *value: str) -> int:
+        """How many objects there are under this value, in all namespaces."""
+        return sum(informer.count(index, value) for informer in self.informers.values())
+
+    def observe(self, raw: JSON) -> None:
+        informer = self._of(raw["metadata"].get("namespace", ""))
+        if informer is not None:
+            informer.observe(raw)
+
+    def forget(self, namespace: str, name: str, uid: str) -> None:
+        informer = self._of(namespace)
+        if informer is not None:
+            informer.forget(namespace, name, uid)
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """The caches, by kind."""
+
+    clusters: Store[CustomResource]
+    groups: Store[CustomResource]
+    autoscalers: Store[CustomResource]
+    jobs: Store[CustomResource]
+    pods: Store[Pod]
+    services: Store[Service]
+
+    def of(self, kind: str) -> Store[Any]:
+        stores: dict[str, Store[Any]] = {
+            "DaskCluster": self.clusters,
+            "DaskWorkerGroup": self.groups,
+            "DaskAutoscaler": self.autoscalers,
+            "DaskJob": self.jobs,
+            "Pod": self.pods,
+            "Service": self.services,
+        }
+        return stores[kind]
+
+    @property
+    def informers(self) -> list[Informer[Any]]:
+        stores: tuple[Store[Any], ...] = (
+            self.clusters,
+            self.groups,
+            self.autoscalers,
+            self.jobs,
+            self.pods,
+            self.services,
+        )
+        return [informer for store in stores for informer in store.informers.values()]
+
+
+POD_INDEXERS: Mapping[str, Callable[[Pod], Iterable[Hashable]]] = {
+    "cluster": lambda p: [(p.meta.namespace, p.cluster, p.component)],
+    "group": lambda p: [(p.meta.namespace, p.cluster, p.group)] if p.group else [],
+    WORKERS: filed_under,
+    "group-name": lambda p: [(p.meta.namespace, p.group)] if p.group else [],
+}
+GROUP_INDEXERS: Mapping[str, Callable[[CustomResource], Iterable[Hashable]]] = {
+    "cluster": lambda g: [(g.meta.namespace, str(g.spec.get("cluster", "")))],
+}
+AUTOSCALER_INDEXERS: Mapping[str, Callable[[CustomResource], Iterable[Hashable]]] = {
+    "cluster": lambda a: [(a.meta.namespace, target(a)[0])],
+    "group": lambda a: [(a.meta.namespace, *target(a))],
+}
