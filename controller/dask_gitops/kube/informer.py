@@ -125,6 +125,8 @@ class Informer(Generic[T]):
         self.events = 0
         self.errors = 0
         self.convert_errors = 0
+        #: How often something in the cache has changed.
+        self.changes = 0
         self._convert = convert
         self._indexers = dict(indexers or {})
         self._page_size = page_size
@@ -467,6 +469,7 @@ class Informer(Generic[T]):
                     del index[value]
 
     def _tell(self, old: T | None, new: T | None) -> None:
+        self.changes += 1
         if self.on_change is not None:
             try:
                 self.on_change(old, new)

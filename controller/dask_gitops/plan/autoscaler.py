@@ -117,11 +117,14 @@ class ScalerState:
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """:ivar memory: at once; :ivar after: when the whole plan has been carried out."""
+    """:ivar memory: at once; :ivar after: when the whole plan has been carried out.
+    :ivar asked: this follows from a look.
+    """
 
     plan: Plan
     memory: Memory
     after: Memory
+    asked: bool = True
 
     @property
     def actions(self) -> tuple[Action, ...]:
@@ -164,6 +167,11 @@ def due_in(state: ScalerState, memory: Memory, now: float) -> float:
         return 0.0
     interval = state.limits.interval
     return max(0.0, min(interval, memory.asked + interval - now))  # a clock may be set back
+
+
+def is_due(state: ScalerState, memory: Memory, now: float) -> bool:
+    """Must the scheduler be asked now?"""
+    return waits(state) is None and due_in(state, memory, now) == 0
 
 
 # ---- how many
@@ -246,6 +254,26 @@ def _tasks(some: Share) -> str:
 
 
 # ---- when
+
+
+def next_steps(
+    state: ScalerState,
+    memory: Memory,
+    now: float,
+    *,
+    asked: bool,
+    demand: Demand | None,
+    silence: str,
+) -> Steps:
+    """What a turn does: nothing but for a look, and who waits begins its windows anew.
+
+    :param asked: this is a look; see `plan_autoscaler` for the rest.
+    """
+    if waits(state) is not None:
+        memory = replace(memory, generation=-1, wishes=(), silent=None, wants=None)
+    elif asked:
+        return plan_autoscaler(state, demand, silence, memory, now)
+    return Steps(Plan(), memory, memory, asked=False)
 
 
 def plan_autoscaler(

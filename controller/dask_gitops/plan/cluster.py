@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dask_gitops import status as words
@@ -566,6 +566,15 @@ def latch(state: ClusterState) -> Plan:
         note = Patch("Pod", state.scheduler.meta, {"metadata": {"annotations": annotations}})
         draft.part("latch").add(note)
     return draft.done()
+
+
+def with_latch(steps: Plan, state: ClusterState) -> Plan:
+    """Beside these steps, remember what was up; not on a scheduler pod that goes, nor of workers that are to go with this turn."""
+    going = {action.meta.uid for action in steps.actions if isinstance(action, Delete)}
+    kept = {r.meta.uid for r in (state.cluster, state.scheduler) if r is not None}
+    if going & kept or any(part.name == idle.PARKING for part in steps.parts):
+        return steps
+    return replace(steps, parts=(*steps.parts, *latch(state).parts))
 
 
 def names_taken(state: ClusterState) -> list[Problem]:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
 from dask_gitops.plan.actions import Retire, Undrain
-from dask_gitops.plan.cluster import Load
+from dask_gitops.plan.autoscaler import ScalerState
+from dask_gitops.plan.cluster import ClusterState, Load, needs_listening, needs_load
 from dask_gitops.plan.demand import Demand
-from dask_gitops.plan.groupstate import Worker
-from dask_gitops.plan.idle import Look, look_in, timeout
+from dask_gitops.plan.groupstate import GroupState, Worker
+from dask_gitops.plan.idle import Look, look_in
+from dask_gitops.plan.job import needs_listening as job_needs_listening
+from dask_gitops.plan.jobrun import JobState
 from dask_gitops.plan.told import Told
+from dask_gitops.plan.workergroup import needs_scheduler
 from dask_gitops.reconcile.memory import Memory
-from dask_gitops.reconcile.observe import Observer
-from dask_gitops.resources.observed import CustomResource, Pod
+from dask_gitops.reconcile.stores import Key, key_of
+from dask_gitops.resources.observed import Pod
 from dask_gitops.scheduler.client import Outcome, SchedulerUnavailable, State, base_url
 
 WAIT_S = 2.0  # how long a retire call may wait inside the scheduler
@@ -41,74 +46,113 @@ class Schedulers(Protocol):
     async def undrain(self, base_url: str, token: str, ids: Iterable[str]) -> dict[str, str]: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a scheduler said in this turn, or why it did not.
+
+    :ivar scheduler: uid of its pod; "": nobody was asked.
+    :ivar silence: why it does not answer, in words that continue "the scheduler ...".
+    """
+
+    scheduler: str = ""
+    silence: str = ""
+    workers: list[Worker] | None = None
+    demand: Demand | None = None
+    load: Load | None = None
+    look: Look | None = None
+
+    @property
+    def asked(self) -> bool:
+        return bool(self.scheduler)
+
+    def by(self, scheduler: Pod | None) -> Said:
+        """What this very pod said; another one, which came meanwhile, was not asked."""
+        same = scheduler is not None and scheduler.meta.uid == self.scheduler
+        return self if same else Said()
+
+
 @dataclass(slots=True)
 class Asker:
-    """:ivar clock: wall clock, seconds since the epoch."""
+    """Each turn asks once at most, and only if the state needs it.
+
+    :ivar clock: wall clock, seconds since the epoch.
+    """
 
     schedulers: Schedulers
-    observe: Observer
     memory: Memory
     clock: Callable[[], float]
 
-    async def workers(self, scheduler: Pod) -> list[Worker]:
-        """The workers that this scheduler knows.
-
-        :raises SchedulerUnavailable: its ``reason`` continues "the scheduler ...".
-        """
-        state = await self._state(scheduler)
-        return [
-            Worker(w.id, w.host, w.name, w.processing, w.bytes, w.actors) for w in state.workers
+    async def group(self, state: GroupState) -> Said:
+        """Which workers the scheduler knows, where some are to leave."""
+        scheduler = state.scheduler
+        if scheduler is None or not needs_scheduler(state):
+            return Said()
+        try:
+            said = await self._state(scheduler)
+        except SchedulerUnavailable as error:
+            return Said(scheduler.meta.uid, error.reason)
+        workers = [
+            Worker(w.id, w.host, w.name, w.processing, w.bytes, w.actors) for w in said.workers
         ]
+        return Said(scheduler.meta.uid, workers=workers)
+
+    async def autoscaler(self, state: ScalerState) -> Said:
+        """What there is to do."""
+        scheduler = state.group.scheduler if state.group is not None else None
+        if scheduler is None:
+            return Said(silence="is not running")
+        try:
+            demand = await self.schedulers.demand(*address(scheduler))
+        except SchedulerUnavailable as error:
+            return Said(scheduler.meta.uid, error.reason)
+        return Said(scheduler.meta.uid, demand=demand)
+
+    async def cluster(self, state: ClusterState) -> Said:
+        """What the scheduler has to do, where it is to be replaced; whether it is idle, if it is time for that."""
+        scheduler = state.scheduler
+        looks = self.look_in(state) == 0
+        if scheduler is None or not (looks or needs_load(state) or needs_listening(state)):
+            return Said()
+        uid, load, silence = scheduler.meta.uid, None, ""
+        try:
+            said = await self._state(scheduler)
+        except SchedulerUnavailable as error:
+            silence = error.reason
+            look = Look(uid, self.clock(), silence=silence)
+        else:
+            tasks, results = _load(said)
+            load = Load(tasks=tasks, results=results)
+            look = Look(uid, self.clock(), said.idle_seconds, tasks, results)
+        if looks:
+            self.memory.looks[key_of(state.cluster)] = look
+        if not needs_load(state):
+            load = None
+        return Said(uid, silence, load=load, look=look if looks else None)
+
+    def last_look(self, state: ClusterState) -> Look | None:
+        """What the scheduler said when it was asked last whether it is idle."""
+        return self.memory.looks.get(key_of(state.cluster))
+
+    def look_in(self, state: ClusterState) -> float | None:
+        """Seconds until the scheduler is to be asked whether it is idle; None: never, as things are."""
+        return look_in(state.cluster, state.scheduler, self.last_look(state), self.clock())
+
+    async def job(self, state: JobState) -> None:
+        """Where the scheduler of its cluster listens, if that must be known."""
+        if state.scheduler is not None and job_needs_listening(state):
+            with suppress(SchedulerUnavailable):
+                await self._state(state.scheduler)
 
     async def _state(self, scheduler: Pod) -> State:
         """What this scheduler says; where it listens is kept.
 
-        :raises SchedulerUnavailable: as above.
+        :raises SchedulerUnavailable: its ``reason`` continues "the scheduler ...".
         """
         state = await self.schedulers.state(*address(scheduler))
         meta = scheduler.meta
-        self.memory.told[meta.namespace, scheduler.cluster] = Told(meta.uid, state.listens)
+        key = Key("DaskCluster", meta.namespace, scheduler.cluster)
+        self.memory.hear(key, Told(meta.uid, state.listens))
         return state
-
-    async def demand(self, scheduler: Pod) -> tuple[Demand | None, str]:
-        """What this scheduler has to do; or None, and why it does not answer, in words."""
-        try:
-            return await self.schedulers.demand(*address(scheduler)), ""
-        except SchedulerUnavailable as error:
-            return None, error.reason
-
-    async def load(self, cluster: CustomResource) -> tuple[Load | None, str]:
-        """What the cluster's scheduler has to do; or None, and why it does not answer, in words."""
-        scheduler = self.observe.cluster_state(cluster).scheduler
-        if scheduler is None:
-            return None, "is not running"
-        try:
-            state = await self._state(scheduler)
-        except SchedulerUnavailable as error:
-            return None, error.reason
-        tasks, results = _load(state)
-        return Load(tasks=tasks, results=results), ""
-
-    async def look(self, cluster: CustomResource) -> Look | None:
-        """Ask the cluster's scheduler whether it is idle, if it is time for that."""
-        pods = self.observe.schedulers(cluster.meta.namespace, cluster.meta.name)
-        if not timeout(self.memory.readings.what_counts(cluster)) and not any(
-            p.idles for p in pods
-        ):
-            return None
-        scheduler = self.observe.cluster_state(cluster).scheduler
-        if scheduler is None or self.look_in(cluster, scheduler) != 0:
-            return None
-        uid = scheduler.meta.uid
-        try:
-            said = await self._state(scheduler)
-        except SchedulerUnavailable as error:
-            found = Look(uid, self.clock(), silence=error.reason)
-        else:
-            tasks, results = _load(said)
-            found = Look(uid, self.clock(), said.idle_seconds, tasks, results)
-        self.memory.looks[cluster.meta.namespace, cluster.meta.name] = found
-        return found
 
     async def retire(self, scheduler: Pod, action: Retire) -> dict[str, Outcome]:
         """:raises SchedulerUnavailable: nobody knows what became of it."""
@@ -123,14 +167,6 @@ class Asker:
     async def undrain(self, scheduler: Pod, action: Undrain) -> None:
         """:raises SchedulerUnavailable: nobody knows what became of it."""
         await self.schedulers.undrain(*address(scheduler), action.ids)
-
-    def last_look(self, cluster: CustomResource) -> Look | None:
-        return self.memory.looks.get((cluster.meta.namespace, cluster.meta.name))
-
-    def look_in(self, cluster: CustomResource, scheduler: Pod | None) -> float | None:
-        """Seconds until the scheduler is to be asked whether it is idle; None: never, as things are."""
-        counts = self.memory.readings.what_counts(cluster)
-        return look_in(counts, scheduler, self.last_look(cluster), self.clock())
 
 
 def address(scheduler: Pod) -> tuple[str, str]:

@@ -28,7 +28,7 @@ from dask_gitops.reconcile.memory import Memory
 from dask_gitops.reconcile.refusals import SOONEST_S, Failed, Outcomes, told_as
 from dask_gitops.reconcile.report import Reporter
 from dask_gitops.reconcile.standing import Standing
-from dask_gitops.reconcile.stores import Key, Stores
+from dask_gitops.reconcile.stores import Key, Stores, key_of
 from dask_gitops.reconcile.writes import Writer, do_all
 from dask_gitops.resources import labels
 from dask_gitops.resources.observed import CustomResource, Meta, Pod
@@ -70,7 +70,6 @@ class Executor:
         :param out: what came of an earlier plan of the same turn, to be added to.
         :raises KubeError: no answer came, or the Lease is not ours.
         """
-        self.memory.forget_the_gone(self.stores, self.clock())
         out, now = Outcomes() if out is None else out, self.clock()
         out.look_again(plan.again)
         resting = self.standing.still_refused(key, subject, now, out)
@@ -173,8 +172,8 @@ class Executor:
 
     async def _try_out(self, action: TryOut, subject: CustomResource) -> None:
         """A quota and the name of the object that is to be replaced are in the way now, and will not be then."""
-        namespace, word = subject.meta.namespace, (subject.meta.uid, action.word)
-        if self.memory.tried.get((namespace, subject.meta.name)) == word and not action.again:
+        key, word = key_of(subject), (subject.meta.uid, action.word)
+        if self.memory.tried.get(key) == word and not action.again:
             return
         name = action.manifest["metadata"]["name"]
         try:
@@ -183,7 +182,7 @@ class Executor:
         except Failed as failed:
             if not (failed.error.is_already_exists or failed.error.is_forbidden_quota):
                 raise
-        self.memory.tried[namespace, subject.meta.name] = word
+        self.memory.tried[key] = word
 
     async def _retire(
         self, action: Retire, subject: CustomResource, scheduler: Pod, out: Outcomes

@@ -2,54 +2,48 @@
 
 from __future__ import annotations
 
-from dask_gitops.plan.actions import Draft
-from dask_gitops.plan.job import needs_listening, plan_job
+from dask_gitops.plan.actions import Draft, Plan
+from dask_gitops.plan.job import plan_job
 from dask_gitops.plan.jobrun import JobState, doubtful
 from dask_gitops.plan.jobstatus import announcement, job_status
+from dask_gitops.reconcile.observe import Seen
+from dask_gitops.reconcile.refusals import Outcomes
 from dask_gitops.reconcile.stores import Key
 from dask_gitops.reconcile.world import World
 
 
 async def reconcile_job(world: World, key: Key) -> None:
     """Runner Pod and cluster; then the status, and after its end what is to go."""
-    state = await _observe(world, key)
-    if state is None:
-        return
-    if state.cluster is not None and needs_listening(state):
-        await world.ask.load(state.cluster)
-        state = world.observe.job_state(state.job)
+    seen = world.observe.job(key)
+    await _make_sure(world, key, seen.now)
+    await world.ask.job(seen.now)
+    steps = _plan(world, seen.now)
+    done = await world.execute.carry_out(key, steps, seen.now.job)
+    await _make_sure(world, key, seen.now)
+    await _report(world, key, seen, done)
+
+
+async def _make_sure(world: World, key: Key, state: JobState) -> None:
+    """What only seems to be gone is asked for."""
+    for kind, name in doubtful(state, world.clock()):
+        await world.write.make_sure(kind, key.namespace, name)
+
+
+def _plan(world: World, state: JobState) -> Plan:
     settings = world.settings
-    steps = plan_job(
+    return plan_job(
         state, world.clock(), default_image=settings.dask_image, reserved=settings.reserved
     )
-    done = await world.execute.carry_out(key, steps, state.job)
-    state = await _observe(world, key)
-    if state is None:
-        return
-    before = state.job.status
+
+
+async def _report(world: World, key: Key, seen: Seen[JobState], done: Outcomes) -> None:
+    """The end of a run is told once it is written down."""
+    state = seen.now
     status, again = job_status(state, world.clock(), problems=done.problems)
     await world.report.write_status(state.job, status)
-    job = world.stores.jobs.get(key.namespace, key.name)
-    if job is not None and job.meta.uid == state.job.meta.uid:
-        told = announcement(before, job.status)
-        if told is not None:
-            draft = Draft()
-            draft.part("end").add(told)
-            await world.execute.carry_out(key, draft.done(), job)
+    told = announcement(state.job.status, seen.now.job.status)
+    if told is not None:
+        draft = Draft()
+        draft.part("end").add(told)
+        await world.execute.carry_out(key, draft.done(), seen.now.job)
     world.execute.rest(key, done, again)
-
-
-async def _observe(world: World, key: Key) -> JobState | None:
-    """What is there, and what is not there for certain; None: no job that may go on."""
-
-    def look() -> JobState | None:
-        job = world.stores.jobs.get(key.namespace, key.name)
-        if job is None or job.meta.deleting is not None:
-            return None
-        return world.observe.job_state(job)
-
-    state = look()
-    doubts = doubtful(state, world.clock()) if state is not None else []
-    for kind, name in doubts:
-        await world.write.make_sure(kind, key.namespace, name)
-    return look() if doubts else state

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from dask_gitops.plan.autoscaler import Memory as Scaling
-from dask_gitops.plan.idle import Look
+from dask_gitops.plan.cluster import ClusterState
+from dask_gitops.plan.groupstate import GroupState
+from dask_gitops.plan.idle import Look, begins_anew
 from dask_gitops.plan.told import Told
 from dask_gitops.reconcile.failures import Failures
 from dask_gitops.reconcile.places import Places
 from dask_gitops.reconcile.readings import Readings
 from dask_gitops.reconcile.refusals import Refusal
-from dask_gitops.reconcile.stores import Key, Stores
+from dask_gitops.reconcile.stores import Key
 from dask_gitops.resources.observed import Pod
 
 
@@ -24,67 +27,60 @@ class Memory:
     places: Places
     readings: Readings = field(default_factory=Readings)
     failures: Failures = field(default_factory=Failures)
-    # (key, uid of the subject) -> part -> what the API server said to it. A new process tries all of it once.
-    refused: dict[tuple[Key, str], dict[str, Refusal]] = field(default_factory=dict)
+    # -> uid of the subject -> part -> what the API server said to it. A new process tries all of it once.
+    refused: dict[Key, dict[str, dict[str, Refusal]]] = field(default_factory=dict)
     # Whose last status met another writer's.
     contended: set[Key] = field(default_factory=set)
     # When statuses were written within the last second.
     written: dict[Key, float] = field(default_factory=dict)
-    # (namespace, cluster) -> (uid, what was tried out with success).
-    tried: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
-    # (namespace, group) -> (cluster uid, highest serial seen): a scheduler may still list a worker that is gone, and
-    # refuses its name to another one. A restart forgets this; then the API server's 409 still prevents twins.
-    highest: dict[tuple[str, str], tuple[str, int]] = field(default_factory=dict)
-    # (namespace, cluster) -> its scheduler pod as it was seen last: its successor says why it was made.
-    last_scheduler: dict[tuple[str, str], Pod] = field(default_factory=dict)
-    # (namespace, cluster) -> what its scheduler said when it was asked last whether it is idle. A report only.
-    looks: dict[tuple[str, str], Look] = field(default_factory=dict)
-    # (namespace, cluster) -> what its scheduler told of itself.
-    told: dict[tuple[str, str], Told] = field(default_factory=dict)
+    # -> (uid, what was tried out with success).
+    tried: dict[Key, tuple[str, str]] = field(default_factory=dict)
+    # Of a group -> (cluster uid, highest serial seen): a scheduler may still list a worker that is gone, and refuses its
+    # name to another one. A restart forgets this; then the API server's 409 still prevents twins.
+    highest: dict[Key, tuple[str, int]] = field(default_factory=dict)
+    # Of a cluster -> its scheduler pod as it was seen last: its successor says why it was made.
+    last_scheduler: dict[Key, Pod] = field(default_factory=dict)
+    # Of a cluster -> what its scheduler said when it was asked last whether it is idle. A report only.
+    looks: dict[Key, Look] = field(default_factory=dict)
+    # Of a cluster -> what its scheduler told of itself.
+    told: dict[Key, Told] = field(default_factory=dict)
+    # How often that was something new.
+    heard: int = 0
     # What each DaskAutoscaler remembers: its windows begin anew with a new process.
     scaling: dict[Key, Scaling] = field(default_factory=dict)
 
-    # How much may be remembered before that of objects that are gone is dropped.
-    _room: int = 20
+    def saw_cluster(self, key: Key, state: ClusterState) -> None:
+        if begins_anew(state.cluster):
+            self.last_scheduler.pop(key, None)
+        elif state.predecessor is not None:
+            self.last_scheduler[key] = state.predecessor
 
-    def forget_cluster(self, namespace: str, name: str) -> None:
-        """It is gone."""
-        self.last_scheduler.pop((namespace, name), None)
-        self.looks.pop((namespace, name), None)
-        self.told.pop((namespace, name), None)
+    def saw_group(self, key: Key, state: GroupState) -> None:
+        if state.cluster is not None:
+            self.highest[key] = (state.cluster.meta.uid, state.highest)
+        self.places.saw(state, key.namespace)
 
-    def forget_the_gone(self, stores: Stores, now: float) -> None:
-        """Drop what is about objects that are in no cache any more, once it has become much."""
-        if self._remembered() <= self._room:
-            return
-        alive = {
-            resource.meta.uid
-            for store in (stores.clusters, stores.groups, stores.autoscalers, stores.jobs)
-            for informer in store.informers.values()
-            for resource in informer.all()
-        }
-        self.refused = {
-            k: lately
-            for k, known in self.refused.items()
-            if k[1] in alive and (lately := {p: s for p, s in known.items() if s.goes_on(now)})
-        }
-        self.contended = {k for k in self.contended if stores.of(k.kind).get(k.namespace, k.name)}
-        # A cluster may live for months while groups come and go in it.
-        self.highest = {
-            k: seen
-            for k, seen in self.highest.items()
-            if seen[0] in alive and _has_group(stores, *k)
-        }
-        self.places.forget_all_but(self.highest)
-        self.tried = {k: tried for k, tried in self.tried.items() if tried[0] in alive}
-        self.readings.keep(alive)
-        self._room = 20 + 2 * self._remembered()
+    def hear(self, key: Key, told: Told) -> None:
+        """What a cluster's scheduler told of itself."""
+        if self.told.get(key) != told:
+            self.told[key] = told
+            self.heard += 1
 
-    def _remembered(self) -> int:
-        return len(self.refused) + len(self.highest) + len(self.tried) + self.readings.count
-
-
-def _has_group(stores: Stores, namespace: str, name: str) -> bool:
-    """Is there a group of this name, or a pod that one has left?"""
-    there = stores.groups.get(namespace, name) is not None
-    return there or bool(stores.pods.by_index("group-name", namespace, name))
+    def forget(self, key: Key) -> None:
+        """Nothing is left of what this key names."""
+        by_key: tuple[dict[Key, Any], ...] = (
+            self.refused,
+            self.written,
+            self.tried,
+            self.highest,
+            self.last_scheduler,
+            self.looks,
+            self.told,
+            self.scaling,
+        )
+        for known in by_key:
+            known.pop(key, None)
+        self.contended.discard(key)
+        self.readings.forget(key)
+        if key.kind == "DaskWorkerGroup":
+            self.places.forget(key.namespace, key.name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
@@ -88,25 +88,21 @@ class Places:
         Where nobody remembers, as another process began it, those that are there without one surge at most: forgetting
         costs a worker and never makes one.
         """
-        if state.cluster is None:
+        if state.cluster is None or not state.rolls:
             return None
-        key, uid = (namespace, state.name), state.cluster.meta.uid
-        if not state.rolls:
-            self._granted.pop(key, None)
-            if state.staying:
-                self._granted[key] = (uid, len(state.staying))
-            return None
-        known, number = self._granted.get(key, ("", 0))
-        if known != uid:
+        known, number = self._granted.get((namespace, state.name), ("", 0))
+        if known != state.cluster.meta.uid:
             begun = any(pod.meta.uid not in state.old for pod in state.staying)
             number = max(1, len(state.live) - begun)
-        number = min(number, state.want)  # what was given up in between is given up
-        self._granted[key] = (uid, number)
-        return number
+        return min(number, state.want)  # what was given up in between is given up
+
+    def saw(self, state: GroupState, namespace: str) -> None:
+        """Remember what a later roll-out begins with."""
+        key, number = (namespace, state.name), state.granted if state.rolls else len(state.staying)
+        if state.cluster is not None and number is not None and (number or state.rolls):
+            self._granted[key] = (state.cluster.meta.uid, number)
+        else:
+            self._granted.pop(key, None)
 
     def forget(self, namespace: str, group: str) -> None:
         self._granted.pop((namespace, group), None)
-
-    def forget_all_but(self, groups: Container[tuple[str, str]]) -> None:
-        """:param groups: namespaces and names."""
-        self._granted = {key: known for key, known in self._granted.items() if key in groups}

@@ -14,7 +14,7 @@ from dask_gitops.kube.errors import ApiError, KubeError
 from dask_gitops.kube.resource import EVENTS
 from dask_gitops.plan.actions import Emit
 from dask_gitops.reconcile.memory import Memory
-from dask_gitops.reconcile.stores import RESOURCES, Key, Stores
+from dask_gitops.reconcile.stores import RESOURCES, Key, Stores, key_of
 from dask_gitops.reconcile.writes import Writer
 from dask_gitops.resources.observed import CustomResource
 from dask_gitops.resources.revision import merge_patch
@@ -72,7 +72,7 @@ class Reporter:
         if not patch:
             return
         meta, store = resource.meta, self.stores.of(resource.kind)
-        key, now = Key(resource.kind, meta.namespace, meta.name), self.clock()
+        key, now = key_of(resource), self.clock()
         written = {k: at for k, at in self.memory.written.items() if 0 <= now - at < PROGRESS_S}
         if key in written and is_progress(resource.status, status):
             self.again(key, written[key] + PROGRESS_S - now)

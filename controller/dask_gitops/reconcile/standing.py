@@ -35,7 +35,7 @@ class Standing:
         self, key: Key, subject: CustomResource, now: float, out: Outcomes
     ) -> set[str]:
         """Names of the parts that it is too early to try again; what is known of these and others is told."""
-        known = self.memory.refused.get((key, subject.meta.uid))
+        known = self.memory.refused.get(key, {}).get(subject.meta.uid)
         if not known:
             return set()
         decided, pods, resting = self._decided(subject), self._counted(subject), set()
@@ -72,10 +72,8 @@ class Standing:
     ) -> None:
         """Remember what was said to a part, and tell it."""
         now, error = self.clock(), failed.error
-        known = self.memory.refused.setdefault((key, subject.meta.uid), {})
+        known = self._going_on(key, now).setdefault(subject.meta.uid, {})
         before = known.get(part.name)
-        if before is not None and not before.goes_on(now):
-            before = None
         problem = replace(problem_of(failed, now, before), declared=part.declared)
         pods = self._counted(subject) if error.is_forbidden_quota else None
         times = 0
@@ -96,7 +94,16 @@ class Standing:
 
     def accepted(self, key: Key, part: Part, subject: CustomResource) -> None:
         """It was carried out: what was said to it before is past."""
-        self.memory.refused.get((key, subject.meta.uid), {}).pop(part.name, None)
+        self.memory.refused.get(key, {}).get(subject.meta.uid, {}).pop(part.name, None)
+
+    def _going_on(self, key: Key, now: float) -> dict[str, dict[str, Refusal]]:
+        """What was said lately, by uid of the subject; the rest is forgotten."""
+        lately = {
+            uid: {part: said for part, said in known.items() if said.goes_on(now)}
+            for uid, known in self.memory.refused.get(key, {}).items()
+        }
+        self.memory.refused[key] = {uid: known for uid, known in lately.items() if known}
+        return self.memory.refused[key]
 
 
 def _cluster_name(subject: CustomResource) -> str:

@@ -39,6 +39,10 @@ class Key(NamedTuple):
         return f"{self.kind} {self.namespace}/{self.name}"
 
 
+def key_of(resource: CustomResource) -> Key:
+    return Key(resource.kind, resource.meta.namespace, resource.meta.name)
+
+
 class Store(Generic[T]):
     """One kind of objects in all namespaces that are served, each namespace with its own informer or all with one."""
 
@@ -63,6 +67,11 @@ class Store(Generic[T]):
     def count(self, index: str, *value: str) -> int:
         """How many objects there are under this value, in all namespaces."""
         return sum(informer.count(index, value) for informer in self.informers.values())
+
+    def changes(self, namespace: str) -> int:
+        """How often something has changed, in this namespace at least."""
+        informer = self._of(namespace)
+        return informer.changes if informer is not None else 0
 
     def observe(self, raw: JSON) -> None:
         informer = self._of(raw["metadata"].get("namespace", ""))
@@ -98,8 +107,8 @@ class Stores:
         return stores[kind]
 
     @property
-    def informers(self) -> list[Informer[Any]]:
-        stores: tuple[Store[Any], ...] = (
+    def all(self) -> tuple[Store[Any], ...]:
+        return (
             self.clusters,
             self.groups,
             self.autoscalers,
@@ -107,7 +116,21 @@ class Stores:
             self.pods,
             self.services,
         )
-        return [informer for store in stores for informer in store.informers.values()]
+
+    @property
+    def informers(self) -> list[Informer[Any]]:
+        return [informer for store in self.all for informer in store.informers.values()]
+
+    def changes(self, namespace: str) -> int:
+        """Who saw the same number twice need not look again."""
+        return sum(store.changes(namespace) for store in self.all)
+
+    def has_left(self, key: Key) -> bool:
+        """Is nothing there of what this key names? Pods may outlive their worker group."""
+        if self.of(key.kind).get(key.namespace, key.name) is not None:
+            return False
+        pods_of = key.kind == "DaskWorkerGroup"
+        return not (pods_of and self.pods.by_index("group-name", key.namespace, key.name))
 
 
 POD_INDEXERS: Mapping[str, Callable[[Pod], Iterable[Hashable]]] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
@@ -23,6 +24,7 @@ from dask_gitops.reconcile.autoscaler import reconcile_autoscaler
 from dask_gitops.reconcile.cluster import reconcile_cluster
 from dask_gitops.reconcile.failures import guarded
 from dask_gitops.reconcile.job import reconcile_job
+from dask_gitops.reconcile.observe import Gone
 from dask_gitops.reconcile.release import release
 from dask_gitops.reconcile.stores import (
     AUTOSCALER_INDEXERS,
@@ -56,7 +58,10 @@ async def turn(world: World, key: Key) -> None:
     await release(world, key)
     unreadable = world.stores.of(key.kind).unreadable(key.namespace, key.name)
     if unreadable is None:
-        await RECONCILERS[key.kind](world, key)
+        with suppress(Gone):
+            await RECONCILERS[key.kind](world, key)
+        if world.stores.has_left(key):
+            world.memory.forget(key)
     elif not unreadable.told:
         unreadable.told = True
         await _tell(world, key, unreadable)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from dask_gitops.kube.errors import KubeError
-from dask_gitops.plan.actions import Create
-from dask_gitops.plan.groupstate import GroupState, Worker
+from dask_gitops.plan.actions import Create, Plan
+from dask_gitops.plan.groupstate import GroupState
 from dask_gitops.plan.groupstatus import group_status
-from dask_gitops.plan.workergroup import needs_scheduler, plan_group
+from dask_gitops.plan.workergroup import plan_group
+from dask_gitops.reconcile.ask import Said
 from dask_gitops.reconcile.places import Place
+from dask_gitops.reconcile.refusals import Outcomes
 from dask_gitops.reconcile.stores import Key
 from dask_gitops.reconcile.world import World
-from dask_gitops.scheduler.client import SchedulerUnavailable
 
 
 async def reconcile_group(world: World, key: Key) -> None:
@@ -28,53 +27,51 @@ async def reconcile_group(world: World, key: Key) -> None:
 
 
 async def _reconcile_in(world: World, key: Key, cluster_name: str) -> None:
-    def observe(*, neighbours: bool = False) -> GroupState:
-        state = world.observe.group_state(
-            key.namespace, key.name, cluster_name, neighbours=neighbours
-        )
-        if state.group is not None and state.group.spec.get("cluster", "") != cluster_name:
-            return replace(state, group=None)  # it was made anew for another cluster
-        return state
+    seen = world.observe.group(key, cluster_name)
+    await _make_sure(world, key, seen.now)
+    said = await world.ask.group(seen.now)
+    steps = _plan(world, seen.now, said)
+    done = await _execute(world, key, cluster_name, seen.now, steps)
+    await _report(world, key, seen.now, steps, done)
 
-    state = observe()
+
+async def _make_sure(world: World, key: Key, state: GroupState) -> None:
     if state.group is None and state.pods:  # for certain? A list may be late, and they are to go
         await world.write.make_sure("DaskWorkerGroup", key.namespace, key.name)
-        state = observe()
-    workers: list[Worker] | None = None
-    silence = ""
-    if needs_scheduler(state):
-        assert state.scheduler is not None
-        try:
-            workers = await world.ask.workers(state.scheduler)
-        except SchedulerUnavailable as error:
-            silence = error.reason
-        state = observe(neighbours=True)
-    steps = plan_group(
+
+
+def _plan(world: World, state: GroupState, said: Said) -> Plan:
+    said = said.by(state.scheduler)
+    return plan_group(
         state,
-        workers,
+        said.workers,
         world.clock(),
         default_image=world.settings.dask_image,
-        silence=silence,
+        silence=said.silence,
         reserved=world.settings.reserved,
     )
+
+
+async def _execute(
+    world: World, key: Key, cluster_name: str, state: GroupState, steps: Plan
+) -> Outcomes:
     subject = state.group or state.cluster
     if subject is None:
-        return
+        return Outcomes()
     making = sum(len(a.manifests) for a in steps.actions if isinstance(a, Create))
     place = Place(key.namespace, cluster_name, key.name)
     with world.memory.places.making(place, len(state.live) + making):
-        done = await world.execute.carry_out(key, steps, subject, state.scheduler)
-    if (
-        done.late
-    ):  # news of a cluster reach the groups that are there, not the pods of one that was removed
-        world.again(key, 0)
-    state = observe()
+        return await world.execute.carry_out(key, steps, subject, state.scheduler)
+
+
+async def _report(world: World, key: Key, state: GroupState, steps: Plan, done: Outcomes) -> None:
     again = None
     if state.group is not None:
         held = "; ".join(([steps.held] if steps.held else []) + done.held) or None
         status, again = group_status(state, world.clock(), problems=done.problems, held=held)
         await world.report.write_status(state.group, status)
-    world.execute.rest(key, done, again)
+    # News of a cluster reach the groups that are there, not the pods of one that was removed.
+    world.execute.rest(key, done, again, 0 if done.late else None)
 
 
 def _clusters_of(world: World, key: Key) -> list[str]:

@@ -53,7 +53,7 @@ class World:
         self.control = control or ControlApi(PRELOAD, SOURCE_ENV, control_source(), TOKEN_ENV)
         self.memory = Memory(Places(settings.limits))
         self.observe = Observer(stores, self.memory, clock)
-        self.ask = Asker(schedulers, self.observe, self.memory, clock)
+        self.ask = Asker(schedulers, self.memory, clock)
         self.write = Writer(api, stores)
         self.report = Reporter(api, stores, self.memory, self.write, again, clock)
         self.execute = Executor(

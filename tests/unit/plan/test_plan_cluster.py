@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from dask_gitops.plan.actions import Apply, Create, Delete, Emit, Patch, Plan
+from dask_gitops.plan.actions import Apply, Create, Delete, Emit, Part, Patch, Plan
 from dask_gitops.plan.cluster import (
     ClusterState,
     cluster_status,
@@ -14,6 +14,7 @@ from dask_gitops.plan.cluster import (
     latch,
     plan_cluster,
     ready_revision,
+    with_latch,
 )
 from dask_gitops.plan.groupstate import GroupState
 from dask_gitops.resources.groups import declared_groups
@@ -440,6 +441,19 @@ def test_the_latch() -> None:
     again = latched(state(of, worker(0), worker(1), schedulers=(was_up(of),)))
     assert list(again) == ["ready.dask.org/demo-default"]
     assert latched(state(of, schedulers=())) == {}
+
+
+def test_the_latch_stands_beside_all_but_the_end_of_its_pod() -> None:
+    of = cluster(SPEC)
+    up = state(of, worker(0), worker(1))
+    assert up.scheduler is not None
+    steps = Plan((Part("service", (Emit("Told", "something else"),)),), again=3)
+    assert with_latch(steps, up) == Plan((*steps.parts, *latch(up).parts), again=3)
+    for kind, meta in (("Pod", up.scheduler.meta), ("DaskCluster", of.meta)):
+        goes = Plan((Part("end", (Delete(kind, meta),)),))
+        assert with_latch(goes, up) == goes
+    parks = Plan((Part("parking", (Emit("Parked", "nothing has run"),)),))
+    assert with_latch(parks, up) == parks
 
 
 def test_rest_proves_nothing_of_what_is_declared() -> None:
