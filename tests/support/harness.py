@@ -197,11 +197,14 @@ class FakeSchedulers:
         pods = await self._call("demand")
         await self._answered(len(self.calls))
         ip = base_url.partition("//")[2].rpartition(":")[0]
-        scheduler = next(
+        found = [
             pod
             for pod in self.api._objects(PODS, None)
             if pod["status"].get("podIP") == ip and labels.GROUP not in pod["metadata"]["labels"]
-        )
+        ]
+        if not found:
+            raise SchedulerUnavailable("does not answer")  # its pod is gone
+        (scheduler,) = found
         name = scheduler["metadata"]["labels"][labels.CLUSTER]
         rows = tuple(
             Process(

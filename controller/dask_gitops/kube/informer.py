@@ -125,7 +125,7 @@ class Informer(Generic[T]):
         self.events = 0
         self.errors = 0
         self.convert_errors = 0
-        #: How often something in the cache has changed.
+        #: How often something in the cache was changed, be it only in its resourceVersion.
         self.changes = 0
         self._convert = convert
         self._indexers = dict(indexers or {})
@@ -428,6 +428,7 @@ class Informer(Generic[T]):
             return True
         old, entry.value, entry.version = entry.value, value, version
         if old == value:
+            self.changes += 1
             return True  # nothing that matters to us
         for name, indexer in self._indexers.items():
             before, after = set(indexer(old)), filed[name]

@@ -21,10 +21,14 @@ from dask_gitops.resources.observed import Pod
 @dataclass(slots=True)
 class Memory:
     """:ivar places: worker Pods that are being made, where limits count them.
+    :ivar reports: statuses as they were written last (revisions),
+    :ivar crowded: who waits for room in a quota -> the cluster whose Pods hold it: both decide whom news wake.
     :ivar readings: what custom resources say, also where a spec of theirs cannot be read.
     """
 
     places: Places
+    reports: dict[Key, str]
+    crowded: dict[Key, str]
     readings: Readings = field(default_factory=Readings)
     failures: Failures = field(default_factory=Failures)
     # -> uid of the subject -> part -> what the API server said to it. A new process tries all of it once.
@@ -69,6 +73,8 @@ class Memory:
     def forget(self, key: Key) -> None:
         """Nothing is left of what this key names."""
         by_key: tuple[dict[Key, Any], ...] = (
+            self.reports,
+            self.crowded,
             self.refused,
             self.written,
             self.tried,

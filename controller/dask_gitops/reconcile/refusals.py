@@ -81,6 +81,12 @@ class Outcomes:
     def problems(self) -> list[Problem]:
         return list(self.refused.values())
 
+    @property
+    def goes_on(self) -> bool:
+        """Was all of it done, and is there more to do at once?"""
+        hindered = self.undone or self.refused or self.failures or self.late
+        return self.again == 0 and not hindered
+
     def look_again(self, seconds: float | None) -> None:
         if seconds is not None:
             self.again = seconds if self.again is None else min(self.again, seconds)

@@ -17,7 +17,7 @@ from dask_gitops.reconcile.memory import Memory
 from dask_gitops.reconcile.stores import RESOURCES, Key, Stores, key_of
 from dask_gitops.reconcile.writes import Writer
 from dask_gitops.resources.observed import CustomResource
-from dask_gitops.resources.revision import merge_patch
+from dask_gitops.resources.revision import merge_patch, revision
 from dask_gitops.status import is_progress
 
 JSON = dict[str, Any]
@@ -78,6 +78,7 @@ class Reporter:
             self.again(key, written[key] + PROGRESS_S - now)
             return
         self.memory.written = {**written, key: now}
+        self.memory.reports[key] = revision(status)  # before its news can come
         body = {
             "metadata": {"uid": meta.uid, "resourceVersion": meta.version},
             "status": patch,

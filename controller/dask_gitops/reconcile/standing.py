@@ -76,6 +76,8 @@ class Standing:
         before = known.get(part.name)
         problem = replace(problem_of(failed, now, before), declared=part.declared)
         pods = self._counted(subject) if error.is_forbidden_quota else None
+        if pods is not None:
+            self.memory.crowded[key] = _cluster_name(subject)
         times = 0
         if is_refusal(error):
             rest: float = REFUSED_S if problem.refused else RETRY_S
@@ -94,7 +96,12 @@ class Standing:
 
     def accepted(self, key: Key, part: Part, subject: CustomResource) -> None:
         """It was carried out: what was said to it before is past."""
-        self.memory.refused.get(key, {}).get(subject.meta.uid, {}).pop(part.name, None)
+        known = self.memory.refused.get(key, {})
+        known.get(subject.meta.uid, {}).pop(part.name, None)
+        if key in self.memory.crowded and not any(
+            said.pods is not None for parts in known.values() for said in parts.values()
+        ):
+            del self.memory.crowded[key]
 
     def _going_on(self, key: Key, now: float) -> dict[str, dict[str, Refusal]]:
         """What was said lately, by uid of the subject; the rest is forgotten."""

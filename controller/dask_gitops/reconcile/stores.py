@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from dask_gitops.kube.informer import Informer, Unreadable
@@ -94,6 +94,10 @@ class Stores:
     jobs: Store[CustomResource]
     pods: Store[Pod]
     services: Store[Service]
+    #: Statuses as this process wrote them last (revisions), by which news of them are known to be its own.
+    reports: dict[Key, str] = field(default_factory=dict)
+    #: Who was refused something by a quota -> the cluster whose Pods hold the room.
+    crowded: dict[Key, str] = field(default_factory=dict)
 
     def of(self, kind: str) -> Store[Any]:
         stores: dict[str, Store[Any]] = {

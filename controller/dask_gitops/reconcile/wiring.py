@@ -39,7 +39,9 @@ from dask_gitops.reconcile.world import World
 from dask_gitops.resources import labels
 from dask_gitops.resources.autoscalers import target
 from dask_gitops.resources.observed import CustomResource, Meta, Pod, Service
+from dask_gitops.resources.revision import revision
 
+JSON = dict[str, Any]
 T = TypeVar("T")
 
 # A thousand pods that start are not a thousand reasons to look: news of workers is gathered this long (seconds).
@@ -108,14 +110,15 @@ class Wiring:
         if kind in RECONCILERS:
             self._put(Key(kind, namespace, name), 0)
 
-    def resource_changed(self, old: CustomResource | None, new: CustomResource | None) -> None:
-        """A DaskJob."""
-        self._put(_key(old, new), 0)
+    def job_changed(self, old: CustomResource | None, new: CustomResource | None) -> None:
+        """A job's status is its memory: what was written down brings the next step."""
+        if not (self._is_report(old, new) and _words_aside(old) == _words_aside(new)):
+            self._put(_key(old, new), 0)
 
     def autoscaler_changed(self, old: CustomResource | None, new: CustomResource | None) -> None:
         key = _key(old, new)
         if _only_status(old, new):
-            self._put(key, GATHER_S)  # our own report, mostly
+            self._put_unless_told(key, old, new)
             return
         self._put(key, 0)
         self._put(Key("DaskCluster", key.namespace, key.name), 0)  # it may be the cluster's own
@@ -123,6 +126,18 @@ class Wiring:
             self._put(Key("DaskWorkerGroup", key.namespace, group), 0)
             # Of several for one group, the oldest rules.
             self._wake_autoscalers("group", key.namespace, cluster, group)
+
+    def _put_unless_told(
+        self, key: Key, old: CustomResource | None, new: CustomResource | None
+    ) -> None:
+        """Whose status was changed by somebody else sets it right; our own report is no news to who wrote it."""
+        if not self._is_report(old, new):
+            self._put(key, GATHER_S)
+
+    def _is_report(self, old: CustomResource | None, new: CustomResource | None) -> bool:
+        if new is None or not _only_status(old, new):
+            return False
+        return self._stores().reports.get(_key(old, new)) == revision(new.status)
 
     def _wake_autoscalers(self, index: str, namespace: str, *of: str) -> None:
         for autoscaler in self._stores().autoscalers.by_index(index, namespace, *of):
@@ -140,7 +155,7 @@ class Wiring:
         key = _key(old, new)
         self._put_job(key.namespace, key.name, GATHER_S if _only_status(old, new) else 0)
         if _only_status(old, new):
-            self._put(key, GATHER_S)  # our own report, mostly; no group depends on it
+            self._put_unless_told(key, old, new)  # no group depends on it
             return
         self._put(key, 0)
         self._wake_groups(key.namespace, key.name)
@@ -149,8 +164,10 @@ class Wiring:
     def group_changed(self, old: CustomResource | None, new: CustomResource | None) -> None:
         key = _key(old, new)
         if _only_status(old, new):
-            self._put(key, GATHER_S)  # the same here: its cluster looks at the pods,
-            if _reasons(old) == _reasons(new):  # and at what is refused
+            self._put_unless_told(key, old, new)
+            if _reasons(old) == _reasons(
+                new
+            ):  # its cluster looks at the pods, and at what is refused
                 return
         else:
             self._put(key, 0)
@@ -162,12 +179,21 @@ class Wiring:
                     self._wake_autoscalers("group", key.namespace, cluster, key.name)
 
     def pod_changed(self, old: Pod | None, new: Pod | None) -> None:
-        """A pod that was relabelled is news to those who lost it, too."""
+        """A pod that was relabelled is news to those who lost it, too; one that ended, to all who wait for its room."""
+        if old is not None and (new is None or (new.finished and not old.finished)):
+            for key, cluster in self._stores().crowded.items():
+                if (key.namespace, cluster) == (old.meta.namespace, old.cluster):
+                    self._put(key, GATHER_S)
+        if old is not None and new is not None and _without_latch(old) == _without_latch(new):
+            for group in sorted(_latched(old).items() ^ _latched(new).items()):
+                self._put(Key("DaskWorkerGroup", new.meta.namespace, group[0]), 0)
+            return  # the cluster wrote it, and has looked since
         seen = {_place(pod): pod for pod in (old, new) if pod is not None}
         for pod in seen.values():
-            self._wake_for(pod)
+            self._wake_for(pod, ended=new is None and pod.gone)
 
-    def _wake_for(self, pod: Pod) -> None:
+    def _wake_for(self, pod: Pod, *, ended: bool) -> None:
+        """:param ended: it was known to be going, and is gone now."""
         namespace = pod.meta.namespace
         if pod.component == labels.SCHEDULER:
             self._put(Key("DaskCluster", namespace, pod.cluster), 0)
@@ -176,7 +202,8 @@ class Wiring:
             self._wake_autoscalers("cluster", namespace, pod.cluster)
         elif pod.component == labels.WORKER:
             self._put(Key("DaskWorkerGroup", namespace, pod.group), GATHER_S)
-            self._put(Key("DaskCluster", namespace, pod.cluster), GATHER_S)
+            if not ended:
+                self._put(Key("DaskCluster", namespace, pod.cluster), GATHER_S)
         elif pod.component == labels.JOB_RUNNER:
             self._put(Key("DaskJob", namespace, pod.cluster), 0)
 
@@ -196,6 +223,28 @@ def _place(pod: Pod) -> tuple[str, str, str]:
     return pod.component, pod.cluster, pod.group
 
 
+def _without_latch(pod: Pod) -> Pod:
+    """The same scheduler pod without what its cluster notes on it of what was up once."""
+    if pod.component != labels.SCHEDULER:
+        return pod
+    notes = pod.meta.annotations.items()
+    kept = {k: v for k, v in notes if k != labels.WAS_READY and not _is_latch_of_group(k)}
+    return replace(pod, meta=replace(pod.meta, annotations=kept))
+
+
+def _latched(pod: Pod) -> dict[str, str]:
+    """What is noted there of worker groups, by their names."""
+    return {
+        key.removeprefix(labels.GROUP_WAS_READY): word
+        for key, word in pod.meta.annotations.items()
+        if _is_latch_of_group(key)
+    }
+
+
+def _is_latch_of_group(annotation: str) -> bool:
+    return annotation.startswith(labels.GROUP_WAS_READY)
+
+
 def _only_status(old: CustomResource | None, new: CustomResource | None) -> bool:
     return old is not None and new is not None and replace(old, status=new.status) == new
 
@@ -203,6 +252,12 @@ def _only_status(old: CustomResource | None, new: CustomResource | None) -> bool
 def _reasons(resource: CustomResource | None) -> list[tuple[Any, ...]]:
     conditions = (resource.status.get("conditions") or ()) if resource is not None else ()
     return [(c.get("type"), c.get("status"), c.get("reason")) for c in conditions]
+
+
+def _words_aside(resource: CustomResource | None) -> tuple[JSON, list[tuple[Any, ...]]]:
+    """A status without the messages of its conditions."""
+    status = {} if resource is None else {**resource.status, "conditions": None}
+    return status, _reasons(resource)
 
 
 def _key(old: CustomResource | None, new: CustomResource | None) -> Key:
@@ -253,7 +308,7 @@ def build_stores(
         autoscalers=store(
             DASKAUTOSCALERS, CustomResource.of, wiring.autoscaler_changed, AUTOSCALER_INDEXERS
         ),
-        jobs=store(DASKJOBS, CustomResource.of, wiring.resource_changed),
+        jobs=store(DASKJOBS, CustomResource.of, wiring.job_changed),
         pods=store(PODS, Pod.of, wiring.pod_changed, POD_INDEXERS, labels.PODS_SELECTOR),
         services=store(
             SERVICES, Service.of, wiring.service_changed, selector=labels.SERVICES_SELECTOR

@@ -32,6 +32,9 @@ async def _reconcile_in(world: World, key: Key, cluster_name: str) -> None:
     said = await world.ask.group(seen.now)
     steps = _plan(world, seen.now, said)
     done = await _execute(world, key, cluster_name, seen.now, steps)
+    if done.goes_on:  # who was marked is asked to leave, as read from the marks
+        steps = _plan(world, seen.now, said)
+        done = await _execute(world, key, cluster_name, seen.now, steps)
     await _report(world, key, seen.now, steps, done)
 
 

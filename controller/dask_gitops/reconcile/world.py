@@ -51,7 +51,7 @@ class World:
         """
         self.stores, self.settings, self.again, self.clock = stores, settings, again, clock
         self.control = control or ControlApi(PRELOAD, SOURCE_ENV, control_source(), TOKEN_ENV)
-        self.memory = Memory(Places(settings.limits))
+        self.memory = Memory(Places(settings.limits), stores.reports, stores.crowded)
         self.observe = Observer(stores, self.memory, clock)
         self.ask = Asker(schedulers, self.memory, clock)
         self.write = Writer(api, stores)

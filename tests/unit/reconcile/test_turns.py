@@ -8,11 +8,20 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from dask_gitops.kube.resource import DASKCLUSTERS
+from dask_gitops.kube.errors import ApiError
+from dask_gitops.kube.resource import (
+    DASKAUTOSCALERS,
+    DASKCLUSTERS,
+    DASKWORKERGROUPS,
+    EVENTS,
+    PODS,
+    Resource,
+)
 from dask_gitops.reconcile.observe import Observer
 from dask_gitops.reconcile.stores import Key
 
 from tests.support.harness import NS, Harness, play
+from tests.support.memory_api import Request
 
 CLUSTER, GROUP = Key("DaskCluster", NS, "demo"), Key("DaskWorkerGroup", NS, "demo-default")
 AUTOSCALER, JOB = Key("DaskAutoscaler", NS, "demo"), Key("DaskJob", NS, "nightly")
@@ -109,5 +118,107 @@ def test_a_cluster_that_waits_for_its_update_and_for_work_asks_once() -> None:
         assert turns > 10
         assert found["DaskCluster"] == turns
         assert [what for what, _ in h.schedulers.calls] == ["state"] * turns
+
+    play(main)
+
+
+@pytest.mark.parametrize("resource", [DASKWORKERGROUPS, DASKCLUSTERS], ids=str)
+def test_what_a_scale_down_costs(resource: Resource) -> None:
+    """Marks, hand-over and the end of the pods in one turn; then the news of the pods that went, and the latch."""
+
+    async def main(h: Harness) -> None:
+        h.cluster(worker={"replicas": 3})
+        h.start()
+        await h.settle()
+        keys = h.schedulers.scatter()
+        h.turns.clear()
+        h.schedulers.calls.clear()
+        written = len(h.api.log)
+        name = "demo" if resource == DASKCLUSTERS else "demo-default"
+        h.edit(resource, name, {"worker": {"replicas": 1}})
+        await h.settle()
+        assert len(h.workers()) == 1
+        assert h.schedulers.all_keys() == keys
+        assert [what for what, _ in h.schedulers.calls] == ["state", "retire"]
+        turns, more = Counter(key.kind for key in h.turns), int(resource == DASKCLUSTERS)
+        writes = Counter(
+            (r.verb, str(r.resource).partition(".")[0], r.subresource)
+            for r in h.api.log[written:]
+            if r.is_write and r.resource != EVENTS
+        )
+        assert writes["patch", "daskworkergroups", "status"] == 1
+        assert writes["patch", "daskclusters", "status"] == more + 1
+        assert turns == {"DaskWorkerGroup": 3 + more, "DaskCluster": 1 + more}
+
+    play(main)
+
+
+@pytest.mark.parametrize(
+    ("resource", "key"),
+    [(DASKCLUSTERS, CLUSTER), (DASKWORKERGROUPS, GROUP), (DASKAUTOSCALERS, AUTOSCALER)],
+    ids=str,
+)
+def test_our_own_report_wakes_nobody(resource: Resource, key: Key) -> None:
+    """Somebody puts something into a status: that is set right in one turn, whose write is no news."""
+
+    async def main(h: Harness) -> None:
+        h.cluster(worker={"replicas": 1})
+        h.autoscaler(1, 3, interval=40)
+        h.start()
+        await h.pass_time(90)
+        before = h.find(resource, key.name)["status"]
+        h.turns.clear()
+        h.api.edit(resource, NS, key.name, {"status": {"by": "somebody else"}})
+        await h.pass_time(20)
+        assert h.find(resource, key.name)["status"] == before
+        assert h.turns == [key]
+
+    play(main)
+
+
+def test_a_report_that_somebody_else_reads_wakes_them() -> None:
+    """What the API server refuses to a group is in its cluster's status, too."""
+
+    async def main(h: Harness) -> None:
+        h.judge.allow("failed", "the API server refuses a worker")
+        h.cluster(worker={"replicas": 1})
+        h.start()
+        await h.settle()
+
+        def refuses(request: Request) -> None:
+            if (request.verb, request.resource) == ("create", PODS):
+                raise ApiError(422, "Invalid", "spec: Invalid value")
+
+        h.api.admission.append(refuses)
+        h.edit(DASKWORKERGROUPS, "demo-default", {"worker": {"replicas": 2}})
+        await h.pass_time(3)
+        for resource, name in ((DASKWORKERGROUPS, "demo-default"), (DASKCLUSTERS, "demo")):
+            assert "spec: Invalid value" in h.condition(resource, name, "Ready")[2]
+
+    play(main)
+
+
+def test_a_pod_that_has_gone_gives_its_room_to_a_scheduler() -> None:
+    """To a cluster with a scheduler, the end of a worker that was on its way out is no news."""
+
+    async def main(h: Harness) -> None:
+        h.cluster(worker={"replicas": 1})
+        h.start()
+        await h.settle()
+
+        def full(request: Request) -> None:
+            if (request.verb, request.resource) == ("create", PODS) and room:
+                raise ApiError(403, "Forbidden", 'pods "x" is forbidden: exceeded quota: q')
+
+        room = [True]
+        h.api.admission.append(full)
+        h.delete_pod("demo-scheduler")
+        await h.pass_time(1)
+        assert h.condition(DASKCLUSTERS, "demo", "Ready")[1] == "QuotaExceeded"
+        room.clear()
+        created = len(h.created())
+        h.delete_pod(h.workers()[0])
+        await h.pass_time(3)
+        assert h.created()[created:][0] == "demo-scheduler"
 
     play(main)
