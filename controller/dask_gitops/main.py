@@ -1,4 +1,4 @@
-"""The process: kopf as shell and plugin host, everything wired together, Lease, health and metrics.
+"""The process: kopf as shell and plugin host, everything wired together, the Lease.
 
 kopf starts, stops and takes signals; plugins (entry points of group ``dask_operator_plugin``) may register its
 handlers, and only for them does it watch anything. The custom resources are served by our own informers and queue.
@@ -17,15 +17,12 @@ from typing import Any
 
 import aiohttp
 import kopf
-from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from dask_gitops import __version__
 from dask_gitops.kube import (
     DEPLOYMENTS,
     Credentials,
     CredentialsError,
-    Informer,
     KubeClient,
     KubeError,
     LeaseElector,
@@ -33,9 +30,10 @@ from dask_gitops.kube import (
     WorkQueue,
     load,
 )
-from dask_gitops.metrics import ALL, Metrics
+from dask_gitops.metrics import Metrics
+from dask_gitops.probes import Probes
 from dask_gitops.reconcile.failures import TurnFailed
-from dask_gitops.reconcile.serving import Serving, is_refused
+from dask_gitops.reconcile.serving import Serving
 from dask_gitops.reconcile.stores import Key
 from dask_gitops.reconcile.wiring import build_stores, reconcile
 from dask_gitops.reconcile.world import World
@@ -45,11 +43,6 @@ from dask_gitops.settings import Settings, SettingsError
 log = logging.getLogger(__name__)
 
 PLUGINS = "dask_operator_plugin"  # entry point group, as the existing operator has it
-DEAF_S = 180  # a watch that was silent for so long, while other requests work, is deaf
-RECOVERY_S = (
-    60  # and so long after they began to work again: informers find their way by themselves
-)
-PROBE_S = 3.0  # the kubelet waits for 5
 
 
 class Controller:
@@ -63,9 +56,7 @@ class Controller:
         self._tasks: list[asyncio.Task[None]] = []
         self._leading = asyncio.Event()
         self._elector: LeaseElector | None = None
-        self._runner: web.AppRunner | None = None
-        self.port: int | None = None
-        self._deaf_since: float | None = None  # since when a watch is deaf while requests work
+        self.probes: Probes | None = None
 
     async def start(self) -> None:
         """Open everything; returns at once, the work goes on in tasks."""
@@ -123,7 +114,8 @@ class Controller:
         for scope in self.serving.scopes:  # a standby, too: it can take over at once
             self._spawn(self.serving.complete(scope), f"start of {scope}", may_end=True)
         self._spawn(self._begin(), "start of the queue", may_end=True)
-        await self._serve()
+        self.probes = Probes(self.api, self.serving, self.informers, self.metrics)
+        await self.probes.start(settings.port)
         where = ", ".join(settings.namespaces) or "all namespaces"
         log.info("dask-gitops %s serves %s of %s", __version__, where, self.credentials.server)
 
@@ -134,8 +126,8 @@ class Controller:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._runner is not None:
-            await self._runner.cleanup()
+        if self.probes is not None:
+            await self.probes.stop()
         await self._session.close()
         await self.api.close()
 
@@ -182,70 +174,6 @@ class Controller:
         self.metrics.reconciles.labels(key.kind, "error" if error else "ok").inc()
         self.metrics.seconds.labels(key.kind).observe(seconds)
         self.metrics.waited.labels(key.kind).observe(waited)
-
-    # ---- HTTP: health and metrics
-
-    async def _serve(self) -> None:
-        app = web.Application()
-        app.router.add_get("/healthz", self._healthz)
-        app.router.add_get("/readyz", self._readyz)
-        app.router.add_get("/metrics", self._metrics)
-        self._runner = web.AppRunner(app, access_log=None)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, port=self.settings.port).start()
-        self.port = self._runner.addresses[0][1]
-
-    async def _healthz(self, request: web.Request) -> web.Response:
-        """Fails when a watch is deaf although the API server answers: only a restart can help then."""
-        deaf = [
-            i
-            for i in self.informers
-            if i.synced.is_set() and i.age() > DEAF_S and not is_refused(i)
-        ]
-        if not deaf or not await self._answers(deaf[0]):
-            self._deaf_since = None
-            return web.Response(text="ok\n")
-        now = asyncio.get_running_loop().time()
-        if self._deaf_since is None:
-            self._deaf_since = now
-        if now - self._deaf_since < RECOVERY_S:
-            return web.Response(text="ok\n")
-        return web.Response(status=500, text=f"watch of {deaf[0].resource} is deaf\n")
-
-    async def _answers(self, informer: Informer[Any]) -> bool:
-        """Whether the API server answers an independent request for the same objects, quickly."""
-        try:
-            async with asyncio.timeout(PROBE_S):
-                await self.api.list(
-                    informer.resource,
-                    informer.namespace,
-                    label_selector=informer.label_selector,
-                    limit=1,
-                )
-        except (KubeError, TimeoutError):
-            return False
-        return True
-
-    async def _readyz(self, request: web.Request) -> web.Response:
-        """One namespace that cannot be read keeps no standby from taking over the others; it is named."""
-        missing = {scope: self.serving.missing(scope) for scope in self.serving.scopes}
-        lines = [
-            f"not served: {scope or 'all namespaces'}: {why}\n"
-            for scope, why in missing.items()
-            if why
-        ]
-        if not self.serving.ready():
-            return web.Response(status=503, text="".join(lines))
-        return web.Response(text="".join(["ok\n", *lines]))
-
-    async def _metrics(self, request: web.Request) -> web.Response:
-        for scope in self.serving.scopes:
-            served = not self.serving.missing(scope)
-            self.metrics.served.labels(scope or ALL).set(served)
-        return web.Response(
-            body=generate_latest(self.metrics.registry),
-            headers={"Content-Type": CONTENT_TYPE_LATEST},
-        )
 
 
 class JsonLines(logging.Formatter):

@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import pytest
-from dask_gitops.kube.credentials import StaticCredentials
 from dask_gitops.kube.errors import ApiError, ApiUnreachable
 from dask_gitops.kube.resource import PODS, SERVICES
 from dask_gitops.kube.workqueue import WorkQueue
-from dask_gitops.main import DEAF_S, RECOVERY_S, Controller
+from dask_gitops.metrics import Metrics
+from dask_gitops.probes import DEAF_S, RECOVERY_S, Probes
 from dask_gitops.reconcile.serving import Serving
-from dask_gitops.settings import Settings
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support import virtual_time
@@ -52,34 +51,32 @@ class FakeApi:
             await result
 
 
-def serve(controller: Controller, *informers: FakeInformer) -> None:
-    controller.informers = cast(Any, list(informers))
-    controller.serving = Serving(lambda key, seconds: None)
-    controller.serving.take(controller.informers)
-    controller.metrics.caches.informers = controller.informers
+def serve(probes: Probes, *informers: FakeInformer) -> None:
+    found = cast(Any, list(informers))
+    serving = Serving(lambda key, seconds: None)
+    serving.take(found)
+    probes._informers, probes._serving = found, serving
+    probes._metrics.caches.informers = found
 
 
-def probed(story: Callable[[Controller, FakeInformer, FakeApi, Any], Any]) -> None:
+def probed(story: Callable[[Probes, FakeInformer, FakeApi, Any], Any]) -> None:
     async def main() -> None:
-        controller = Controller(Settings(), StaticCredentials("http://nowhere"))
         informer, api = FakeInformer(), FakeApi()
         informer.synced.set()
-        serve(controller, informer)
-        controller.api = cast(Any, api)
+        probes = Probes(cast(Any, api), Serving(lambda key, seconds: None), [], Metrics())
+        serve(probes, informer)
 
         async def health() -> int:
             async with asyncio.timeout(5):  # as the chart's probe has it
-                return (await controller._healthz(cast(Any, None))).status
+                return (await probes.healthz(cast(Any, None))).status
 
-        await story(controller, informer, api, health)
+        await story(probes, informer, api, health)
 
     virtual_time.run(main())
 
 
 def test_healthy_costs_no_request() -> None:
-    async def story(
-        controller: Controller, informer: FakeInformer, api: FakeApi, health: Any
-    ) -> None:
+    async def story(probes: Probes, informer: FakeInformer, api: FakeApi, health: Any) -> None:
         informer.silent_for = DEAF_S - 1
         assert await health() == 200
         assert api.asked == 0
@@ -88,9 +85,7 @@ def test_healthy_costs_no_request() -> None:
 
 
 def test_deaf_while_requests_work() -> None:
-    async def story(
-        controller: Controller, informer: FakeInformer, api: FakeApi, health: Any
-    ) -> None:
+    async def story(probes: Probes, informer: FakeInformer, api: FakeApi, health: Any) -> None:
         informer.silent_for = DEAF_S + 1
         for _ in range(int(RECOVERY_S / 10)):
             assert await health() == 200  # informers have a minute to find their way
@@ -107,9 +102,7 @@ def test_deaf_while_requests_work() -> None:
 def test_no_restart_while_the_api_server_is_away() -> None:
     """However it is away: refusing, unreachable, or silent for longer than a probe may take."""
 
-    async def story(
-        controller: Controller, informer: FakeInformer, api: FakeApi, health: Any
-    ) -> None:
+    async def story(probes: Probes, informer: FakeInformer, api: FakeApi, health: Any) -> None:
         informer.silent_for = DEAF_S + 1
 
         def refused() -> None:
@@ -128,9 +121,7 @@ def test_no_restart_while_the_api_server_is_away() -> None:
 
 
 def test_after_an_outage_informers_have_time_to_find_their_way() -> None:
-    async def story(
-        controller: Controller, informer: FakeInformer, api: FakeApi, health: Any
-    ) -> None:
+    async def story(probes: Probes, informer: FakeInformer, api: FakeApi, health: Any) -> None:
         informer.silent_for = 3600
         api.answer = lambda: asyncio.sleep(3600)
         assert await health() == 200
@@ -147,12 +138,10 @@ def test_after_an_outage_informers_have_time_to_find_their_way() -> None:
 def test_a_watch_that_is_refused_is_not_deaf_and_hides_none_that_is() -> None:
     """A Role was taken away: its namespace is named, and no restart would bring it back."""
 
-    async def story(
-        controller: Controller, informer: FakeInformer, api: FakeApi, health: Any
-    ) -> None:
+    async def story(probes: Probes, informer: FakeInformer, api: FakeApi, health: Any) -> None:
         refused = FakeInformer(DEAF_S + 1, namespace="gone", trouble=FORBIDDEN)
         refused.synced.set()
-        serve(controller, refused, informer)
+        serve(probes, refused, informer)
         for silent_for, status in ((0, 200), (DEAF_S + 1, 500)):
             informer.silent_for = silent_for
             for _ in range(1 + int(RECOVERY_S / 10)):
@@ -182,31 +171,29 @@ FORBIDDEN = ApiError(403, "Forbidden", "pods is forbidden in gone")
 def test_a_namespace_that_cannot_be_read_is_named_and_keeps_no_standby_waiting(
     trouble: Exception | None, read: bool, ready: bool, said: str
 ) -> None:
-    async def story(
-        controller: Controller, informer: FakeInformer, api: FakeApi, health: Any
-    ) -> None:
+    async def story(probes: Probes, informer: FakeInformer, api: FakeApi, health: Any) -> None:
         informer.namespace = "team"
         other = FakeInformer(namespace="gone", trouble=trouble)
         if read:
             other.synced.set()
-        serve(controller, informer, other)
-        answer = await controller._readyz(cast(Any, None))
+        serve(probes, informer, other)
+        answer = await probes.readyz(cast(Any, None))
         assert answer.status == (200 if ready else 503)
         assert str(answer.text).count("not served") == bool(said)
         assert said in str(answer.text)
         served = {"team": 1.0, "gone": 0.0 if said else 1.0}
-        assert await series(controller, "dask_gitops_namespace_served") == served
+        assert await series(probes, "dask_gitops_namespace_served") == served
         informer.synced.clear()
         informer.trouble = trouble
-        alone = (await controller._readyz(cast(Any, None))).status
+        alone = (await probes.readyz(cast(Any, None))).status
         assert alone == (200 if read and trouble else 503)
 
     probed(story)
 
 
-async def series(controller: Controller, name: str) -> dict[str, float]:
+async def series(probes: Probes, name: str) -> dict[str, float]:
     """The values of a series by its only label."""
-    answer = await controller._metrics(cast(Any, None))
+    answer = await probes.metrics(cast(Any, None))
     return {
         next(iter(sample.labels.values()), ""): sample.value
         for family in text_string_to_metric_families(cast(bytes, answer.body).decode())
@@ -218,14 +205,12 @@ async def series(controller: Controller, name: str) -> dict[str, float]:
 def test_each_series_tells_the_worst_of_its_informers() -> None:
     """One that is deaf is not hidden by another that hears, in whatever order; nor one that was never heard."""
 
-    async def story(
-        controller: Controller, informer: FakeInformer, api: FakeApi, health: Any
-    ) -> None:
+    async def story(probes: Probes, informer: FakeInformer, api: FakeApi, health: Any) -> None:
         hears = FakeInformer(1.0, namespace="a", lists=1, watches=2, events=7)
         deaf = FakeInformer(900.0, namespace="b", lists=2, watches=5, errors=3, unreadables=1)
         services = FakeInformer(2.0, namespace="b", resource=SERVICES, convert_errors=4)
         for some in ([hears, deaf, services], [services, deaf, hears]):
-            serve(controller, *some)
+            serve(probes, *some)
             for name, pods, of_services in (
                 ("watch_age_seconds", 900.0, 2.0),
                 ("watch_lists_total", 3.0, 0.0),
@@ -235,16 +220,14 @@ def test_each_series_tells_the_worst_of_its_informers() -> None:
                 ("unreadable_objects", 1.0, 0.0),
                 ("unreadable_total", 0.0, 4.0),
             ):
-                found = await series(controller, f"dask_gitops_{name}")
+                found = await series(probes, f"dask_gitops_{name}")
                 assert found == {"pods": pods, "services": of_services}, name
 
     probed(story)
 
 
 def test_the_queue_is_told() -> None:
-    async def story(
-        controller: Controller, informer: FakeInformer, api: FakeApi, health: Any
-    ) -> None:
+    async def story(probes: Probes, informer: FakeInformer, api: FakeApi, health: Any) -> None:
         async def turn(key: str) -> None:
             if key == "bad":
                 raise ApiError(500)
@@ -253,13 +236,13 @@ def test_the_queue_is_told() -> None:
         queue: WorkQueue[str] = WorkQueue(
             turn, workers=2, quiet=(ApiError,), base_s=3600, cap_s=3600
         )
-        controller.metrics.queue.line = queue
+        probes._metrics.queue.line = queue
         for key in ("bad", "slow", "slower", "waits"):
             queue.put(key)
         queue.start()
         await asyncio.sleep(10)
         found = {
-            name: (await series(controller, f"dask_gitops_queue_{name}"))[""]
+            name: (await series(probes, f"dask_gitops_queue_{name}"))[""]
             for name in ("depth", "running", "failing", "oldest_seconds", "longest_run_seconds")
         }
         await queue.stop(0)
@@ -271,13 +254,10 @@ def test_the_queue_is_told() -> None:
 
 
 def test_a_standby_with_full_caches_is_ready_and_one_without_is_not() -> None:
-    async def story(
-        controller: Controller, informer: FakeInformer, api: FakeApi, health: Any
-    ) -> None:
-        assert (await controller._readyz(cast(Any, None))).status == 200
-        assert not controller._leading.is_set()
+    async def story(probes: Probes, informer: FakeInformer, api: FakeApi, health: Any) -> None:
+        assert (await probes.readyz(cast(Any, None))).status == 200
         informer.synced.clear()
-        answer = await controller._readyz(cast(Any, None))
+        answer = await probes.readyz(cast(Any, None))
         assert answer.status == 503
         assert "pods" in str(answer.text)
 
