@@ -29,7 +29,7 @@ class Gone(Exception):
 
 @dataclass(slots=True)
 class Seen(Generic[S]):
-    """What was observed of one object: once, and anew only when the caches have heard something since."""
+    """What was observed of one object: once, and anew only when something has changed since."""
 
     _look: Callable[[], S]
     _changes: Callable[[], Hashable]
@@ -99,7 +99,13 @@ class Observer:
         return self._as_seen(key, again)
 
     def _as_seen(self, key: Key, look: Callable[[], S]) -> Seen[S]:
-        return Seen(look, lambda: (self.stores.changes(key.namespace), self.memory.heard))
+        """What the caches hear of, workers that other turns are making, and what schedulers told of themselves."""
+        memory, places = self.memory, self.memory.places
+
+        def changes() -> Hashable:
+            return self.stores.changes(key.namespace), places.changes, memory.heard
+
+        return Seen(look, changes)
 
     # ---- pure
 

@@ -40,9 +40,12 @@ class Counted(Protocol):
 
 @dataclass(slots=True)
 class Places:
-    """:ivar limits: of the controller."""
+    """:ivar limits: of the controller.
+    :ivar changes: how often it changed what is being made.
+    """
 
     limits: WorkerLimits
+    changes: int = 0
     # How many workers a group will have whose turn is making some: two turns at a time would take one place twice.
     _coming: dict[Place, int] = field(default_factory=dict)
     # (namespace, group) -> (cluster uid, how many workers stayed before its roll-out). Losing it costs one worker less.
@@ -77,10 +80,12 @@ class Places:
         :param number: how many there will be then.
         """
         self._coming[place] = number
+        self.changes += 1
         try:
             yield
         finally:
             self._coming.pop(place, None)
+            self.changes += 1
 
     def granted(self, state: GroupState, namespace: str) -> int | None:
         """How many workers a group had before the roll-out that is under way; None: none is.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 from dask_gitops.kube.errors import KubeError
 from dask_gitops.plan.actions import Create, Plan
 from dask_gitops.plan.groupstate import GroupState
@@ -63,7 +65,8 @@ async def _execute(
         return Outcomes()
     making = sum(len(a.manifests) for a in steps.actions if isinstance(a, Create))
     place = Place(key.namespace, cluster_name, key.name)
-    with world.memory.places.making(place, len(state.live) + making):
+    places = world.memory.places
+    with places.making(place, len(state.live) + making) if making else nullcontext():
         return await world.execute.carry_out(key, steps, subject, state.scheduler)
 
 

@@ -18,6 +18,7 @@ from dask_gitops.kube.resource import (
     Resource,
 )
 from dask_gitops.reconcile.observe import Observer
+from dask_gitops.reconcile.places import Place
 from dask_gitops.reconcile.stores import Key
 
 from tests.support.harness import NS, Harness, play
@@ -75,6 +76,24 @@ def test_a_turn_at_rest_looks_once_and_asks_nobody() -> None:
             assert found[key.kind] == 1, key
             assert h.schedulers.calls == []
         assert [r for r in h.api.log[written:] if r.is_write] == []
+
+    play(main)
+
+
+def test_what_others_are_making_is_looked_at_anew() -> None:
+    """While a turn waits for its scheduler, another one may take the last place under a limit."""
+
+    async def main(h: Harness) -> None:
+        h.cluster(worker={"replicas": 2})
+        h.start()
+        await h.settle()
+        seen = h.world.observe.group(GROUP, "demo")
+        before = seen.now
+        assert seen.now is before
+        with h.world.memory.places.making(Place(NS, "demo", "demo-other"), 5):
+            of_cluster = {limit.of: limit.others for limit in seen.now.limits}
+            assert of_cluster["cluster"] == 5
+        assert {limit.of: limit.others for limit in seen.now.limits}["cluster"] == 0
 
     play(main)
 
