@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from dask_gitops import reasons
 from dask_gitops.text import printable
 
 JSON = dict[str, Any]
@@ -21,7 +22,6 @@ LIMITED = "Limited"
 LISTENS_ELSEWHERE = "SchedulerListensElsewhere"
 SUSPENDED, IDLE = "Suspended", "Idle"
 INTERNAL_ERROR = "InternalError"
-INVALID = "Invalid"  # reason: only a person can make it right
 
 _WRONG_LIMIT = 3  # fields that are named
 _MESSAGE_LIMIT = 1024  # characters; whole API errors do not belong into `kubectl get`
@@ -89,7 +89,7 @@ def misshapen(found: Sequence[Condition], wrong: Sequence[object]) -> list[Condi
     if len(wrong) > _WRONG_LIMIT:
         text += f"; and {len(wrong) - _WRONG_LIMIT} more fields"
     rest = [c for c in found if c.type not in (READY, RECONCILING, STALLED)]
-    return [*stalled(INVALID, text), *rest]
+    return [*stalled(reasons.INVALID, text), *rest]
 
 
 def conditions(
@@ -143,7 +143,7 @@ def is_progress(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
 
 def spec_warning(text: str) -> Condition:
     """What the API server warned of when it took a pod."""
-    reason = "UnknownField" if "unknown field" in text else "ApiServerWarning"
+    reason = reasons.UNKNOWN_FIELD if "unknown field" in text else reasons.API_SERVER_WARNING
     return Condition(SPEC_WARNING, True, reason, text)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from dask_gitops import reasons
 from dask_gitops import status as words
 from dask_gitops.model.declared import Place
 from dask_gitops.model.shape import WrongShape
@@ -143,21 +144,23 @@ def waits(state: ScalerState) -> list[words.Condition] | None:
     """Why this autoscaler does nothing, and asks nobody; None: it steers."""
     cluster_name, group_name = target(state.autoscaler)
     if state.unread:
-        return words.reconciling("Progressing", "it does nothing")
+        return words.reconciling(reasons.PROGRESSING, "it does nothing")
     if state.rival is not None:
         message = f"DaskAutoscaler {state.rival.meta.name} is older and sizes {group_name} already"
-        return words.stalled("SecondAutoscaler", message)
+        return words.stalled(reasons.SECOND_AUTOSCALER, message)
     if state.cluster is None:
-        return words.reconciling("ClusterMissing", f"waits for DaskCluster {cluster_name}")
+        return words.reconciling(reasons.CLUSTER_MISSING, f"waits for DaskCluster {cluster_name}")
     if state.group is None or state.group.group is None or state.group.declared is None:
         message = f"waits for DaskWorkerGroup {group_name} of {cluster_name}"
-        return words.reconciling("GroupMissing", message)
+        return words.reconciling(reasons.GROUP_MISSING, message)
     if state.group.rest:
         message = f"{cluster_name} has no workers for now; {words.workers(state.group.declared)} when it goes on"
-        return words.ready("ClusterRests", message)
+        return words.ready(reasons.CLUSTER_RESTS, message)
     if state.group.scheduler is None or not state.group.scheduler.ready:
         stays = words.workers(state.group.declared)
-        return words.reconciling("SchedulerNotReady", f"{stays} stay; the scheduler is not ready")
+        return words.reconciling(
+            reasons.SCHEDULER_NOT_READY, f"{stays} stay; the scheduler is not ready"
+        )
     return None
 
 
@@ -429,19 +432,19 @@ def autoscaler_status(state: ScalerState, memory: Memory, now: float) -> tuple[J
         elif memory.silent is not None and now - memory.silent >= PATIENCE_S:
             stays = words.workers(group.want)
             message = f"{stays} stay: the scheduler {memory.silence}"
-            found = words.reconciling("SchedulerSilent", message)
+            found = words.reconciling(reasons.SCHEDULER_SILENT, message)
         elif memory.silent is not None and not memory.scheduler:
-            found = words.reconciling("Progressing", "asks the scheduler for its demand")
+            found = words.reconciling(reasons.PROGRESSING, "asks the scheduler for its demand")
         else:
             if memory.silent is not None:
                 again = memory.silent + PATIENCE_S - now
-            found = words.ready("Steering", _steering(state, memory))
+            found = words.ready(reasons.STEERING, _steering(state, memory))
         if is_contested(memory, now):
             message = (
                 f"{len(memory.resets)} of its numbers were set back by somebody else; "
                 f"the next try is {words.timestamp(contested_until(memory))} at the earliest"
             )
-            found.append(words.Condition(CONTESTED, True, "NumberIsReset", message))
+            found.append(words.Condition(CONTESTED, True, reasons.NUMBER_IS_RESET, message))
     found = words.misshapen(found, state.wrong)
     out: JSON = {
         "observedGeneration": scaler.meta.generation,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from dask_gitops import reasons
 from dask_gitops import status as words
 from dask_gitops.model.declared import TLS, Place, unread_below
 from dask_gitops.model.podspec import PodSpec
@@ -53,7 +54,13 @@ JSON = dict[str, Any]
 POLL_IDLE_S = 10  # how often a scheduler that is to be replaced is asked whether it is idle
 PREDECESSOR_S = 1  # how often to look whether an older cluster's object of the same name is gone
 _TRIED = "dask-gitops-tries-this-out"  # the name of a Service that is never made
-_REFUSALS = ("Forbidden", "Invalid", "NameTaken", "NamespaceTerminating", "QuotaExceeded")
+_REFUSALS = (
+    reasons.FORBIDDEN,
+    reasons.INVALID,
+    reasons.NAME_TAKEN,
+    reasons.NAMESPACE_TERMINATING,
+    reasons.QUOTA_EXCEEDED,
+)
 FOLLOWS_A_LOOK = {
     idle.ENDING,
     idle.PARKING,
@@ -593,7 +600,7 @@ def names_taken(state: ClusterState) -> list[Problem]:
         things.append(("DaskAutoscaler", state.autoscaler.meta))
     return [
         Problem(
-            "NameTaken",
+            reasons.NAME_TAKEN,
             f"{kind} {meta.name} belongs to something else"
             if meta.owner_uid
             else f"{kind} {meta.name} was not made for this cluster and belongs to nobody; "
@@ -670,7 +677,7 @@ def cluster_status(
         elif is_complete(state) or was_ready(state):
             text = also(f"scheduler ready, {count}", problem)
             text += idle.waking_words(scheduler) + idle.silence_words(cluster, scheduler, look)
-            found = words.ready("ClusterReady", text)
+            found = words.ready(reasons.CLUSTER_READY, text)
             problem = None
         else:
             text = f"scheduler ready, {count}{settling(*state.groups)}"
@@ -687,7 +694,7 @@ def cluster_status(
         )
         verb = "belongs" if len(state.orphans) == 1 else "belong"
         message = f"{count.replace('worker', 'worker pod')} {verb} to nobody, nobody drains or replaces them: {some}"
-        found.append(words.Condition(words.ORPHANED_PODS, True, "NoOwner", message))
+        found.append(words.Condition(words.ORPHANED_PODS, True, reasons.NO_OWNER, message))
     warning = scheduler.meta.annotations.get(labels.SPEC_WARNING) if scheduler else None
     if warning:
         found.append(words.spec_warning(warning))
@@ -695,7 +702,7 @@ def cluster_status(
         message = (
             f"{scheduler.meta.name} runs an earlier spec; {waits or 'it is about to be replaced'}"
         )
-        reason = "WaitsForDelete" if when(cluster) == "OnDelete" else "WaitsForIdle"
+        reason = reasons.WAITS_FOR_DELETE if when(cluster) == "OnDelete" else reasons.WAITS_FOR_IDLE
         found.append(words.Condition(words.UPDATE_PENDING, True, reason, message))
     name, namespace = cluster.meta.name, cluster.meta.namespace
     out: JSON = {
@@ -756,7 +763,7 @@ def _parked(
     text = also(f"{words.workers(state.working)} on the way out; {rests.message}", refusal)
     if was_ready(state):
         return words.ready(rests.reason, text)
-    return words.reconciling("Parking", text)
+    return words.reconciling(reasons.PARKING, text)
 
 
 def _suspended(state: ClusterState, refusal: Problem | None, now: float) -> list[words.Condition]:
@@ -769,10 +776,10 @@ def _suspended(state: ClusterState, refusal: Problem | None, now: float) -> list
         text = f"spec.suspend is true; {words.workers(going)} on the way out, then the scheduler"
         if not going:
             text = "spec.suspend is true; the scheduler is on the way out"
-        return unready(text, refusal, now, reason="Suspending")
+        return unready(text, refusal, now, reason=reasons.SUSPENDING)
     text = "no Pods run: spec.suspend is true"
-    rests = words.Condition(words.SUSPENDED, True, "Suspended", text)
-    return [*words.ready("Suspended", also(text, refusal)), rests]
+    rests = words.Condition(words.SUSPENDED, True, reasons.SUSPENDED, text)
+    return [*words.ready(reasons.SUSPENDED, also(text, refusal)), rests]
 
 
 def scheduler_restarts(state: ClusterState) -> JSON:
@@ -840,6 +847,6 @@ def _overridden(state: ClusterState) -> list[words.Condition]:
             scaled.append(f"{path}.replicas is {own}, the worker group was scaled to {number}")
     if not scaled and not foreign:
         return []
-    reason = "GroupOfItsOwn" if foreign else "ScaledElsewhere"
+    reason = reasons.GROUP_OF_ITS_OWN if foreign else reasons.SCALED_ELSEWHERE
     message = "; ".join([*foreign, *scaled])
     return [words.Condition(words.REPLICAS_OVERRIDDEN, True, reason, message)]

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from dask_gitops import reasons
 from dask_gitops import status as words
 from dask_gitops.plan import replacement
 from dask_gitops.plan.groupstate import GroupState, known_warning
@@ -146,7 +147,7 @@ def unready(
     now: float,
     *,
     deadline: float = PROGRESS_DEADLINE_S,
-    reason: str = "Progressing",
+    reason: str = reasons.PROGRESSING,
 ) -> list[words.Condition]:
     """Conditions of something on its way: reconciling, or stalled when only a person can help."""
     if problem is None:
@@ -173,7 +174,7 @@ def group_status(
     cluster_name = str(group.spec.get("cluster", ""))
     soon = [] if state.settling is None else [state.settling]
     if state.cluster is None:
-        found = words.reconciling("ClusterMissing", f"waits for DaskCluster {cluster_name}")
+        found = words.reconciling(reasons.CLUSTER_MISSING, f"waits for DaskCluster {cluster_name}")
         updated = 0
     else:
         updated = sum(state.is_current(p) for p in live)
@@ -191,9 +192,11 @@ def group_status(
         if state.rest == "suspended" or (state.rest and not scheduler_down):
             found = _at_rest(state, was_ready(state), first_problem((), problems), now)
         elif scheduler_down:
-            found = words.reconciling("SchedulerNotReady", f"{count}; the scheduler is not ready")
+            found = words.reconciling(
+                reasons.SCHEDULER_NOT_READY, f"{count}; the scheduler is not ready"
+            )
         elif unmet(problems) is None and (is_up(state) or was_ready(state)):
-            found = words.ready("WorkersReady", also(count, problem))
+            found = words.ready(reasons.WORKERS_READY, also(count, problem))
         else:
             found = unready(
                 count + settling(state), problem, now, deadline=_deadline(state.cluster)
@@ -206,10 +209,14 @@ def group_status(
             soon += [] if limit.again is None else [limit.again]
     found = words.misshapen(found, state.wrong)
     if held:
-        found.append(words.Condition(words.SCALE_DOWN_HELD, True, "NothingIsDiscarded", held))
+        found.append(
+            words.Condition(words.SCALE_DOWN_HELD, True, reasons.NOTHING_IS_DISCARDED, held)
+        )
     if state.held_image is not None and updated < len(live):
         message = f"{words.workers(len(live) - updated)} of an earlier spec wait for the scheduler, whose image changes too"
-        found.append(words.Condition(words.UPDATE_PENDING, True, "WaitsForScheduler", message))
+        found.append(
+            words.Condition(words.UPDATE_PENDING, True, reasons.WAITS_FOR_SCHEDULER, message)
+        )
     warning = known_warning(state)
     if warning:
         found.append(words.spec_warning(warning))
@@ -233,14 +240,16 @@ def _at_rest(
     """
     suspended, going = state.rest == "suspended", len(state.live)
     kind, reason, why = (
-        (words.SUSPENDED, "Suspended", "spec.suspend of the cluster is true")
+        (words.SUSPENDED, reasons.SUSPENDED, "spec.suspend of the cluster is true")
         if suspended
-        else (words.IDLE, "Parked", "the cluster is idle")
+        else (words.IDLE, reasons.PARKED, "the cluster is idle")
     )
     count = f"{words.workers(going)} on the way out" if going else "no workers"
     text = f"{count}, {state.target if state.declared is None else state.declared} declared: {why}"
     if going and (suspended or not was_up):
-        return unready(text, refusal, now, reason="Suspending" if suspended else "Parking")
+        return unready(
+            text, refusal, now, reason=reasons.SUSPENDING if suspended else reasons.PARKING
+        )
     rests = [] if going else [words.Condition(kind, True, reason, text)]
     return [*words.ready(reason, also(text, refusal)), *rests]
 

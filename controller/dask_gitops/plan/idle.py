@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from dask_gitops import reasons
 from dask_gitops import status as words
 from dask_gitops.plan.actions import Delete, Draft, Emit, Patch
 from dask_gitops.resources import labels, numbers
@@ -231,7 +232,7 @@ def parked_words(cluster: CustomResource, scheduler: Pod, last: Look | None) -> 
     message = f"parked since {since}, {why}; the workers come back when a client has work"
     if last is not None and last.silence:
         message += f"; the scheduler {last.silence}, so nothing is woken"
-    return words.Condition(words.IDLE, True, "Parked", message)
+    return words.Condition(words.IDLE, True, reasons.PARKED, message)
 
 
 def silence_words(cluster: CustomResource, scheduler: Pod, last: Look | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from dask_gitops import reasons
 from dask_gitops import status as words
 from dask_gitops.plan.actions import Create, Delete, Draft, Emit, Patch, Plan
 from dask_gitops.plan.idle import is_suspended
@@ -149,7 +150,7 @@ def _may_retry(run: Run, now: float, draft: Draft) -> bool:
     last, failure = run.runner, run.failure
     if last is None or failure is None:
         return True
-    if failure.reason == "NodeLost":
+    if failure.reason == reasons.NODE_LOST:
         lost = Emit("RunnerLost", f"{failure.message}; removed", warning=True)
         draft.part(_part_of(last)).add(Delete("Pod", last.meta, force=True), lost)
         return False

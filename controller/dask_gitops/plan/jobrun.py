@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from dask_gitops import reasons
 from dask_gitops import status as words
 from dask_gitops.model.declared import Place
 from dask_gitops.model.shape import WrongShape
@@ -198,14 +199,14 @@ def _last_attempt(state: JobState, run: Run, now: float) -> tuple[int, End | Non
     if not run.begun or state.suspended:
         return number, None
     name = names.runner_name(state.job.meta.name, number)
-    return number, End(False, "RunnerDeleted", f"{name} was deleted", now)
+    return number, End(False, reasons.RUNNER_DELETED, f"{name} was deleted", now)
 
 
 def _no_more_attempts(state: JobState, run: Run) -> End | None:
     if run.failure is None:
         return None
     limit = numbers.whole(state.job.spec.get("backoffLimit"))
-    lost = run.failure.reason == "NodeLost" and not state.gives_up_the_lost
+    lost = run.failure.reason == reasons.NODE_LOST and not state.gives_up_the_lost
     if limit is not None and run.attempt <= limit and not lost:
         return None
     of = f" (attempt {run.attempt} of {limit + 1})" if limit else ""
@@ -219,36 +220,36 @@ def _too_late(state: JobState, run: Run, now: float) -> End | None:
     problem = trouble(state, run, now)
     why = problem.message if problem else _said_last(run.told)
     message = f"it took longer than {deadline:.0f} s{f'; {why}' if why else ''}"
-    return End(False, "DeadlineExceeded", message, now)
+    return End(False, reasons.DEADLINE_EXCEEDED, message, now)
 
 
 def _end_of(pod: Pod, run: Run, now: float, *, suspended: bool) -> End | None:
     """How the attempt of this pod ended; None: it has not, or because the job was suspended."""
     name, at = pod.meta.name, min(pod.ended or now, now)
     if pod.exit_code == 0 or pod.phase == "Succeeded":
-        return End(True, "JobSuccessful", f"{name} exited with code 0", at)
+        return End(True, reasons.JOB_SUCCESSFUL, f"{name} exited with code 0", at)
     ended = pod.exit_code is not None or pod.finished
     if pod.meta.deleting is not None:
         if suspended:
             return None
         if lost_in(pod, now) == 0:
             message = f"{name} never confirmed its end; its node is lost"
-            return End(False, "NodeLost", message, now)
+            return End(False, reasons.NODE_LOST, message, now)
         if not run.begun or not ended:
             return None
     let_loose_on = pod.meta.annotations.get(labels.CLUSTER_UID)
     if let_loose_on and (run.cluster is None or run.cluster.meta.uid != let_loose_on):
-        return End(False, "ClusterDeleted", "the job's cluster was deleted", at)
+        return End(False, reasons.CLUSTER_DELETED, "the job's cluster was deleted", at)
     if not ended:
         return None
     if pod.meta.deleting is not None:
         why = f": {pod.end}" if pod.end else ""
-        return End(False, "RunnerDeleted", f"{name} was deleted{why}", at)
+        return End(False, reasons.RUNNER_DELETED, f"{name} was deleted{why}", at)
     # What its kubelet says of our own way to stop it is no news.
     said = pod.exited if labels.ENDING in pod.meta.annotations else pod.end or pod.exited
     reason = said.reason if said else ""
     if not _WORD.fullmatch(reason) or reason == "Error":
-        reason = "RunnerFailed"
+        reason = reasons.RUNNER_FAILED
     return End(False, reason, f"{name}: {said or 'failed'}", at)
 
 
@@ -264,9 +265,9 @@ def doubtful(state: JobState, now: float) -> list[tuple[str, str]]:
     run = look(state, now)
     if run.recorded or run.failure is None:
         return []
-    if run.failure.reason == "RunnerDeleted" and run.runner is None:
+    if run.failure.reason == reasons.RUNNER_DELETED and run.runner is None:
         return [("Pod", names.runner_name(state.job.meta.name, run.attempt))]
-    if run.failure.reason == "ClusterDeleted":
+    if run.failure.reason == reasons.CLUSTER_DELETED:
         return [("DaskCluster", state.job.meta.name)]
     return []
 
@@ -287,7 +288,7 @@ def trouble(
         return found
     # Not of Ready: its counts change from second to second, and are the cluster's to tell.
     said = words.unready(run.cluster.status)
-    if said is None or said.reason == "Progressing":
+    if said is None or said.reason == reasons.PROGRESSING:
         return None
     ready = next(c for c in run.cluster.status["conditions"] if c.get("type") == words.READY)
     since = seconds(ready.get("lastTransitionTime"))
@@ -303,7 +304,7 @@ def _names_taken(state: JobState) -> list[Problem]:
         return f"{name} was not made for this job; delete it, and the job makes its own"
 
     return [
-        Problem("NameTaken", said(thing), max(state.job.meta.created, thing.meta.created))
+        Problem(reasons.NAME_TAKEN, said(thing), max(state.job.meta.created, thing.meta.created))
         for thing in state.foreign
         if thing.meta.deleting is None and thing.meta.owner_kind != state.job.kind
     ]
@@ -312,7 +313,7 @@ def _names_taken(state: JobState) -> list[Problem]:
 def _lost_leftovers(state: JobState, run: Run, now: float) -> list[Problem]:
     text = "never confirmed its end; its node is lost, so delete the pod by force"
     return [
-        Problem("NodeLost", f"{pod.meta.name} {text}", pod.meta.deleting or now)
+        Problem(reasons.NODE_LOST, f"{pod.meta.name} {text}", pod.meta.deleting or now)
         for pod in (*run.leftovers, *state.foreign)
         if lost_in(pod, now) == 0
     ]
@@ -378,7 +379,7 @@ def recorded_end(told: JSON, now: float) -> End:
     success = told.get("jobStatus") == SUCCESSFUL
     kind = "Complete" if success else "Failed"
     said: JSON = next((c for c in told.get("conditions") or () if c.get("type") == kind), {})
-    reason = said.get("reason") or ("JobSuccessful" if success else "RunnerFailed")
+    reason = said.get("reason") or (reasons.JOB_SUCCESSFUL if success else reasons.RUNNER_FAILED)
     message = said.get("message") or f"it has ended: {told.get('jobStatus')}"
     at = seconds(told.get("endTime"))
     return End(success, reason, message, now if at == NEVER else at)

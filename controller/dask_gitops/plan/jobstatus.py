@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from dask_gitops import reasons
 from dask_gitops import status as words
 from dask_gitops.plan.actions import Emit
 from dask_gitops.plan.groupstatus import also, first_problem, unready
@@ -109,12 +110,14 @@ def _under_way(
         runner = run.runner if run.runner is not None and not run.runner.finished else None
         text = f"suspended; {runner.meta.name} is on its way out" if runner else "suspended"
         text = also(text, first_problem((), problems))
-        suspended = words.Condition("Suspended", True, "Suspended", "spec.suspend is true")
-        return [*words.ready("Suspended", text), suspended], None
+        suspended = words.Condition(
+            words.SUSPENDED, True, reasons.SUSPENDED, "spec.suspend is true"
+        )
+        return [*words.ready(reasons.SUSPENDED, text), suspended], None
     problem = trouble(state, run, now, problems)
     text = _what_goes_on(state, run)
     if started:
-        reason = "Running" if run.failure is None else "Retrying"
+        reason = reasons.RUNNING if run.failure is None else reasons.RETRYING
         return words.ready(reason, also(text, problem)), None
     declared = (job.spec.get("cluster") or {}).get("spec") or {}
     deadline = numbers.seconds(declared.get("progressDeadlineSeconds"), PROGRESS_DEADLINE_S)
@@ -144,14 +147,14 @@ def _pending(job: CustomResource, run: Run) -> list[words.Condition]:
     """What a person changed that this run does not follow."""
     if run.end is None and seconds(job.spec.get("restartedAt")) > seconds(run.restarted_at):
         text = "spec.restartedAt asks for another run; it begins when this one has ended"
-        return [words.Condition(words.UPDATE_PENDING, True, "WaitsForEnd", text)]
+        return [words.Condition(words.UPDATE_PENDING, True, reasons.WAITS_FOR_END, text)]
     if run.end is not None:
         return []
     made = [(p.meta, runner_revision(job)) for p in (run.runner,) if p is not None]
     made += [(c.meta, cluster_revision(job)) for c in some(run.cluster)]
     if any(meta.annotations.get(labels.REVISION, now) != now for meta, now in made):
         text = "spec.job or spec.cluster was changed after the start; the change counts for a later run, this one goes on as it is"
-        return [words.Condition(words.UPDATE_PENDING, True, "StartedBefore", text)]
+        return [words.Condition(words.UPDATE_PENDING, True, reasons.STARTED_BEFORE, text)]
     return []
 
 

@@ -9,13 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from dask_gitops import reasons
+
 Scope = Literal["group", "cluster", "namespace", "controller"]
 
 _VALUES: dict[Scope, tuple[str, str]] = {
-    "group": ("GroupLimit", "workersPerGroup"),
-    "cluster": ("ClusterLimit", "workersPerCluster"),
-    "namespace": ("NamespaceLimit", "workersPerNamespace"),
-    "controller": ("ControllerLimit", "workers"),
+    "group": (reasons.GROUP_LIMIT, "workersPerGroup"),
+    "cluster": (reasons.CLUSTER_LIMIT, "workersPerCluster"),
+    "namespace": (reasons.NAMESPACE_LIMIT, "workersPerNamespace"),
+    "controller": (reasons.CONTROLLER_LIMIT, "workers"),
 }
 
 

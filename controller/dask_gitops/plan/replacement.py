@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from dask_gitops import reasons
 from dask_gitops import status as words
 from dask_gitops.plan.actions import Draft, Emit
 from dask_gitops.resources import labels
@@ -88,7 +89,7 @@ def problem(pod: Pod) -> Problem | None:
         return None
     why = pod.meta.annotations.get(labels.LAST_DEATH, "")
     message = f"{pod.meta.name}: {row} before it died at once, the last by {why}"
-    return Problem("CrashLoopBackOff", message, since)
+    return Problem(reasons.CRASH_LOOP, message, since)
 
 
 def growth(missing: int, want: int, *, dead: Sequence[Pod], was_up: bool) -> Emit:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from dask_gitops import reasons
 from dask_gitops import status as words
 from dask_gitops.kube.errors import KubeError
 from dask_gitops.plan.actions import Emit
@@ -92,7 +93,7 @@ def _status(subject: CustomResource, said: str, now: float) -> JSON:
         three = (words.READY, words.RECONCILING, words.STALLED)
         kept = [c for c in kept if c.type not in three]
         kept = [*words.reconciling(words.INTERNAL_ERROR, said), *kept]
-    kept.append(words.Condition(words.INTERNAL_ERROR, True, "TurnFailed", said))
+    kept.append(words.Condition(words.INTERNAL_ERROR, True, reasons.TURN_FAILED, said))
     return {
         **subject.status,
         "observedGeneration": subject.meta.generation,

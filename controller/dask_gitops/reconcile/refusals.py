@@ -6,6 +6,7 @@ from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from dask_gitops import reasons
 from dask_gitops.kube.errors import ApiError
 from dask_gitops.resources.observed import Problem
 
@@ -128,16 +129,16 @@ def problem_of(failed: Failed, now: float, before: Refusal | None) -> Problem:
 
     if error.is_already_exists:
         text = f"{message}; it belongs to something else"
-        return Problem("NameTaken", text, since("NameTaken"))
+        return Problem(reasons.NAME_TAKEN, text, since(reasons.NAME_TAKEN))
     if error.status in (400, 413, 422):  # 400: a value of the wrong type, an admission webhook
-        return Problem("Invalid", message, now, refused=True)
+        return Problem(reasons.INVALID, message, now, refused=True)
     if error.is_forbidden_quota:
-        return Problem("QuotaExceeded", message, since("QuotaExceeded"))
+        return Problem(reasons.QUOTA_EXCEEDED, message, since(reasons.QUOTA_EXCEEDED))
     if error.is_namespace_terminating:
-        return Problem("NamespaceTerminating", message, now)
+        return Problem(reasons.NAMESPACE_TERMINATING, message, now)
     if error.status == 403:
-        first = since("Forbidden")
-        return Problem("Forbidden", message, first, refused=now - first >= FORBIDDEN_S)
+        first = since(reasons.FORBIDDEN)
+        return Problem(reasons.FORBIDDEN, message, first, refused=now - first >= FORBIDDEN_S)
     word = error.reason.isascii() and error.reason.isalpha()
     reason = error.reason if word else f"Status{error.status}"
     return Problem(reason, message, since(reason))

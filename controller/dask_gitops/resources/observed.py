@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from dask_gitops import reasons
 from dask_gitops.model.podspec import Container, PodSpec
 from dask_gitops.resources import commands, controlport, labels, listening
 from dask_gitops.resources.managed import MANAGER, is_applied, owned_fields
@@ -368,7 +369,7 @@ def _problem(
     if scheduled.get("status") == "False":
         since = parse_time(scheduled.get("lastTransitionTime")) or meta.created
         return Problem(
-            scheduled.get("reason") or "Unschedulable",
+            scheduled.get("reason") or reasons.UNSCHEDULABLE,
             f"{name}: {scheduled.get('message', '')}",
             since,
         )
@@ -376,7 +377,9 @@ def _problem(
         ends = _ends(status, states)
         words = status.get("message") or (_exit_words(ends[0]) if ends else "")
         return Problem(
-            status.get("reason") or "PodFailed", f"{name}: {words or 'failed'}", since_unready
+            status.get("reason") or reasons.POD_FAILED,
+            f"{name}: {words or 'failed'}",
+            since_unready,
         )
     for container in (status.get("initContainerStatuses") or []) + states:
         state = container.get("state") or {}
@@ -385,8 +388,8 @@ def _problem(
         # The last end, also in the moments between two back-offs in which the container runs: one story, told once.
         end = state.get("terminated") or (container.get("lastState") or {}).get("terminated")
         restarts = container.get("restartCount", 0) >= 2 and not container.get("ready")
-        if end and end.get("exitCode") and (reason == "CrashLoopBackOff" or restarts):
-            reason = "CrashLoopBackOff"
+        if end and end.get("exitCode") and (reason == reasons.CRASH_LOOP or restarts):
+            reason = reasons.CRASH_LOOP
             words = f"container {container['name']} keeps ending with {_exit_words(end)}"
         if reason is None or reason in _STARTING:
             continue
