@@ -37,6 +37,7 @@ def status(name: str | None, where: Where, everywhere: bool, watch: bool, output
     :param name: of the one cluster that is wanted.
     """
     if name is not None:
+        everywhere = everywhere and "/" not in name
         name, where = shell.split(name, where)
     there = shell.reached(where)
     namespace = None if everywhere else shell.namespace_of(where, there)

@@ -480,6 +480,23 @@ def test_why_a_port_leads_nowhere(
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("inside", [True, False])
+def test_in_a_pod_nothing_is_forwarded(
+    typed: Typed, server: Server, monkeypatch: pytest.MonkeyPatch, inside: bool
+) -> None:
+    there = replace(ACCESS, inside=inside)
+    monkeypatch.setattr(shell, "access", lambda file, context: there)
+    asked: list[JSON] = []
+
+    async def review(res: Any, spec: JSON | None = None) -> JSON:
+        asked.append((spec or {}).get("resourceAttributes") or {})
+        return {"allowed": True, "userInfo": {"username": "ann"}}
+
+    monkeypatch.setattr(server, "review", review)
+    typed("doctor")
+    assert any(each.get("subresource") == "portforward" for each in asked) is not inside
+
+
 def test_versions_of_real_processes() -> None:
     from distributed import Scheduler, Worker
 

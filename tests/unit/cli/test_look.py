@@ -63,6 +63,9 @@ def test_what_is_broken_comes_first_with_its_reason(typed: Typed) -> None:
     )
     assert typed.done("status", "zz").splitlines()[1].startswith("zz ")
     assert len(typed.done("status", "team-c/new").splitlines()) == 2
+    typed.put(DASKCLUSTERS, "new")
+    assert len(typed.done("status", "new", "-A").splitlines()) == 3
+    assert len(typed.done("status", "team-c/new", "-A").splitlines()) == 2
 
 
 def test_a_document(typed: Typed) -> None:

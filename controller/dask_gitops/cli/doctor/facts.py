@@ -82,3 +82,11 @@ class Finding:
     verdict: Verdict
     says: str
     do: str = ""
+
+
+def ok(check: str, says: str) -> Finding:
+    return Finding(check, "ok", says)
+
+
+def unknown(check: str, fact: Missing) -> Finding:
+    return Finding(check, "not checked", fact.why)

@@ -55,9 +55,9 @@ USED = (
     ("patch", "kubernetes.dask.org", "daskworkergroups/scale"),
     *((verb, "", kind) for kind in ("pods", "services", "events") for verb in ("list", "watch")),
     ("get", "", "pods/log"),
-    ("get", "", "pods/portforward"),
-    ("create", "", "pods/portforward"),
 )
+#: The same, where no Service leads to a scheduler.
+USED_OUTSIDE = (("get", "", "pods/portforward"), ("create", "", "pods/portforward"))
 
 
 async def facts(where: Where, name: str | None, namespace: str, there: Access | Missing) -> Facts:
@@ -91,7 +91,7 @@ async def _all(
         _fact(there, _deployments(api, OURS)),
         _fact(there, _deployments(api, THEIRS)),
         of(DASKCLUSTERS),
-        _fact(there, _rights(api, namespace)),
+        _fact(there, _rights(api, namespace, there.inside)),
     )
     if name is not None and not isinstance(clusters, Missing):
         known = [each["metadata"]["name"] for each in clusters]
@@ -185,7 +185,7 @@ async def _who(api: KubeClient) -> str:
     return str((status.get("userInfo") or {}).get("username") or "nobody")
 
 
-async def _rights(api: KubeClient, namespace: str) -> Mapping[str, bool]:
+async def _rights(api: KubeClient, namespace: str, inside: bool) -> Mapping[str, bool]:
     async def may(verb: str, group: str, what: str) -> tuple[str, bool]:
         resource, _, subresource = what.partition("/")
         asked = {"namespace": namespace, "verb": verb, "group": group, "resource": resource}
@@ -194,7 +194,8 @@ async def _rights(api: KubeClient, namespace: str) -> Mapping[str, bool]:
         status = await api.review(SELF_SUBJECT_ACCESS_REVIEWS, {"resourceAttributes": asked})
         return f"{verb} {what}", bool(status.get("allowed"))
 
-    return dict(await asyncio.gather(*(may(*each) for each in USED)))
+    used = USED if inside else (*USED, *USED_OUTSIDE)
+    return dict(await asyncio.gather(*(may(*each) for each in used)))
 
 
 async def _lacking(api: KubeClient) -> list[str]:
@@ -258,7 +259,7 @@ async def _scheduler(
     try:
         async with asyncio.timeout(REACH_S):
             async with shell.session(
-                name, where, forward=True, show=lambda line, seconds: said.append(line)
+                name, where, forward=not there.inside, show=lambda line, seconds: said.append(line)
             ) as session:
                 await session.start()
                 try:
@@ -268,7 +269,8 @@ async def _scheduler(
                     said.append(session.way.heard or said[-1])
                     raise
                 versions = await _versions(session.way.address)
-                return dns, "", versions
+                reached = Missing("in a Pod none is needed") if there.inside else ""
+                return dns, reached, versions
     except ClusterNotFoundError:
         raise
     except TimeoutError:
