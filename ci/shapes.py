@@ -88,7 +88,7 @@ def definition(name: str) -> Schema:
         return {**_SIMPLE[plain], **_typed(_SIMPLE[plain]["type"], nullable=nullable)}
     out = _typed(["object"], nullable=nullable)
     out |= {"properties": fields(plain, closed=closed), "additionalProperties": not closed}
-    if closed:  # an item of a list may also be one that is to be taken away
+    if closed and plain == "ServicePort":  # an item may also be one that is to be taken away
         out["properties"]["$patch"] = {"enum": ["delete"]}
     return out
 

@@ -4,6 +4,7 @@ dask.checkCluster: refuses what contradicts itself in the merged .values of a cl
 {{- define "dask.checkCluster" -}}
 {{- include "dask.checkUpdateStrategy" (dict "path" .path "strategies" (list .values.updateStrategy)) -}}
 {{- include "dask.checkAutoscaler" (dict "path" .path "workerPath" (printf "%s.worker" .path) "defaults" .defaults "declared" .declared "worker" (.declared.worker | default dict) "values" .values "at" (.values.worker | default dict)) -}}
+{{- include "dask.checkImage" (dict "path" .path "image" .values.image) -}}
 {{- $service := printf "%s.scheduler.service" .path -}}
 {{- include "dask.checkService" (dict "path" $service "values" (dig "scheduler" "service" dict .values)) -}}
 {{- include "dask.checkHandedOn" (dict "path" .path "declared" .declared "values" .values "service" $service) -}}
@@ -93,5 +94,22 @@ say itself: .strategies, lowest first.
 {{- $zero := "^0+%?$" -}}
 {{- if and (regexMatch $zero (toString $strategy.maxSurge)) (regexMatch $zero (toString $strategy.maxUnavailable)) -}}
 {{- fail (printf "%s.updateStrategy: maxSurge and maxUnavailable must not both be 0 (maxUnavailable is 0 where nothing else is said), no worker could ever be replaced" .path) -}}
+{{- end -}}
+{{- end -}}
+
+{{/*
+dask.checkServed: refuses what this very release would leave unserved. .out is that of dask.clusters.
+*/}}
+{{- define "dask.checkServed" -}}
+{{- $controller := .root.Values.controller | default dict -}}
+{{- $first := concat (keys .out.clusters | sortAlpha) (keys .out.jobs | sortAlpha) | first -}}
+{{- if and $first $controller.enabled -}}
+{{- $here := .root.Release.Namespace -}}
+{{- if and $controller.watchNamespaces (not (has $here $controller.watchNamespaces)) -}}
+{{- fail (printf "controller.watchNamespaces: %s is declared in namespace %s, which is not among them, so nobody would serve it; add %s, or declare it in a release of its own (package dask-clusters) in a namespace that is" $first $here $here) -}}
+{{- end -}}
+{{- if and (hasKey $controller "replicas") (eq (toString $controller.replicas) "0") -}}
+{{- fail (printf "controller.replicas: with 0 nobody would serve %s; take it away, or say controller.enabled: false where another release brings the controller" $first) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}

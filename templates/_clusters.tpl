@@ -49,6 +49,7 @@ podTemplate (or all of scheduler or worker) away, there is none.
   {{- end -}}
 {{- end -}}
 {{- include "dask.jobs" (dict "root" .root "seen" $seen "out" $out) -}}
+{{- include "dask.checkServed" (dict "root" .root "out" $out) -}}
 {{- range $key, $value := $out -}}{{- $_ := set $.out $key $value -}}{{- end -}}
 {{- end -}}
 
@@ -65,6 +66,9 @@ dask.cluster: puts into .out {path, values, podTemplates}: .declared laid over .
   {{- $high := (get $.declared $part | default dict).podTemplate -}}
   {{- $_ := set $podTemplates $part (ternary (list $low $high) list (hasKey (get $values $part | default dict) "podTemplate")) -}}
 {{- end -}}
+{{- /* An inherited digest is that of another tag. */ -}}
+{{- $image := get .declared "image" | default dict -}}
+{{- if and $image.tag (not (hasKey $image "digest")) -}}{{- $_ := unset $values.image "digest" -}}{{- end -}}
 {{- $_ := set .out "path" .path -}}
 {{- $_ := set .out "values" $values -}}
 {{- $_ := set .out "podTemplates" $podTemplates -}}
@@ -81,6 +85,7 @@ annotations and protection of .cluster (its values).
 {{- include "dask.merge" (dict "into" $values "from" (pick .cluster "labels" "annotations" "protect")) -}}
 {{- include "dask.merge" (dict "into" $values "from" $low) -}}
 {{- include "dask.merge" (dict "into" $values "from" $declared) -}}
+{{- include "dask.inheritImage" (dict "path" .path "values" $values "cluster" .cluster) -}}
 {{- $_ := set .out "path" .path -}}
 {{- $_ := set .out "values" $values -}}
 {{- $_ := set .out "pullSecrets" (dig "pod" "imagePullSecrets" list .cluster) -}}
@@ -100,17 +105,6 @@ dask.plain: those of .keys that .values has, as they are; maps that are empty ar
 {{- end -}}
 {{- end -}}
 {{- with $out -}}{{- toYaml . -}}{{- end -}}
-{{- end -}}
-
-{{/*
-dask.image: repository:tag@digest. Prints nothing when neither of them is set.
-*/}}
-{{- define "dask.image" -}}
-{{- with . -}}
-{{- if or .repository .tag .digest -}}
-{{- .repository | default "ghcr.io/dask/dask" }}{{ with .tag }}:{{ . }}{{ end }}{{ with .digest }}@{{ . }}{{ end -}}
-{{- end -}}
-{{- end -}}
 {{- end -}}
 
 {{/*

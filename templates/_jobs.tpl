@@ -34,8 +34,10 @@ dask.jobs: puts into .out.jobs what the values declare; a part of dask.clusters,
     {{- $values := dict -}}
     {{- include "dask.merge" (dict "into" $values "from" (pick $defaults "labels" "annotations")) -}}
     {{- include "dask.merge" (dict "into" $values "from" (omit $job "cluster")) -}}
+    {{- $ownImage := include "dask.image" $values.image -}}
+    {{- include "dask.inheritImage" (dict "path" $path "values" $values "cluster" $cluster.values) -}}
     {{- include "dask.checkHandedOn" (dict "path" $path "declared" $job "values" $values "service" (printf "%s.scheduler.service" $clusterPath)) -}}
-    {{- $_ := set $.out.jobs $name (dict "path" $path "values" $values "pullSecrets" (include "dask.runnerSecrets" (dict "job" $values "cluster" $cluster) | fromJsonArray) "podTemplates" (list $job.podTemplate) "cluster" $cluster) -}}
+    {{- $_ := set $.out.jobs $name (dict "path" $path "values" $values "pullSecrets" (include "dask.runnerSecrets" (dict "ownImage" $ownImage "cluster" $cluster) | fromJsonArray) "podTemplates" (list $job.podTemplate) "cluster" $cluster) -}}
   {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -46,7 +48,7 @@ has one of its own, those of the cluster's Pods.
 */}}
 {{- define "dask.runnerSecrets" -}}
 {{- $secrets := dict "items" (dig "pod" "imagePullSecrets" list .cluster.values) -}}
-{{- if not (include "dask.image" .job.image) -}}
+{{- if not .ownImage -}}
 {{- range $part := list "scheduler" "worker" -}}
 {{- $found := list -}}
 {{- range get $.cluster.podTemplates $part -}}

@@ -129,7 +129,7 @@ def test_replicas_are_rendered_as_they_are(one: One, replicas: int) -> None:
     [
         ("{repository: r, tag: t}", "r:t"),
         ("{tag: t}", "ghcr.io/dask/dask:t"),
-        ("{repository: 'r/x:1'}", "r/x:1"),
+        ("{repository: 'r:5000/x', tag: '1'}", "r:5000/x:1"),
         ("{repository: r, digest: 'sha256:" + "0" * 64 + "'}", "r@sha256:" + "0" * 64),
         ("{repository: r, tag: t, digest: 'sha256:" + "0" * 64 + "'}", "r:t@sha256:" + "0" * 64),
         ("{repository: '', tag: '', digest: ''}", None),

@@ -258,7 +258,6 @@ def test_selectors_find_the_pods(helm: Helm) -> None:
         ("{}", "test-controller", 1),
         ("{name: mine}", "mine", 1),
         ("{create: false, name: mine}", "mine", 0),
-        ("{create: false}", "default", 0),
     ],
 )
 def test_service_account(helm: Helm, values: Write, account: str, name: str, made: int) -> None:

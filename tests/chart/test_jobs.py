@@ -96,7 +96,7 @@ def test_everything_at_its_place(one: One) -> None:
                 "containers": [
                     {
                         "name": "job",
-                        "image": "ghcr.io/dask/dask:own",
+                        "image": "r:own",
                         "imagePullPolicy": "Always",
                         "command": ["/run"],
                         "args": ["a", "b"],
@@ -121,7 +121,7 @@ def test_everything_at_its_place(one: One) -> None:
                         "worker": {
                             "replicas": 1,
                             "resources": {"GPU": 1},
-                            "spec": {"containers": [{**worker, "image": "g"}]},
+                            "spec": {"containers": [{**worker, "image": "g:2"}]},
                         },
                     }
                 ],
