@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Write values.schema.json (of the chart and of the controller's) and docs/values.md from the schemas in YAML, into the
-definitions of the Dask kinds the shapes of Kubernetes' own specs, and for the command their schemas.
+"""Write values.schema.json (of the chart and of the controller's) and docs/values.md from the schemas in YAML, templates/_hints.tpl from
+values.hints.yaml, into the definitions of the Dask kinds the shapes of Kubernetes' own specs, and for the command their schemas.
 
 `python ci/schema.py` writes, `python ci/schema.py --check` fails when a file is not current.
 """
@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hints
 import kinds
 import shapes
 import yaml
@@ -163,10 +164,12 @@ def to_table(chart: Schema, controller: Schema) -> str:
 def outputs() -> dict[Path, str]:
     """Every file that this program writes, with its text."""
     schemas = [load(path) for path in SCHEMAS]
+    read = [hints.let_through(schemas[0]), *schemas[1:]]
     files = {
         path.with_suffix(".json"): to_json(schema)
-        for path, schema in zip(SCHEMAS, schemas, strict=True)
+        for path, schema in zip(SCHEMAS, read, strict=True)
     }
+    files[hints.TEMPLATE] = hints.template()
     files[TABLE] = to_table(*schemas)
     files |= kinds.definitions()
     files[DEFINITIONS] = json.dumps(newest(), separators=(",", ":"), sort_keys=True) + "\n"

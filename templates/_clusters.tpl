@@ -11,6 +11,7 @@ podTemplate (or all of scheduler or worker) away, there is none.
 */}}
 {{- define "dask.clusters" -}}
 {{- $out := dict "clusters" dict "groups" dict "autoscalers" dict "jobs" dict -}}
+{{- include "dask.checkSaid" .root.Values -}}
 {{- $seen := dict -}}
 {{- $defaults := .root.Values.defaults | default dict -}}
 {{- range $name, $declared := .root.Values.clusters -}}

@@ -6,34 +6,65 @@ dask.container: puts into .out what the values of a scheduler, worker or job say
 {{- with .image -}}{{- $_ := set $container "image" . -}}{{- end -}}
 {{- with .pullPolicy -}}{{- $_ := set $container "imagePullPolicy" . -}}{{- end -}}
 {{- with .values.resources -}}{{- $_ := set $container "resources" . -}}{{- end -}}
+{{- $args := dict "items" list -}}
+{{- include "dask.args" (dict "container" .container "values" .values "out" $args) -}}
+{{- with .values.command -}}{{- $_ := set $container "command" . -}}{{- end -}}
+{{- with .values.args | default $args.items -}}{{- $_ := set $container "args" . -}}{{- end -}}
+{{- $env := dict -}}
+{{- include "dask.env" (dict "path" .path "env" .values.env "out" $env) -}}
+{{- with $env.items -}}{{- $_ := set $container "env" . -}}{{- end -}}
+{{- end -}}
+
+{{/*
+dask.args: puts into .out.items the words that start a scheduler or worker as the values say; none where they say nothing of it, which leaves them
+to the controller.
+*/}}
+{{- define "dask.args" -}}
 {{- $args := list -}}
+{{- $extra := .values.extraArgs | default list -}}
 {{- if hasKey .values "nthreads" -}}
 {{- $args = concat $args (list "--nthreads" (toJson .values.nthreads)) -}}
 {{- end -}}
 {{- /* With threads given, Dask would take only their share among the CPUs of the node. */ -}}
-{{- $memory := get .values "memoryLimit" -}}
-{{- if and $args (not (hasKey .values "memoryLimit")) -}}
-{{- $memory = dig "limits" "memory" "" (.values.resources | default dict) -}}
+{{- $limit := dig "limits" "memory" "" (.values.resources | default dict) -}}
+{{- if hasKey .values "memoryLimit" -}}
+{{- $args = concat $args (list "--memory-limit" (ternary .values.memoryLimit (toJson .values.memoryLimit) (kindIs "string" .values.memoryLimit))) -}}
+{{- else if and $args $limit -}}
+{{- $args = concat $args (list "--memory-limit" (include "dask.memoryWord" $limit)) -}}
 {{- end -}}
-{{- if $memory -}}
-{{- $args = concat $args (list "--memory-limit" (ternary $memory (toJson $memory) (kindIs "string" $memory))) -}}
+{{- with concat $args $extra -}}
+{{- $start := list "dask" $.container -}}
+{{- if eq $.container "worker" -}}
+{{- $start = concat $start (list "--name" "$(DASK_WORKER_NAME)" "--dashboard-address" ":8788") -}}
 {{- end -}}
-{{- with $args -}}
-{{- $_ := set $container "args" (concat (list "dask" "worker" "--name" "$(DASK_WORKER_NAME)" "--dashboard-address" ":8788") .) -}}
+{{- $_ := set $.out "items" (concat $start .) -}}
 {{- end -}}
-{{- with .values.command -}}{{- $_ := set $container "command" . -}}{{- end -}}
-{{- with .values.args -}}{{- $_ := set $container "args" . -}}{{- end -}}
-{{- $env := list -}}
-{{- range $name, $value := .values.env -}}
-  {{- if kindIs "map" $value -}}
-    {{- $variable := dict "name" $name -}}
-    {{- include "dask.merge" (dict "into" $variable "from" $value) -}}
-    {{- $env = append $env $variable -}}
-  {{- else -}}
-    {{- $env = append $env (dict "name" $name "value" (ternary $value (toJson $value) (kindIs "string" $value))) -}}
-  {{- end -}}
 {{- end -}}
-{{- with $env -}}{{- $_ := set $container "env" . -}}{{- end -}}
+
+{{/*
+dask.checkMain: .main, the finished container that runs Dask, is what the values say. A command that starts Dask takes the place of the
+words that do; `args` of a podTemplate would take all of them away.
+*/}}
+{{- define "dask.checkMain" -}}
+{{- $said := list -}}
+{{- range $key := list "nthreads" "memoryLimit" "extraArgs" -}}
+{{- if and (hasKey $.values $key) (ne $.container "job") -}}{{- $said = append $said $key -}}{{- end -}}
+{{- end -}}
+{{- if $said -}}
+{{- if ne (toJson (.main.args | default list)) (toJson (.own.args | default list)) -}}
+{{- fail (printf "%s: the args of podTemplate would replace what %s say; say it there, or give extraArgs instead of args" .path (join ", " $said)) -}}
+{{- end -}}
+{{- if and .main.args (has "-c" (.main.command | default list)) -}}
+{{- fail (printf "%s: a text for a shell, in the command of podTemplate, would not see what %s say; say it in the text" .path (join ", " $said)) -}}
+{{- end -}}
+{{- $start := "(^|[^0-9A-Za-z_])dask[-_ ](cuda[-_ ])?(worker|scheduler)($|[^0-9A-Za-z_])" -}}
+{{- if and .main.args (regexMatch $start (join " " (.main.command | default list))) -}}
+{{- $_ := set .main "args" (slice .main.args 2) -}}
+{{- end -}}
+{{- end -}}
+{{- $amounts := dict "path" .path "resources" .main.resources -}}
+{{- if hasKey .values "memoryLimit" -}}{{- $_ := set $amounts "memoryLimit" .values.memoryLimit -}}{{- end -}}
+{{- include "dask.checkAmounts" $amounts -}}
 {{- end -}}
 
 {{/*
@@ -41,6 +72,7 @@ dask.worker: the body of spec.worker. `replicas: external`, like no replicas at 
 */}}
 {{- define "dask.worker" -}}
 {{- $replicas := get .values "replicas" -}}
+{{- include "dask.checkKeys" (dict "path" (printf "%s.daskResources" .path) "values" .values.daskResources) -}}
 {{- if and (hasKey .values "replicas") (ne (toString $replicas) "external") }}
 replicas: {{ toJson $replicas }}
 {{- end }}

@@ -13,6 +13,11 @@ What is left out here is filled in by the controller: image, command, ports, pro
 {{- range .podTemplates -}}
 {{- include "dask.layTemplate" (dict "path" $.path "pod" $pod "own" $spec "template" (. | default dict)) -}}
 {{- end -}}
+{{- range $pod.spec.containers -}}
+{{- if eq .name $container.name -}}
+{{- include "dask.checkMain" (dict "path" $.path "container" $.container "values" $.values "own" $container "main" .) -}}
+{{- end -}}
+{{- end -}}
 {{- $secrets := dict "items" (.pullSecrets | default list) -}}
 {{- if and $secrets.items (hasKey $pod.spec "imagePullSecrets") -}}
 {{- include "dask.mergeList" (dict "list" $secrets "from" $pod.spec.imagePullSecrets "by" "name" "of" "imagePullSecrets") -}}

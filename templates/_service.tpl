@@ -53,11 +53,36 @@ the controller hands on nothing of kubernetes.io. .path and .values are those of
 */}}
 {{- define "dask.checkHandedOn" -}}
 {{- range $field := list "annotations" "labels" -}}
-{{- range $key, $_ := get $.values $field | default dict -}}
+{{- include "dask.checkKeys" (dict "path" (printf "%s.%s" $.path $field) "values" (get $.values $field)) -}}
+{{- range $key, $value := get $.values $field | default dict -}}
+{{- include "dask.checkMetadata" (dict "path" (printf "%s.%s" $.path $field) "field" $field "key" $key "value" $value) -}}
 {{- if regexMatch "^((service|external-dns)([.][^/]*)?|([^/]*[.])?load-?balancer([.][^/]*)?)[.](kubernetes|k8s|x-k8s)[.]io/" $key -}}
 {{- $from := ternary $.path "defaults" (hasKey (get $.declared $field | default dict) $key) -}}
 {{- fail (printf "%s.%s: %s is about a Service and would reach none; it belongs into %s.%s" $from $field $key $.service $field) -}}
 {{- end -}}
 {{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/*
+dask.checkMetadata: the rules of Kubernetes for one label or annotation, said before anything is sent. .field is labels or annotations.
+*/}}
+{{- define "dask.checkMetadata" -}}
+{{- $name := regexReplaceAll "^[^/]*/" .key "" -}}
+{{- if or (gt (len $name) 63) (not (regexMatch "^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$" .key)) -}}
+{{- fail (printf "%s: %q is no key; it has at most 63 letters, digits, \"-\", \"_\" and \".\", a letter or digit first and last, and perhaps a domain and \"/\" before" .path .key) -}}
+{{- end -}}
+{{- if and (eq .field "labels") (or (gt (len (toString .value)) 63) (not (regexMatch "^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$" (toString .value)))) -}}
+{{- fail (printf "%s.%s: %q is no label; it has at most 63 letters (a to z), digits, \"-\", \"_\" and \".\", a letter or digit first and last; other text can be an annotation" .path .key (toString .value)) -}}
+{{- end -}}
+{{- include "dask.checkText" (dict "path" (printf "%s.%s" .path .key) "text" (toString .value)) -}}
+{{- end -}}
+
+{{/*
+dask.checkText: refuses the character NUL, which no program is given.
+*/}}
+{{- define "dask.checkText" -}}
+{{- if contains "\x00" .text -}}
+{{- fail (printf "%s: the text has a character NUL in it, which Kubernetes gives to no program; take it out" .path) -}}
 {{- end -}}
 {{- end -}}

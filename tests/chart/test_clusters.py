@@ -205,7 +205,7 @@ def test_environment_values_are_strings_and_objects_are_taken_as_they_are(one: O
     clusters:
       demo:
         worker:
-          env: {Z: text, BIG: 1000000, HALF: 0.5, TRUE_: true, FALSE_: false, ZERO: 0, EMPTY: "", NONE: null,
+          env: {Z: text, BIG: 1000000, HALF: "0.5", TRUE_: true, FALSE_: false, ZERO: 0, EMPTY: "", NONE: null,
                 OBJECT: {valueFrom: {fieldRef: {fieldPath: status.podIP}}}}
     """
     assert container(one(text, "DaskCluster")["spec"]["worker"], "worker")["env"] == [

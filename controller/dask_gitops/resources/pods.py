@@ -322,10 +322,11 @@ def _add_port(container: JSON, name: str, number: int) -> None:
 
 
 def add_env(container: JSON, name: str, value: str) -> None:
-    """Appended after the user's variables; a variable that the user sets stays as it is."""
+    """After the user's variables, or before them if one refers to it; a variable that the user sets stays as it is."""
     env = container["env"] = container.get("env") or []
     if not any(e.get("name") == name for e in env):
-        env.append({"name": name, "value": value})
+        used = any(f"$({name})" in (e.get("value") or "") for e in env)
+        env.insert(0 if used else len(env), {"name": name, "value": value})
 
 
 def _inject_control_api(container: JSON, control: ControlApi, token: str, number: int) -> None:

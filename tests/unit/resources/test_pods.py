@@ -366,6 +366,17 @@ def test_our_variables_come_after_the_users_and_never_instead() -> None:
     assert [e["name"] for e in made["env"][2:]] == ["DASK_WORKER_NAME"]
 
 
+def test_our_variables_come_before_those_of_the_user_that_refer_to_them() -> None:
+    """Kubernetes fills in only what stands above."""
+    users = [{"name": "DASK_TEMPORARY_DIRECTORY", "value": "/scratch/$(DASK_WORKER_NAME)"}]
+    made = main(worker({"containers": [{"env": users}]}))
+    assert [e["name"] for e in made["env"]] == [
+        "DASK_WORKER_NAME",
+        "DASK_TEMPORARY_DIRECTORY",
+        "DASK_SCHEDULER_ADDRESS",
+    ]
+
+
 def test_dasks_own_resources() -> None:
     assert (
         env(worker(resources={"GPU": 2}))["DASK_DISTRIBUTED__WORKER__RESOURCES"] == "{'GPU': 2.0}"
