@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
+import struct
 import threading
 from collections.abc import Coroutine
 from typing import Any
@@ -47,6 +49,19 @@ class TcpProxy:
             return len(self._writers) // 2
 
         return self._run(kill())
+
+    def reset(self) -> int:
+        """Break the connections that are open, both ways; new ones work. Returns their number."""
+
+        async def reset() -> int:
+            broken = list(self._writers)
+            for writer in broken:
+                end = writer.get_extra_info("socket")
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                writer.transport.abort()
+            return len(broken) // 2
+
+        return self._run(reset())
 
     def _run(self, work: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
