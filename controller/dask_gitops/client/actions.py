@@ -42,19 +42,26 @@ async def scale(session: Session, n: int, worker_group: str) -> list[str]:
     :raises WorkerGroupNotFoundError: there is no such group.
     """
     name = group_name(session.name, worker_group)
+
+    async def write(dry_run: bool) -> None:
+        try:
+            await session.api.patch(
+                DASKWORKERGROUPS,
+                session.namespace,
+                name,
+                {"spec": {"replicas": n}},
+                subresource="scale",
+                dry_run=dry_run,
+            )
+        except ApiError as error:
+            if not error.is_not_found:
+                raise
+            raise await _no_group(session, worker_group) from None
+
+    # An autoscaler that is there would set the number back; one whose group cannot be scaled stays.
+    await write(dry_run=True)
     gone = await _delete_autoscalers(session, name)
-    try:
-        await session.api.patch(
-            DASKWORKERGROUPS,
-            session.namespace,
-            name,
-            {"spec": {"replicas": n}},
-            subresource="scale",
-        )
-    except ApiError as error:
-        if not error.is_not_found:
-            raise
-        raise await _no_group(session, worker_group) from None
+    await write(dry_run=False)
     return gone
 
 

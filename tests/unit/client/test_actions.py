@@ -10,9 +10,9 @@ from dask_gitops.client import actions
 from dask_gitops.client.adaptive import Adapting
 from dask_gitops.client.errors import ClusterExistsError, WorkerGroupNotFoundError
 from dask_gitops.client.session import Session
-from dask_gitops.kube import DASKAUTOSCALERS, DASKCLUSTERS, DASKWORKERGROUPS
+from dask_gitops.kube import DASKAUTOSCALERS, DASKCLUSTERS, DASKWORKERGROUPS, ApiError
 
-from tests.support.memory_api import MemoryApi
+from tests.support.memory_api import MemoryApi, Request
 from tests.unit.client.test_session import nobody, running, session, story
 
 JSON = dict[str, Any]
@@ -71,6 +71,24 @@ def test_scale_takes_the_groups_autoscaler_away_and_no_other() -> None:
             with pytest.raises(WorkerGroupNotFoundError) as caught:
                 await action
             assert str(caught.value) == words.replace("'x'", "'gpu'")
+
+    play(told)
+
+
+@pytest.mark.parametrize("why", ["no such group", "no right to scale"])
+def test_what_cannot_be_scaled_keeps_its_autoscaler(why: str) -> None:
+    async def told(api: MemoryApi, one: Session) -> None:
+        def forbidden(request: Request) -> None:
+            if request.subresource == "scale":
+                raise ApiError(403, "Forbidden", "no")
+
+        name = "gpu" if why == "no such group" else "more"
+        autoscaler(api, "mine", workerGroup=f"demo-{name}")
+        if why == "no right to scale":
+            api.admission.append(forbidden)
+        with pytest.raises((WorkerGroupNotFoundError, ApiError)):
+            await actions.scale(one, 3, name)
+        assert api.names(DASKAUTOSCALERS) == ["mine"]
 
     play(told)
 
