@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import random
-import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from dask_gitops.model.podspec import Container
 from dask_gitops.resources import commands
 from dask_gitops.resources.commands import option
+
+from tests.support import steps
 
 JSON = dict[str, Any]
 
@@ -216,21 +218,21 @@ def test_twice_the_text_takes_twice_the_time(number: int) -> None:
     some = [draw.choice(PIECES) for _ in range(draw.randint(1, 4))]
     some = [PIECES[number]] if number < len(PIECES) else some
 
-    def seconds(size: int) -> float:
-        """CPU time of one reading, in both forms."""
+    def reading(size: int) -> Callable[[], None]:
+        """In both forms."""
         text = ("".join(some) * size)[:size] + "\n dask-worker"
         words = text.split(" ")
-        commands._modern_text.cache_clear()
-        began = time.process_time()
-        modernised({"args": ["sh", "-c", text]})
-        modernised({"args": words})
-        return time.process_time() - began
+
+        def work() -> None:
+            commands._modern_text.cache_clear()
+            modernised({"args": ["sh", "-c", text]})
+            modernised({"args": words})
+
+        return work
 
     size = 4_000
-    while seconds(size) < 0.004:  # long enough for the clock
+    while steps.cost(reading(size), times=1) < steps.LEAST:
         size *= 2
         if size > 200_000:
             return  # nothing at all is done with it
-    # In turns, so that a machine that is slow for a while is slow for both; the best of them is the work itself.
-    pairs = [(seconds(size), seconds(2 * size)) for _ in range(15)]
-    assert min(twice for _, twice in pairs) <= 2.5 * min(once for once, _ in pairs)
+    steps.is_linear(reading, 2 * size)
