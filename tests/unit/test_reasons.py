@@ -22,7 +22,7 @@ ROOMS = ("model", "plan", "reconcile", "resources")
 API = """
 ApiServerWarning ClusterDeleted ClusterLimit ClusterMissing ClusterReady ClusterRests ControllerLimit CrashLoopBackOff
 DeadlineExceeded Forbidden GroupLimit GroupMissing GroupOfItsOwn Invalid JobSuccessful NameTaken NamespaceLimit
-NamespaceTerminating NoOwner NodeLost NothingIsDiscarded NumberIsReset Parked Parking PodFailed Progressing QuotaExceeded
+NamespaceTerminating NoOwner NodeLost NotInSpec NothingIsDiscarded NumberIsReset Parked Parking PodFailed Progressing QuotaExceeded
 Retrying RunnerDeleted RunnerFailed Running ScaledElsewhere SchedulerNotReady SchedulerSilent SecondAutoscaler
 StartedBefore Steering Suspended Suspending TurnFailed UnknownField Unschedulable WaitsForDelete WaitsForEnd WaitsForIdle
 WaitsForScheduler WorkersReady

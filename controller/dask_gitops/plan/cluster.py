@@ -806,7 +806,7 @@ def _elsewhere(state: ClusterState) -> list[words.Condition]:
         f"the scheduler listens on port {told.comm} by {told.scheme}; workers of {words.listed(misled)} "
         f"were told {dialled}: write into the container of spec.scheduler {' and '.join(unsaid)}"
     )
-    return [words.Condition(words.LISTENS_ELSEWHERE, True, "NotInSpec", message)]
+    return [words.Condition(words.LISTENS_ELSEWHERE, True, reasons.NOT_IN_SPEC, message)]
 
 
 def _says_address(group: CustomResource) -> bool:
