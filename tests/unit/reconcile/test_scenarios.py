@@ -760,14 +760,15 @@ def test_a_foreign_object_with_our_name(res: Any) -> None:
     @scenario
     async def story(h: Harness) -> None:
         h.judge.allow("failed", "for ten minutes somebody else has the name")
-        foreign = {"metadata": {"name": "demo-scheduler", "namespace": NS}, "spec": {"foreign": 1}}
+        spec = {"externalName": "somebody.else"}
+        foreign = {"metadata": {"name": "demo-scheduler", "namespace": NS}, "spec": spec}
         h.api.put(res, foreign)
         check = h.api.admission.append(lambda request: None)  # it is tried again, slowly
         h.cluster(worker={"replicas": 1})
         h.start()
         await h.pass_time(60)
         assert ready(h) == ("False", "NameTaken")
-        assert h.find(res, "demo-scheduler")["spec"]["foreign"] == 1
+        assert h.find(res, "demo-scheduler")["spec"]["externalName"] == "somebody.else"
         await h.pass_time(700)
         assert h.condition(DASKCLUSTERS, "demo", "Stalled")[0] == "True"
         h.api.remove(res, NS, "demo-scheduler")
