@@ -95,10 +95,10 @@ def pod_values(part: JSON) -> JSON:
 
 
 def image_values(image: str) -> JSON:
-    """An image's name in its parts."""
+    """An image's name in its parts; without a tag or digest, with the tag that Kubernetes takes then, as the chart wants one."""
     rest, at, digest = image.partition("@")
     repository, colon, tag = rest.rpartition(":")
     if not colon or "/" in tag:  # the port of a registry is no tag
-        repository, tag = rest, ""
+        repository, tag = rest, "" if at else "latest"
     found = {"repository": repository, "tag": tag, "digest": digest if at else ""}
     return {key: value for key, value in found.items() if value}
