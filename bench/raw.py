@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 
 import aiohttp
-from dask_gitops.kube import load
+from dask_gitops.kube import from_kubeconfig
 
 from bench.lab import Failure, Lab
 from bench.manifests import CLUSTER, JSON
@@ -137,7 +137,7 @@ class Eye:
 
 @contextlib.asynccontextmanager
 async def connect(lab: Lab) -> AsyncIterator[Raw]:
-    credentials = load(lab.kubeconfig)
+    credentials = from_kubeconfig(lab.kubeconfig)
     connector = aiohttp.TCPConnector(limit=0, ssl=credentials.ssl)
     async with aiohttp.ClientSession(connector=connector) as session:
         yield Raw(session, credentials.server.rstrip("/"))

@@ -18,6 +18,7 @@ TYPES = {
     "types-of-the-local-kubernetes": ["--strict", "ci/kubernetes"],
     "types-of-the-lab": ["--strict", "ci/gitops"],
     "types-of-the-demo": ["--strict", "ci/demo/__main__.py"],
+    "types-of-the-bench": ["--follow-imports", "silent", "bench"],
 }
 #: One process for all of them, as most of a run is its start.
 MYPY = """
