@@ -21,7 +21,18 @@ from bench import ROOT, machine
 from bench.contest import BESIDE, Contest
 from bench.lab import Failure, alone, say
 from bench.report import BESIDE as BESIDE_ROWS
-from bench.report import IDLE, Row, aligned, cost, markdown, medians, shortcomings, shown, table
+from bench.report import (
+    CLIENT,
+    IDLE,
+    Row,
+    aligned,
+    cost,
+    markdown,
+    medians,
+    shortcomings,
+    shown,
+    table,
+)
 from bench.turns import Sizes
 
 RESULTS = Path(__file__).parent / "results"
@@ -63,6 +74,14 @@ MEASURES = {
         Sizes(clusters=100, patience_s=600),
         IDLE,
     ),
+    "client": Measure(
+        "KubeCluster to the first result, from_name, scale, close and import, outside and in a Pod, "
+        "each beside the existing client with its own operator; needs the real node",
+        "2 min a turn",
+        Contest.python,
+        Sizes(),
+        CLIENT,
+    ),
 }
 HANDOVER = "handover"
 
@@ -81,7 +100,12 @@ def parser() -> argparse.ArgumentParser:
         "names", nargs="*", metavar="NAME", help=f"{', '.join(names)} (default: beside)"
     )
     top.add_argument("--turns", type=int, default=3, metavar="N", help="default: %(default)s")
-    top.add_argument("--only", default=BESIDE, metavar="LETTERS", help="of beside and full: bcdg")
+    top.add_argument(
+        "--only",
+        default=BESIDE,
+        metavar="LETTERS",
+        help="of beside and full: bcdg; or `client`, which is that measure",
+    )
     return top
 
 
@@ -89,6 +113,8 @@ def asked() -> argparse.Namespace:
     """The options, checked."""
     top = parser()
     options = top.parse_args()
+    if options.only == "client":
+        options.names, options.only = [*options.names, "client"], BESIDE
     options.names = options.names or ["beside"]
     if unknown := set(options.names) - {*MEASURES, HANDOVER}:
         top.error(f"no such measure: {', '.join(sorted(unknown))}; --help lists them")

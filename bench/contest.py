@@ -7,7 +7,8 @@ import os
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
-from bench import contestants
+from bench import clients, contestants
+from bench.clients import Clients
 from bench.clock import Clock, fixed_piece
 from bench.contestants import Contestant
 from bench.first import Node, asker
@@ -131,6 +132,37 @@ class Contest:
                         return  # what it left behind would be in the way of the next
                     if len(pairs[number]) == 2:
                         compare(pairs[number][who.key], pairs[number][PLAIN])
+
+    # ---- the Python clients
+
+    def python(self) -> None:
+        """k"""
+        with self.clock.part("preparing"):
+            who = self._contestants()
+            if not self._has_node():
+                return
+        with (
+            self.clock.part("k: both clients"),
+            control_plane(self.clock, who[0].crds, node=True) as lab,
+        ):
+            self.kubernetes = lab.version()
+            asyncio.run(self._clients(lab, who, lab.dask_image()))
+
+    async def _clients(self, lab: Lab, who: list[Contestant], image: str) -> None:
+        python = contestants.upstream_python()
+        async with connect(lab) as raw:
+            one = Clients(lab, raw, image, python)
+            await one.prepare()
+            pairs: dict[int, dict[str, Turn]] = {}
+            by_key = {each.key: each for each in who}
+            for number, key in order(list(by_key), self.turns):
+                say(f"turn {number} of {self.turns}: {TITLES[key]}")
+                turn = Turn(key, number)
+                pairs.setdefault(number, {})[key] = turn
+                self.found.append(turn)
+                await one.turn(by_key[key], turn)
+                if len(pairs[number]) == 2:
+                    clients.compared(pairs[number][OURS], pairs[number][PEER])
 
     # ---- ours alone
 

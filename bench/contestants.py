@@ -67,8 +67,8 @@ def ours() -> Contestant:
     )
 
 
-def peer() -> Contestant:
-    """The existing operator, started as its image does, from a virtual environment of its own.
+def upstream_python() -> Path:
+    """Of the environment that has the existing operator and its client.
 
     :raises Failure: it cannot be installed.
     """
@@ -76,7 +76,15 @@ def peer() -> Contestant:
     done = subprocess.run(made, stdout=subprocess.PIPE, text=True)
     if done.returncode:
         raise Failure("its packages cannot be installed; see above")
-    python = done.stdout.strip()
+    return Path(done.stdout.strip())
+
+
+def peer() -> Contestant:
+    """The existing operator, started as its image does, from a virtual environment of its own.
+
+    :raises Failure: it cannot be installed.
+    """
+    python = str(upstream_python())
     found = json.loads(subprocess.check_output([python, "-c", ASK], text=True))
     kopf = os.path.join(os.path.dirname(python), "kopf")
     groups = ("daskclusters", "daskworkergroups", "daskautoscalers", "daskjobs")

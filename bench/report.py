@@ -66,6 +66,28 @@ IDLE = (
     Row("f_requests", "f: requests", "", limit=lambda sizes: 0),
     Row("f_calls", "f: calls of schedulers", ""),
 )
+CLIENT = (
+    Row("k", "k: KubeCluster to first result, outside, nothing configured"),
+    Row("k_x", "k: of the existing client's in the same turn", "times", limit=lambda sizes: 0.4),
+    Row("k_best", "k: the same, port_forward_cluster_ip=True"),
+    Row("k_best_x", "k: of the existing client's", "times", limit=lambda sizes: 0.75),
+    Row("k_floor", "k: floor: kubectl apply, a Client that knows the address"),
+    Row("k_added", "k: added to the floor"),
+    Row("k_added_x", "k: of what the existing client adds", "times", limit=lambda sizes: 0.5),
+    Row("k_inside", "k: in a Pod"),
+    Row("k_inside_x", "k: of the existing client's", "times", limit=lambda sizes: 0.75),
+    Row("k_floor_inside", "k: floor in a Pod"),
+    Row("k_added_inside", "k: added to the floor"),
+    Row("k_added_inside_x", "k: of what the existing client adds", "times", limit=lambda sizes: 0.5),
+    Row("k_from", "k: from_name, outside", limit=lambda sizes: 0.5),
+    Row("k_from_inside", "k: from_name, in a Pod", limit=lambda sizes: 0.2),
+    Row("k_scale", "k: scale(2 to 4) until the fourth is registered"),
+    Row("k_scale_x", "k: of the existing client's", "times", limit=lambda sizes: 1.0),
+    Row("k_close", "k: close()"),
+    Row("k_close_x", "k: of the existing client's", "times", limit=lambda sizes: 0.5),
+    Row("k_import", "k: import, after distributed"),
+    Row("k_import_x", "k: of the existing client's", "times", limit=lambda sizes: 0.75),
+)  # fmt: skip
 
 
 def values(turns: Sequence[Turn], contestant: str, key: str) -> list[float]:

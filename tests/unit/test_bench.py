@@ -19,6 +19,7 @@ from dask_gitops.resources.pods import worker_pod
 
 from bench import ROOT
 from bench import __main__ as command
+from bench.clients import compared, packages_do_not_fit
 from bench.clock import Clock, cpu_of, fixed_piece
 from bench.contest import walk
 from bench.lab import Audit, Failure
@@ -28,6 +29,7 @@ from bench.measures import total
 from bench.report import (
     BEGIN,
     BESIDE,
+    CLIENT,
     END,
     IDLE,
     aligned,
@@ -154,7 +156,7 @@ def test_five_lines_for_the_readme() -> None:
 
 
 def test_every_row_can_be_worded() -> None:
-    for row in (*BESIDE, *IDLE):
+    for row in (*BESIDE, *IDLE, *CLIENT):
         assert "{" not in row.words.format(**vars(Sizes()))
 
 
@@ -334,6 +336,48 @@ def test_cpu_is_counted_in_whole_ticks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_fixed_piece_takes_time() -> None:
     assert fixed_piece() > 0
+
+
+# ---- the Python clients
+
+
+def test_ours_is_compared_with_the_peer_of_the_same_turn() -> None:
+    ours = Turn(OURS, 1, {"k": 2.0, "k_added": 0.2, "k_from": 0.1})
+    compared(ours, Turn(PEER, 1, {"k": 4.0, "k_added": 0.0}))
+    assert ours.values == {"k": 2.0, "k_added": 0.2, "k_from": 0.1, "k_x": 0.5}
+
+
+def test_packages_run_with_the_same_minor_version_alone() -> None:
+    ours = f"{sys.version_info.major}.{sys.version_info.minor}"
+    assert packages_do_not_fit(f"{ours}.2\n") == ""
+    assert packages_do_not_fit("2.7.1") == f"Python is {ours} here and 2.7 in the image"
+
+
+@pytest.mark.parametrize("words", [["client"], ["--only", "client"]])
+def test_the_clients_are_measured_by_name_alone(
+    words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["bench", *words])
+    assert command.asked().names == ["client"]
+
+
+def test_a_user_does_what_it_is_told_and_tells_what_went_wrong(tmp_path: Path) -> None:
+    (tmp_path / "a_client.py").write_text(
+        "class KubeCluster:\n    def __init__(self, **given): raise OSError(given['image'])\n"
+        "def make_cluster_spec(**given): return given\n"
+    )
+    asked = [{"do": "start", "image": "x"}, {"do": "spec", "n_workers": 2}]
+    done = subprocess.run(
+        [sys.executable, ROOT / "bench/kubecluster.py", "a_client"],
+        input="".join(json.dumps(each) + "\n" for each in asked),
+        env={"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    imported, *told = map(json.loads, done.stdout.splitlines())
+    assert imported["gave"] >= 0
+    assert told == [{"error": "OSError: x"}, {"gave": {"name": "bench", "n_workers": 2}}]
 
 
 # ---- the command
