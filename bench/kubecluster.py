@@ -32,10 +32,13 @@ class User:
         self.import_s = time.monotonic() - began
         self.cluster: Any = None
 
-    def start(self, **options: Any) -> float:
+    def start(self, n_workers: int, image: str, **options: Any) -> float:
         """Seconds from the call to the first result."""
+        spec = self.spec(n_workers=n_workers, image=image)
         began = time.monotonic()
-        self.cluster = self.kind(name=NAME, quiet=True, **options)
+        self.cluster = self.kind(
+            custom_cluster_spec=spec, n_workers=n_workers, quiet=True, **options
+        )
         with distributed.Client(self.cluster) as client:
             first(client)
         return time.monotonic() - began
@@ -66,8 +69,13 @@ class User:
         return time.monotonic() - began
 
     def spec(self, **options: Any) -> Any:
-        """The same cluster as an object for kubectl."""
-        return self.made.make_cluster_spec(name=NAME, **options)
+        """The cluster as an object. Images of today have no `dask-scheduler`, and the existing operator runs what is written."""
+        made = self.made.make_cluster_spec(name=NAME, **options)
+        for part in ("scheduler", "worker"):
+            (container,) = made["spec"][part]["spec"]["containers"]
+            if container["args"][0] == f"dask-{part}":
+                container["args"][:1] = ["dask", part]
+        return made
 
     def floor(self, address: str) -> float:
         """The moment of the first result of a cluster whose address is known."""

@@ -363,10 +363,13 @@ def test_the_clients_are_measured_by_name_alone(
 
 def test_a_user_does_what_it_is_told_and_tells_what_went_wrong(tmp_path: Path) -> None:
     (tmp_path / "a_client.py").write_text(
-        "class KubeCluster:\n    def __init__(self, **given): raise OSError(given['image'])\n"
-        "def make_cluster_spec(**given): return given\n"
+        "class KubeCluster:\n    def __init__(self, custom_cluster_spec, **given): raise OSError(given['n_workers'])\n"
+        "def make_cluster_spec(image, **given):\n"
+        "    pod = lambda part: {'spec': {'containers': [{'image': image, 'args': ['dask-' + part, '-v']}]}}\n"
+        "    return {'spec': {part: pod(part) for part in ('scheduler', 'worker')}}\n"
     )
-    asked = [{"do": "start", "image": "x"}, {"do": "spec", "n_workers": 2}]
+    given = {"image": "x", "n_workers": 2}
+    asked = [{"do": "start", **given}, {"do": "spec", **given}]
     done = subprocess.run(
         [sys.executable, ROOT / "bench/kubecluster.py", "a_client"],
         input="".join(json.dumps(each) + "\n" for each in asked),
@@ -377,7 +380,11 @@ def test_a_user_does_what_it_is_told_and_tells_what_went_wrong(tmp_path: Path) -
     )
     imported, *told = map(json.loads, done.stdout.splitlines())
     assert imported["gave"] >= 0
-    assert told == [{"error": "OSError: x"}, {"gave": {"name": "bench", "n_workers": 2}}]
+    failed, spec = told
+    assert failed == {"error": "OSError: 2"}
+    for part in ("scheduler", "worker"):
+        (container,) = spec["gave"]["spec"][part]["spec"]["containers"]
+        assert container == {"image": "x", "args": ["dask", part, "-v"]}
 
 
 # ---- the command
