@@ -131,7 +131,10 @@ def test_two_users_who_may_edit_one_namespace_each(
             assert refused == []
             assert clusters(home) == []
         mine, others = files[0], f"{other.namespace}/demo"
-        with pytest.raises(NotAllowedError, match=rf"may not \w+ daskclusters .*{other.namespace}"):
+        with pytest.raises(
+            NotAllowedError,
+            match=rf"may not \w+ (daskclusters|pods) in namespace '{other.namespace}'",
+        ):
             KubeCluster.from_name(others, kubeconfig=mine, quiet=True)
     finally:
         kubectl("delete", "namespace", other.namespace, "--wait=false")

@@ -91,13 +91,14 @@ def test_the_next_commit_puts_a_failed_release_right(
     prod = team.kubectl("prod")
     witness.allow("a spec is refused", prod.namespace)
     text = (team.repo.clone / PROD).read_text()
-    bad = text.replace("    worker:\n", "    worker:\n      resources: {limits: {memory: 1Gi}}\n")
+    only_the_api_server_knows = "      podTemplate: {spec: {restartPolicy: Sometimes}}\n"
+    bad = text.replace("    worker:\n", f"    worker:\n{only_the_api_server_knows}")
     assert bad != text
     team.repo.push_files({PROD: bad})
     told(prod, "helmrelease", status="False", words="status: 'Failed'")
     tell("B3", "Flux: push of refused values to Failed", time.monotonic() - team.repo.pushed)
     why = condition(prod.get("daskcluster", "analytics"), "Stalled")["message"]
-    assert "must be less than or equal to memory limit" in why
+    assert "restartPolicy" in why
     commit = team.repo.push_files({PROD: text})
     rests_at(prod, commit)
     told(prod, "helmrelease")

@@ -42,9 +42,9 @@ from dask_gitops.reconcile.stores import Key
 from dask_gitops.reconcile.wiring import build_stores, reconcile
 from dask_gitops.reconcile.world import World
 from dask_gitops.resources import labels
+from dask_gitops.resources.inject import ControlApi
 from dask_gitops.resources.listening import Listening
 from dask_gitops.resources.observed import parse_time
-from dask_gitops.resources.pods import ControlApi
 from dask_gitops.scheduler.client import Outcome, SchedulerUnavailable, State, WorkerRow
 from dask_gitops.settings import Settings
 
@@ -56,7 +56,9 @@ from tests.support.memory_api import Kubelet, MemoryApi, MemoryClient
 JSON = dict[str, Any]
 NS = "default"
 HOT = 5000  # turns at one moment
-CONTROL = ControlApi("import os; preload", "CONTROL_SOURCE", "source", "SCHEDULER_CONTROL_TOKEN")
+CONTROL = ControlApi(
+    "import os; preload", "import os; beside", "CONTROL_SOURCE", "source", "SCHEDULER_CONTROL_TOKEN"
+)
 
 
 async def _nothing(what: str, number: int, when: str) -> None:

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+from dask_gitops.resources.inject import ControlApi
 from dask_gitops.resources.observed import CustomResource, Pod, Service
-from dask_gitops.resources.pods import ControlApi
 
 JSON = dict[str, Any]
 
 T0 = 1_893_456_000.0  # 2030-01-01T00:00:00Z
 TIME = "2030-01-01T00:00:00Z"
-CONTROL = ControlApi("import os; load()", "CONTROL_SOURCE", "the source", "SCHEDULER_CONTROL_TOKEN")
+CONTROL = ControlApi(
+    "import os; load()",
+    "import os; beside()",
+    "CONTROL_SOURCE",
+    "the source",
+    "SCHEDULER_CONTROL_TOKEN",
+)
 
 
 def cluster(spec: JSON | None = None, *, status: JSON | None = None, **meta: Any) -> CustomResource:

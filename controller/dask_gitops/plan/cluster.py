@@ -36,6 +36,7 @@ from dask_gitops.resources import (
     pods,
     services,
 )
+from dask_gitops.resources.inject import ControlApi
 from dask_gitops.resources.listening import Listening
 from dask_gitops.resources.metadata import metadata_patch, with_note
 from dask_gitops.resources.observed import (
@@ -46,7 +47,7 @@ from dask_gitops.resources.observed import (
     Service,
     parse_time,
 )
-from dask_gitops.resources.pods import PROGRESS_DEADLINE_S, ControlApi
+from dask_gitops.resources.pods import PROGRESS_DEADLINE_S
 from dask_gitops.resources.revision import revision
 
 JSON = dict[str, Any]

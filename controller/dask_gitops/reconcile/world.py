@@ -16,8 +16,8 @@ from dask_gitops.reconcile.report import Reporter
 from dask_gitops.reconcile.standing import Standing
 from dask_gitops.reconcile.stores import Key, Stores
 from dask_gitops.reconcile.writes import Writer
-from dask_gitops.resources.pods import ControlApi
-from dask_gitops.scheduler.source import PRELOAD, SOURCE_ENV, TOKEN_ENV, control_source
+from dask_gitops.resources.inject import ControlApi
+from dask_gitops.scheduler.source import BESIDE, PRELOAD, SOURCE_ENV, TOKEN_ENV, control_source
 from dask_gitops.settings import Settings
 
 
@@ -50,7 +50,9 @@ class World:
         :param control: what schedulers are given, to be asked by; default: ours.
         """
         self.stores, self.settings, self.again, self.clock = stores, settings, again, clock
-        self.control = control or ControlApi(PRELOAD, SOURCE_ENV, control_source(), TOKEN_ENV)
+        self.control = control or ControlApi(
+            PRELOAD, BESIDE, SOURCE_ENV, control_source(), TOKEN_ENV
+        )
         self.memory = Memory(Places(settings.limits), stores.reports, stores.crowded)
         self.observe = Observer(stores, self.memory, clock)
         self.ask = Asker(schedulers, self.memory, clock)

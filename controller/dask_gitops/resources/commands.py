@@ -7,9 +7,9 @@ hosts, workers and files: only where a program to run may stand does such a word
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 from dask_gitops.model.podspec import Container
 from dask_gitops.resources import shelltext
@@ -43,7 +43,6 @@ _FLAGS = {"--no-capture-output", "--live-stream", "--foreground", "--preserve-st
 _VALUES = {"--name", "--prefix", "--cwd", "--user", "--group", "--chdir", "--unset", "--environment", "--project"}  # fmt: skip
 _SHORT_FLAGS = {"tini": "gsvw", "tini-static": "gsvw", "dumb-init": "cv", "env": "i0v", "sudo": "EHnS", "exec": "cl",
                 "conda": "v", "mamba": "v", "micromamba": "v", "time": "pv", "xvfb-run": "a", "setsid": "cfw"}  # fmt: skip
-_SCHEDULER = re.compile(r"\bdask[-_ ]scheduler\b")
 _OPAQUE = {"dask", "dask-cuda-worker"}  # what follows are their own words, also behind --
 
 
@@ -65,36 +64,51 @@ def modernised(container: Container) -> Container:
     return Container(fields)
 
 
-def preloading_in_text(container: Container, variable: str) -> Container | None:
-    """The container whose scheduler is started in a shell text with ``--preload``: with one more, from this variable.
+class Word(NamedTuple):
+    """Of a command.
 
-    None: none is, or not where one could be added.
+    :ivar raw: as a shell text has it, with its quotes; None: no shell reads it.
     """
-    command, words = container.command, [*container.command, *container.args]
-    new = list(words)
-    for at in Programs(words).texts:
-        new[at] = _with_preload(words[at], f'--preload "${variable}"')
-    if new == words:
-        return None
-    fields = dict(container.fields)
-    for field, part in (("command", new[: len(command)]), ("args", new[len(command) :])):
-        if part:
-            fields[field] = part
-    return Container(fields)
+
+    text: str
+    raw: str | None
 
 
-def _with_preload(text: str, more: str) -> str:
-    def edits(words: Sequence[str], raw: Sequence[str]) -> dict[int, str]:
-        out = {}
-        if _SCHEDULER.search(" ".join(words)):
-            said = (at for at, word in enumerate(words) if word.partition("=")[0] == "--preload")
-            out = {at: f"{more} {raw[at]}" for at in said}
-        for at in Programs(words, in_shell=True).texts:
-            if raw[at][:1] == "'":  # within other quotes ours would end them
-                out[at] = shelltext.inside(raw[at], lambda inner: _with_preload(inner, more))
-        return dict(list(out.items())[:1])
+def starts(words: Sequence[str], component: str) -> list[list[Word]]:
+    """What stands behind each start of ``scheduler`` or ``worker``, among words that are run and in their shell texts."""
+    found: list[list[Word]] = []
 
-    return shelltext.replaced(text, edits)
+    def see(words: Sequence[str], raw: Sequence[str] | None) -> dict[int, str]:
+        among = Programs(words, in_shell=raw is not None)
+        for at in among.programs:
+            if (behind := behind_start(words, at, component)) is not None:
+                some = range(behind, len(words))
+                found.append([Word(words[n], None if raw is None else raw[n]) for n in some])
+        for at in among.texts:
+            if raw is None:
+                see_text(words[at])
+            else:
+                shelltext.inside(raw[at], see_text)
+        return {}
+
+    def see_text(text: str) -> str:
+        return shelltext.replaced(text, see)
+
+    see(words, None)
+    return found
+
+
+def behind_start(words: Sequence[str], at: int, component: str) -> int | None:
+    """Where the options begin, if this program is ``dask-scheduler``, ``dask scheduler``, ``python -m ...dask_scheduler``."""
+    old = (f"dask-{component}", f"dask_{component}")
+    if program(words[at]).startswith("python"):
+        rest = range(at + 1, len(words))
+        at = next((n for n in rest if words[n] == "-m" or words[n][:1] != "-"), len(words) - 1)
+        at = min(at + (words[at] == "-m"), len(words) - 1)
+    name = program(words[at]).rpartition(".")[2]
+    if name in old:
+        return at + 1
+    return at + 2 if name == "dask" and list(words[at + 1 : at + 2]) == [component] else None
 
 
 def _is_old(word: str) -> bool:

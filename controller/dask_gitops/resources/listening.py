@@ -6,22 +6,23 @@ Command, arguments and variables are read as Kubernetes, a shell and Dask's comm
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 from dask_gitops.model.podspec import Container
 from dask_gitops.resources import labels, names
+from dask_gitops.resources.commands import Word, starts
 
 _SCHEME_ENV = "DASK_DISTRIBUTED__COMM__DEFAULT_SCHEME"
 _ENCRYPTED_ENV = "DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION"
 _DASHBOARD_TLS_ENV = "DASK_DISTRIBUTED__SCHEDULER__DASHBOARD__TLS__CERT"
 _TLS = ("--tls-cert", "--tls-key", "--tls-ca-file")
-# $$ is one dollar sign to Kubernetes, $(NAME) a variable; ${NAME}, ${NAME:-else} and $NAME are a shell's.
-_VARIABLE = re.compile(
-    r"\$\$|\$\((?P<k8s>[\w.-]+)\)|\$\{(?P<braced>\w+)(?::?-(?P<otherwise>[^}]*))?\}|\$(?P<plain>\w+)"
-)
+# Nothing is read twice: what one could be ends where the next begins.
+_KUBERNETES = re.compile(r"\$\$|\$\((?P<name>[\w.-]+)\)")  # $$ is one dollar sign
+_SHELL = re.compile(r"\$\{(?P<braced>\w+)(?::?-(?P<otherwise>[^}$]*))?\}|\$(?P<plain>\w+)")
 _ROOM = 2**14
-_ENDS_COMMAND = {"&", "&&", "|", "||", ";"}
 _HERE_ONLY = re.compile(r"127\.|localhost$|::1$")
 
 
@@ -45,7 +46,7 @@ class Listening:
 
 def of_scheduler(container: Container) -> Listening:
     """What its words say; else the ports of the names ``tcp-comm`` and ``http-dashboard``; else Dask's defaults."""
-    words, env = _words(container, labels.SCHEDULER), _values(container.env)
+    words, env = _words(container, labels.SCHEDULER).options, _values(container.env)
     host, ports = _said(words, "--host") or "", container.ports
     return Listening(
         _scheme(words, host, env),
@@ -66,11 +67,11 @@ def leaves_open(container: Container) -> bool:
     words = _words(container, labels.SCHEDULER)
     known = container.env
     return bool(
-        ((container.command or container.args) and words == _all_words(container))
+        ((container.command or container.args) and not words.found)
         or container.fields.get("envFrom")
         or "DASK_CONFIG" in known
         or any(value is None and name.startswith("DASK_") for name, value in known.items())
-        or any("$" in word for word in words)
+        or any("$" in word for word in words.options)
         or any(path == "/etc/dask" or "/.config/dask" in path for path in container.mounts)
     )
 
@@ -80,7 +81,7 @@ def health_of_worker(container: Container) -> tuple[int, str] | None:
 
     None also where it listens for its own Pod alone.
     """
-    words = _words(container, labels.WORKER)
+    words = _words(container, labels.WORKER).options
     said = _said(words, "--dashboard-address") or ""
     host = said.partition(",")[0].rpartition(":")[0].rpartition("/")[2]
     number = _port(said)
@@ -89,7 +90,7 @@ def health_of_worker(container: Container) -> tuple[int, str] | None:
     return number, f"{_prefix(words)}/health"
 
 
-def _scheme(words: list[str], host: str, env: Mapping[str, str]) -> str:
+def _scheme(words: Sequence[str], host: str, env: Mapping[str, str]) -> str:
     protocol = (_said(words, "--protocol") or "").partition(",")[0].removesuffix("://")
     scheme, found, _ = host.partition("://")
     if not protocol and found:
@@ -103,7 +104,7 @@ def _scheme(words: list[str], host: str, env: Mapping[str, str]) -> str:
     return protocol if re.fullmatch(r"[a-z][a-z0-9+.-]{0,19}", protocol) else "tcp"
 
 
-def _prefix(words: list[str]) -> str:
+def _prefix(words: Sequence[str]) -> str:
     said = (_said(words, "--dashboard-prefix") or "").strip("/")
     return f"/{said}" if said and re.fullmatch(r"[\w./~-]{1,200}", said) else ""
 
@@ -120,7 +121,7 @@ def _port_of(host: str) -> int | None:
     return _port(host) if ":" in host.rpartition("://")[2] else None
 
 
-def _said(words: list[str], option: str) -> str | None:
+def _said(words: Sequence[str], option: str) -> str | None:
     """What ``--option value`` or ``--option=value`` says; of several the last one counts."""
     found = None
     for index, word in enumerate(words):
@@ -131,31 +132,59 @@ def _said(words: list[str], option: str) -> str | None:
     return None if found is None else found.strip("'\"")
 
 
-def _words(container: Container, component: str) -> list[str]:
-    """The words of the command that starts this component; all there are, where none seems to."""
-    words = _all_words(container)
-    starts = re.compile(rf"dask[-_]{component}$")
-    for at, word in enumerate(words):
-        group = at and words[at - 1].rpartition("/")[2] == "dask" and word == component
-        if group or starts.search(word):
-            rest = words[at + 1 :]
-            end = next((n for n, w in enumerate(rest) if w in _ENDS_COMMAND), len(rest))
-            return rest[:end]
-    return words
+class _Words(NamedTuple):
+    """:ivar options: of the commands that start the component; all words there are, where none seems to.
+    :ivar found: one does.
+    """
+
+    options: tuple[str, ...]
+    found: bool
 
 
-def _all_words(container: Container) -> list[str]:
-    expand = _Expand(_values(container.env))
-    return [
-        part
-        for word in (*container.command, *container.args)
-        for part in expand(word).replace(";", " ; ").split()
-    ]
+def _words(container: Container, component: str) -> _Words:
+    return _read((*container.command, *container.args), tuple(container.env.items()), component)
+
+
+@lru_cache(maxsize=64)  # asked for several times in a turn, and by each worker's manifest
+def _read(
+    words: tuple[str, ...], variables: tuple[tuple[str, str | None], ...], component: str
+) -> _Words:
+    reading = Reading(_values(dict(variables)))
+    run = [reading.of_kubernetes(word) for word in words]
+    if commands := starts(run, component):
+        parts = (part for some in commands for word in some for part in reading.parts(word))
+        return _Words(tuple(parts), True)
+    # Behind programs that nobody knows.
+    some = [part for word in run for part in reading.expand(word).split()]
+    for at, part in enumerate(some):
+        group = at and some[at - 1].rpartition("/")[2] == "dask" and part == component
+        if group or part.endswith((f"dask-{component}", f"dask_{component}")):
+            return _Words(tuple(some[at + 1 :]), True)
+    return _Words(tuple(some), False)
+
+
+class Reading:
+    """What Kubernetes and a shell make of the words of one container."""
+
+    def __init__(self, env: dict[str, str]) -> None:
+        self.of_kubernetes = _Expand(env, _KUBERNETES)
+        self.expand = _Expand(env, _SHELL)
+
+    @classmethod
+    def of(cls, container: Container) -> Reading:
+        return cls(_values(container.env))
+
+    def parts(self, word: Word) -> list[str]:
+        """The words that a word becomes."""
+        if word.raw is None or word.raw[:1] == "'":
+            return [word.text]
+        new = self.expand(word.text)
+        return [new] if '"' in word.raw else new.split()
 
 
 def _values(env: Mapping[str, str | None]) -> dict[str, str]:
     """The variables whose values are known, each with those before it in its place."""
-    expand = _Expand()
+    expand = _Expand({}, _KUBERNETES)
     for name, value in env.items():
         if value is not None:
             expand.env[name] = expand(value)
@@ -168,18 +197,20 @@ class _Expand:
     A variable that nobody knows stays as it is written, and so does a text that would grow too long: variables that
     hold each other double with each step.
 
+    :ivar pattern: how one is written.
     :ivar room: characters by which all texts together may still grow.
     """
 
-    def __init__(self, env: dict[str, str] | None = None) -> None:
-        self.env: dict[str, str] = {} if env is None else env
+    def __init__(self, env: dict[str, str], pattern: re.Pattern[str]) -> None:
+        self.env = env
+        self.pattern = pattern
         self.room = _ROOM
 
     def __call__(self, text: str) -> str:
         if "$" not in text:
             return text
         parts, at, length = [], 0, 0
-        for match in _VARIABLE.finditer(text):
+        for match in self.pattern.finditer(text):
             parts += [text[at : match.start()], self._value(match)]
             at = match.end()
             length += len(parts[-2]) + len(parts[-1])
@@ -192,7 +223,7 @@ class _Expand:
     def _value(self, match: re.Match[str]) -> str:
         if match[0] == "$$":
             return "$"
-        name = match["k8s"] or match["braced"] or match["plain"]
-        return self.env.get(
-            name, match["otherwise"] if match["otherwise"] is not None else match[0]
-        )
+        found = match.groupdict()
+        name = found.get("name") or found.get("braced") or found["plain"]
+        otherwise = found.get("otherwise")
+        return self.env.get(name, match[0] if otherwise is None else otherwise)

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from dask_gitops.model.podspec import Container, PodSpec
-from dask_gitops.resources import addresses, controlport, labels, listening, names
-from dask_gitops.resources.commands import modernised, option, preloading_in_text
+from dask_gitops.resources import addresses, controlport, inject, labels, listening, names
+from dask_gitops.resources.commands import modernised
+from dask_gitops.resources.inject import ControlApi
 from dask_gitops.resources.metadata import users_metadata, with_note
 from dask_gitops.resources.observed import CustomResource
 from dask_gitops.resources.revision import revision, without
@@ -24,25 +24,7 @@ PROGRESS_DEADLINE_S = 600  # default of progressDeadlineSeconds
 _LEAST_START_S = 300  # a scheduler may take so long to start, also with a shorter deadline
 _MOST_PERIODS = 2**31 - 1  # of a probe
 _UNREACHABLE = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
-_PRELOAD_ENV = "DASK_DISTRIBUTED__SCHEDULER__PRELOAD"
 _GRACE_ENV = "WORKER_GRACE_PERIOD_S"  # read by the hand-over in the worker, which assumes 30 s
-
-
-@dataclass(frozen=True, slots=True)
-class ControlApi:
-    """What puts the control API into a scheduler: preload text, and the env that it reads.
-
-    :ivar users_preload_env: holds what the user says in the variable that Dask reads; :ivar users_argv_env: the arguments.
-    :ivar text_env: holds the preload for a shell text that starts the scheduler with ``--preload``.
-    """
-
-    preload: str
-    source_env: str
-    source: str
-    token_env: str
-    users_preload_env: str = "SCHEDULER_CONTROL_PRELOAD"
-    users_argv_env: str = "SCHEDULER_CONTROL_PRELOAD_ARGV"
-    text_env: str = "SCHEDULER_CONTROL_PRELOAD_TEXT"
 
 
 def scheduler_pod(
@@ -75,27 +57,9 @@ def scheduler_pod(
         known = {p.get("name") for p in container["ports"]}
         name = next(n for n in _names(controlport.PORT_NAME) if n not in known)
         _add_port(container, name, own)
-    health = {"httpGet": {"path": "/health", "port": own}}
     deadline = cluster.spec.get("progressDeadlineSeconds") or PROGRESS_DEADLINE_S
-    # A scheduler that is busy for seconds is not dead: only the start is watched closely.
-    container.setdefault(
-        "startupProbe",
-        {
-            **health,
-            "periodSeconds": 1,
-            "timeoutSeconds": 5,
-            "failureThreshold": min(max(deadline, _LEAST_START_S), _MOST_PERIODS),
-        },
-    )
-    container.setdefault(
-        "readinessProbe",
-        {**health, "periodSeconds": 1, "timeoutSeconds": 5, "failureThreshold": 10},
-    )
-    container.setdefault(
-        "livenessProbe",
-        {**health, "periodSeconds": 20, "timeoutSeconds": 10, "failureThreshold": 6},
-    )
-    _inject_control_api(container, control, token, own)
+    _add_probes(container, own, deadline)
+    inject.control_api(container, control, token, own)
     _writable_tmp(spec, container)
     return owned_pod(
         names.scheduler_name(cluster.meta.name),
@@ -315,62 +279,47 @@ def _main(read: PodSpec, spec: JSON, component: str) -> JSON:
     return container
 
 
+def _add_probes(container: JSON, port: int, deadline_s: int) -> None:
+    """Those of a scheduler that the user does not say, at our port; for its start, and for being ready, at what the user's
+    own look at: a scheduler without us must not die of ours.
+
+    A scheduler that is busy for seconds is not dead: only the start is watched closely.
+    """
+    alive = _handler(container, "livenessProbe")
+    ready = _handler(container, "readinessProbe")
+    ours = {"httpGet": {"path": "/health", "port": port}}
+    least = min(max(deadline_s, _LEAST_START_S), _MOST_PERIODS)
+    closely = {"periodSeconds": 1, "timeoutSeconds": 5}
+    seldom = {"periodSeconds": 20, "timeoutSeconds": 10, "failureThreshold": 6}
+    for name, handler, often in (
+        ("startupProbe", alive or ready or ours, {**closely, "failureThreshold": least}),
+        ("readinessProbe", alive or ours, {**closely, "failureThreshold": 10}),
+        ("livenessProbe", ours, seldom),
+    ):
+        container.setdefault(name, {**handler, **often})
+
+
+def _handler(container: JSON, probe: str) -> JSON:
+    said = container.get(probe) or {}
+    return {k: said[k] for k in ("exec", "grpc", "httpGet", "tcpSocket") if said.get(k)}
+
+
 def _add_port(container: JSON, name: str, number: int) -> None:
     ports = container["ports"] = container.get("ports") or []
     if not any(p.get("name") == name or p.get("containerPort") == number for p in ports):
         ports.append({"name": name, "containerPort": number})
 
 
-def add_env(container: JSON, name: str, value: str) -> None:
-    """After the user's variables, or before them if one refers to it; a variable that the user sets stays as it is."""
+def add_env(container: JSON, name: str, value: Any) -> None:
+    """After the user's variables, or before them if one refers to it; a variable that the user sets stays as it is.
+
+    :param value: its text, or ``{"fieldRef": ...}`` and the like.
+    """
     env = container["env"] = container.get("env") or []
     if not any(e.get("name") == name for e in env):
         used = any(f"$({name})" in (e.get("value") or "") for e in env)
-        env.insert(0 if used else len(env), {"name": name, "value": value})
-
-
-def _inject_control_api(container: JSON, control: ControlApi, token: str, number: int) -> None:
-    """Load our control API, which listens on this port, and let it load whatever the user preloads.
-
-    ``--preload`` on the command line makes Dask ignore the configured value, so then ours is one more ``--preload``.
-    Else ours is the only preload that is configured, as Dask wants as many lists of arguments as there are preloads.
-    """
-    ours = (
-        control.token_env,
-        control.source_env,
-        control.users_preload_env,
-        control.users_argv_env,
-        controlport.PORT_ENV,
-        control.text_env,
-    )
-    env = container["env"] = [e for e in container.get("env") or [] if e["name"] not in ours]
-    read = Container(container)
-    if option([*read.command, *read.args], "--preload") is not None:
-        _one_more_preload(container, control.preload)
-    elif (texts := preloading_in_text(read, control.text_env)) is not None:
-        container.update(texts.fields)
-        env = container["env"]
-        env.append({"name": control.text_env, "value": control.preload})
-    else:
-        moved = {
-            _PRELOAD_ENV: control.users_preload_env,
-            f"{_PRELOAD_ENV}_ARGV": control.users_argv_env,
-        }
-        env[:] = [{**e, "name": moved.get(e["name"], e["name"])} for e in env]
-        env.append({"name": _PRELOAD_ENV, "value": control.preload})
-        env.append({"name": f"{_PRELOAD_ENV}_ARGV", "value": "[]"})
-    env.append({"name": control.source_env, "value": control.source})
-    env.append({"name": control.token_env, "value": token})
-    env.append({"name": controlport.PORT_ENV, "value": str(number)})
-
-
-def _one_more_preload(container: JSON, preload: str) -> None:
-    """Before what is meant for the user's preload, if anything is; else at the end."""
-    field = "args" if container.get("args") else "command"
-    words = list(container[field])
-    first = next((n for n, w in enumerate(words) if str(w).partition("=")[0] == "--preload"), 0)
-    at = words.index("--", first) if "--" in words[first:] else len(words)
-    container[field] = [*words[:at], "--preload", preload, *words[at:]]
+        says = {"value": value} if isinstance(value, str) else {"valueFrom": value}
+        env.insert(0 if used else len(env), {"name": name, **says})
 
 
 def _writable_tmp(spec: JSON, container: JSON) -> None:

@@ -42,11 +42,10 @@ def runner_pod(
         main.fields["image"] = image
     address = addresses.scheduler_address(job.meta.name, job.meta.namespace, _cluster_spec(job))
     open_ = addresses.left_open(_cluster_spec(job))
+    # Where it is open the scheduler will tell; variables cannot be changed by then, the Pod's annotation can.
+    note = {"fieldRef": {"fieldPath": f"metadata.annotations['{labels.SCHEDULER_ADDRESS}']"}}
     for container in spec["containers"]:
-        if open_:  # its scheduler will tell, and variables cannot be changed by then
-            _add_env_from_note(container, "DASK_SCHEDULER_ADDRESS", labels.SCHEDULER_ADDRESS)
-        else:
-            add_env(container, "DASK_SCHEDULER_ADDRESS", address)
+        add_env(container, "DASK_SCHEDULER_ADDRESS", note if open_ else address)
     gates = spec.get("schedulingGates") or []
     spec["schedulingGates"] = [*gates, {"name": labels.SCHEDULER_GATE}]
     _by_affinity(spec)
@@ -65,14 +64,6 @@ def runner_pod(
         users=runner_metadata(job, reserved),
         lasts=True,
     )
-
-
-def _add_env_from_note(container: JSON, name: str, key: str) -> None:
-    """As ``add_env``, with the Pod's annotation as it is when the container starts."""
-    env = container["env"] = container.get("env") or []
-    if not any(e.get("name") == name for e in env):
-        path = f"metadata.annotations['{key}']"
-        env.append({"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}})
 
 
 def _by_affinity(spec: JSON) -> None:

@@ -32,13 +32,17 @@ USERS_ARGV_ENV = "SCHEDULER_CONTROL_PRELOAD_ARGV"
 user's, from these or from configuration files, as dask would: with their arguments.
 """
 
-PRELOAD = f"""\
+BESIDE = f"""\
 import os, traceback
 try:
     exec(os.environ[{SOURCE_ENV!r}])
 except Exception:
     traceback.print_exc()
-else:
+"""
+"""The preload text beside others on the command line, which Dask loads itself."""
+
+PRELOAD = f"""\
+{BESIDE}else:
     load_own()
 """
 """The preload text. Whatever is wrong with the source, the scheduler starts, only without the API; what `health.py`

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from dask_gitops.model.podspec import Container
+from dask_gitops.resources import listening
 from dask_gitops.resources.addresses import dashboard_address, scheduler_address
 from dask_gitops.resources.listening import (
     Listening,
@@ -228,7 +230,78 @@ def test_variables_that_double_with_each_step_take_no_time() -> None:
         return Container(dask("--port", "$(A199)", *["$(A5)"] * size, env=env(**some)))
 
     assert of_scheduler(doubling(200)) == DEFAULT
-    steps.is_linear(lambda size: functools.partial(of_scheduler, doubling(size)), 10_000)
+    steps.is_linear(lambda size: functools.partial(anew, doubling(size)), 10_000)
+
+
+def anew(container: Container) -> Listening:
+    listening._read.cache_clear()
+    return of_scheduler(container)
+
+
+TEXTS = [
+    "${A-",
+    "${A:-x",
+    "$(A",
+    "${",
+    "$",
+    "$$",
+    "$a ",
+    "`",
+    "$(a ",
+    "dask scheduler ",
+    "dask scheduler;",
+    "'",
+    '"${A-"',
+]
+
+
+@pytest.mark.parametrize("where", ["a shell text", "a word", "a variable", "words"])
+@pytest.mark.parametrize("piece", TEXTS)
+def test_twice_the_text_takes_twice_the_time(piece: str, where: str) -> None:
+    def reading(size: int) -> Callable[[], Listening]:
+        text = (piece * size)[:size]
+        container = {
+            "a shell text": {"args": ["bash", "-c", f"dask scheduler {text}"]},
+            "a word": dask(text),
+            "a variable": dask("--port", "$(B)", env=env(A=text, B="$(A)")),
+            "words": {"args": ["start", *text.split(" ")]},
+        }[where]
+        return functools.partial(anew, Container(container))
+
+    steps.is_linear(reading, 20_000)
+
+
+IN_TEXT = [
+    "exec dask scheduler {}",
+    "exec dask scheduler --host $(hostname -I | cut -f1) {}",
+    "dask scheduler --host `hostname -i || true` {}",
+    "echo Starting dask scheduler; exec dask scheduler {}",
+    "cd /opt/dask-scheduler && exec dask scheduler {}",
+    "mkdir -p /tmp/dask-scheduler; dask-scheduler {}",
+    "source activate dask-scheduler && dask scheduler {}",
+    "export APP=dask-scheduler\nexec dask scheduler {}",
+    "dask scheduler {}&\nwait",
+    "python -m distributed.cli.dask_scheduler {} > /tmp/log",
+    "/opt/conda/bin/python -u -m dask scheduler {}",
+    "bash -c 'dask scheduler {}'",
+    "nc -z dask-scheduler 1234 --port 1 || true; conda run -n x dask scheduler {}",
+    "if [ -f /x.py ]; then dask scheduler --preload /x.py {}; else dask scheduler {}; fi",
+    "my-own-wrapper dask scheduler {}",
+]
+
+
+@pytest.mark.parametrize("text", IN_TEXT)
+@pytest.mark.parametrize(
+    "words",
+    ["--port 9000 --dashboard-address :9001", "--port=$P --dashboard-address=:${D:-9001}", "$BOTH"],
+)
+def test_of_a_shell_text_the_command_that_starts_it_counts(text: str, words: str) -> None:
+    variables = env(P="9000", BOTH="--port 9000 --dashboard-address :9001")
+    if "bash -c" in text and "$" in words:
+        words = "--port 9000 --dashboard-address :9001"  # within those quotes, another shell's
+    container = {"args": ["bash", "-c", text.replace("{}", words)], "env": variables}
+    found = of_scheduler(Container(container))
+    assert (found.comm, found.http) == (9000, 9001)
 
 
 OPEN: dict[str, tuple[JSON, bool]] = {

@@ -542,7 +542,7 @@ def test_a_toleration_of_another_effect_is_another_matter() -> None:
 
 # ---- the control API's preload
 
-OURS = "import os; load()"
+OURS = CONTROL.beside
 
 
 MOVED = "SCHEDULER_CONTROL_PRELOAD"
@@ -580,7 +580,12 @@ def test_preload_beside_one_on_the_command_line(container: JSON) -> None:
     made = main(scheduler({"containers": [container]}))
     words = made.get("command", []) + made.get("args", [])
     users = container.get("command", []) + container.get("args", [])
-    assert words == [*users, "--preload", "import os; load()"]
+    assert words == [
+        *users[:2],
+        "--preload",
+        OURS,
+        *users[2:],
+    ]  # it is started first, and ends last
     assert PRELOAD not in {e["name"] for e in made["env"]}
 
 
@@ -588,7 +593,7 @@ IN_TEXTS = {
     "plain": (["bash", "-c", "dask scheduler --preload x.py"], [["scheduler", OURS, "x.py"]]),
     "behind others": (
         ["sh", "-ec", "echo a; exec dask scheduler --port 1 --preload=x.py --preload y.py"],
-        [["scheduler", "--port", "1", OURS, "x.py", "y.py"]],
+        [["scheduler", OURS, "--port", "1", "x.py", "y.py"]],
     ),
     "the whole command": (["dask scheduler --preload x.py"], [["scheduler", OURS, "x.py"]]),
     "of a worker beside it": (
@@ -603,6 +608,30 @@ IN_TEXTS = {
         ["bash", "-c", "echo --preload; dask scheduler"],
         [["scheduler"]],
     ),
+    "within double quotes": (
+        ["bash", "-c", 'sh -c "dask scheduler --preload x.py"'],
+        [["scheduler", OURS, "x.py"]],
+    ),
+    "in a variable": (
+        ["bash", "-c", "exec dask scheduler $OPTIONS"],
+        [["scheduler", OURS, "v.py"]],
+    ),
+    "in a variable that stands in for none": (
+        ["bash", "-c", "exec dask scheduler ${NONE:---preload d.py}"],
+        [["scheduler", OURS, "d.py"]],
+    ),
+    "in a variable of another name": (
+        ["bash", "-c", "exec dask scheduler $OTHER"],
+        [["scheduler"]],
+    ),
+    "in one of two starts": (
+        ["bash", "-c", "if false; then dask scheduler --preload x.py; else dask scheduler; fi"],
+        [["scheduler"]],
+    ),
+    "in the other": (
+        ["bash", "-c", "if true; then dask scheduler --preload x.py; else dask scheduler; fi"],
+        [["scheduler", OURS, "x.py"]],
+    ),
 }
 
 
@@ -610,7 +639,8 @@ IN_TEXTS = {
 def test_preload_beside_one_in_a_shell_text(name: str, tmp_path: Path) -> None:
     """Dask ignores the configured one there, too. What a shell makes of it counts."""
     args, want = IN_TEXTS[name]
-    pod = scheduler({"containers": [{"args": args}]})
+    options = {"name": "OPTIONS", "value": "--preload v.py"}
+    pod = scheduler({"containers": [{"args": args, "env": [options]}]})
     (tmp_path / "dask").write_text(
         f"#!{sys.executable}\nimport json, sys\nopen({str(tmp_path / 'told')!r}, 'a')"
         ".write(json.dumps(sys.argv[1:]) + chr(10))\n"
@@ -628,17 +658,24 @@ def test_preload_beside_one_in_a_shell_text(name: str, tmp_path: Path) -> None:
         time.sleep(0.05)
     told = [[w.removeprefix("--preload=") for w in line if w != "--preload"] for line in told]
     assert sorted(told) == sorted(want)
-    if [w for words in want for w in words if w == OURS]:
-        assert PRELOAD not in variables
-    else:
-        assert variables[PRELOAD] == OURS
+    assert variables[PRELOAD] == CONTROL.preload  # for a start without one of the user's
 
 
 def test_preload_beside_one_with_arguments_on_the_command_line() -> None:
     args = ["dask", "scheduler", "--preload", "x.py", "--", "--preload-option", "1"]
     made = main(scheduler({"containers": [{"args": args}]}))
-    ours = ["--preload", "import os; load()"]
-    assert made["args"] == [*args[:4], *ours, *args[4:]]
+    assert made["args"] == [*args[:2], "--preload", OURS, *args[2:]]
+
+
+def test_preload_beside_one_in_a_variable_of_kubernetes() -> None:
+    own = [{"name": "OPTIONS", "value": "--preload x.py"}]
+    args = ["sh", "-c", "exec dask scheduler $(OPTIONS)"]
+    made = main(scheduler({"containers": [{"args": args, "env": own}]}))
+    assert made["args"] == [
+        "sh",
+        "-c",
+        f'exec dask scheduler --preload "${CONTROL.text_env}" --preload x.py',
+    ]
 
 
 def test_preload_beside_one_from_a_secret() -> None:
@@ -647,6 +684,19 @@ def test_preload_beside_one_from_a_secret() -> None:
     assert made["args"] == ["dask", "scheduler"]
     assert {"name": MOVED, "valueFrom": source} in made["env"]
     assert {"name": PRELOAD, "value": "import os; load()"} in made["env"]
+
+
+@pytest.mark.parametrize("said", ["livenessProbe", "readinessProbe"])
+def test_a_scheduler_without_us_is_started_by_what_the_user_looks_at(said: str) -> None:
+    """``env -i`` takes our variables away: nothing answers at our port."""
+    own = {"httpGet": {"port": 8787, "path": "/health"}, "periodSeconds": 7}
+    command = ["env", "-i", "dask", "scheduler"]
+    made = main(scheduler({"containers": [{"command": command, said: own}]}))
+    assert made["startupProbe"]["httpGet"] == own["httpGet"]
+    assert made["startupProbe"]["failureThreshold"] == 600
+    assert made[said] == own
+    if said == "livenessProbe":
+        assert made["readinessProbe"]["httpGet"] == own["httpGet"]
 
 
 def test_the_users_token_is_not_taken() -> None:

@@ -165,6 +165,18 @@ def test_restart_policy(declared: str | None, limit: int | None, policy: str) ->
     assert one(spec, backoffLimit=limit)["spec"]["restartPolicy"] == policy
 
 
+@pytest.mark.parametrize("scheduler", [{"args": ["dask", "scheduler"]}, {"command": ["/start.sh"]}])
+def test_a_variable_may_refer_to_the_schedulers_address(scheduler: JSON) -> None:
+    """Kubernetes puts in only what stands before."""
+    own = {"name": "ADDRESS", "value": "$(DASK_SCHEDULER_ADDRESS)"}
+    cluster = {
+        "spec": {"scheduler": {"spec": {"containers": [{"name": "scheduler", **scheduler}]}}}
+    }
+    given = {"job": {"spec": {"containers": [{"name": "job", "env": [own]}]}}, "cluster": cluster}
+    (container,) = runner(job(given))["spec"]["containers"]
+    assert [e["name"] for e in container["env"]] == ["DASK_SCHEDULER_ADDRESS", "ADDRESS"]
+
+
 def test_the_users_words_stay() -> None:
     env = [{"name": "DASK_SCHEDULER_ADDRESS", "value": "tls://mine:1"}]
     spec = {

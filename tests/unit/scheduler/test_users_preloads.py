@@ -13,8 +13,10 @@ from typing import Any
 
 import pytest
 import yaml
-from dask_gitops.resources.pods import ControlApi, scheduler_pod
+from dask_gitops.resources.inject import ControlApi
+from dask_gitops.resources.pods import scheduler_pod
 from dask_gitops.scheduler.source import (
+    BESIDE,
     PRELOAD,
     SOURCE_ENV,
     TOKEN_ENV,
@@ -27,7 +29,7 @@ from tests.unit.objects import cluster
 
 JSON = dict[str, Any]
 NAME = "DASK_DISTRIBUTED__SCHEDULER__PRELOAD"
-CONTROL = ControlApi(PRELOAD, SOURCE_ENV, control_source(), TOKEN_ENV)
+CONTROL = ControlApi(PRELOAD, BESIDE, SOURCE_ENV, control_source(), TOKEN_ENV)
 
 #: A preload that takes arguments, and one that takes none; each writes down what happens to it.
 WITH = """
