@@ -515,7 +515,7 @@ def write_values(file: Path, **controller: Any) -> Path:
     }
     values = {
         "crds": {"enabled": False},
-        "controller": {"replicas": 0, **controller},
+        "controller": controller,
         "clusters": {"demo": demo, "other": {"scheduler": quiet}},
     }
     file.write_text(yaml.safe_dump(values))
@@ -542,7 +542,7 @@ def test_one_release_of_clusters_and_controller_is_uninstalled(
             ready(kubectl, name)
         started = time.monotonic()
         run(helm, *flags, "uninstall", "all")
-        # The Lease belongs to the Deployment, which has no pods here but goes all the same.
+        # The Lease belongs to the Deployment, whose pods are pretended here, but go all the same.
         eventually("nothing is left", lambda: gone(kubectl), timeout=MINUTE)
         assert time.monotonic() - started < MINUTE
     finally:
@@ -567,8 +567,6 @@ def test_the_controller_first_then_everything(root: Path, tmp_path: Path) -> Non
             root,
             "--create-namespace",
             "--wait",
-            "--set",
-            "controller.replicas=0",
         )
         config = service_account_kubeconfig(kubectl, "all-controller", tmp_path / "kubeconfig")
         own = ControllerProcess(config, tmp_path / "log")

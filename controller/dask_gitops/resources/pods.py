@@ -293,7 +293,11 @@ def _add_probes(container: JSON, port: int, deadline_s: int) -> None:
     seldom = {"periodSeconds": 20, "timeoutSeconds": 10, "failureThreshold": 6}
     for name, handler, often in (
         ("startupProbe", alive or ready or ours, {**closely, "failureThreshold": least}),
-        ("readinessProbe", alive or ours, {**closely, "failureThreshold": 10}),
+        (
+            "readinessProbe",
+            alive if "httpGet" in alive else ours,
+            {**closely, "failureThreshold": 10},
+        ),
         ("livenessProbe", ours, seldom),
     ):
         container.setdefault(name, {**handler, **often})
