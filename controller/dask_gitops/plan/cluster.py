@@ -613,12 +613,18 @@ def names_taken(state: ClusterState) -> list[Problem]:
     ]
 
 
+def refusal_of(group: CustomResource | None) -> words.Condition | None:
+    """What the API server refuses to a group, as its status says; nothing else of that status is read for its cluster."""
+    said = words.unready(group.status, group.meta.generation) if group is not None else None
+    return said if said is not None and said.reason in _REFUSALS else None
+
+
 def groups_refused(state: ClusterState, now: float) -> list[Problem]:
     """What the API server refuses to the groups: there are no pods that could tell."""
     found = []
     for each in state.groups:
-        said = each.group and words.unready(each.group.status, each.group.meta.generation)
-        if said and said.reason in _REFUSALS:
+        said = refusal_of(each.group)
+        if said is not None:
             message = f"worker group {each.name}: {said.message}"
             refused = said.type == words.STALLED
             # Where all workers are up, it is something else that is declared.

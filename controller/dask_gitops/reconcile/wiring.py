@@ -20,6 +20,7 @@ from dask_gitops.kube.resource import (
     Resource,
 )
 from dask_gitops.plan.actions import Emit, Part, Plan
+from dask_gitops.plan.cluster import refusal_of
 from dask_gitops.reconcile.autoscaler import reconcile_autoscaler
 from dask_gitops.reconcile.cluster import reconcile_cluster
 from dask_gitops.reconcile.failures import guarded
@@ -165,9 +166,8 @@ class Wiring:
         key = _key(old, new)
         if _only_status(old, new):
             self._put_unless_told(key, old, new)
-            if _reasons(old) == _reasons(
-                new
-            ):  # its cluster looks at the pods, and at what is refused
+            # Its cluster looks at the pods, and reads what is refused: the words, and for which spec they are.
+            if _reasons(old) == _reasons(new) and refusal_of(old) == refusal_of(new):
                 return
         else:
             self._put(key, 0)

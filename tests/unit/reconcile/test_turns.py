@@ -217,6 +217,42 @@ def test_a_report_that_somebody_else_reads_wakes_them() -> None:
     play(main)
 
 
+@pytest.mark.parametrize("takes_s", [0.0, 3.0])
+def test_a_refusal_of_the_next_spec_is_told_by_the_cluster_too(takes_s: float) -> None:
+    """The group's new report has the same types, truths and reasons: other words, and for another spec."""
+
+    def worker(value: str) -> dict[str, Any]:
+        env = [{"name": "A", "value": value}]
+        return {"replicas": 1, "spec": {"containers": [{"name": "worker", "env": env}]}}
+
+    async def main(h: Harness) -> None:
+        h.judge.allow("failed", "the API server refuses the workers")
+
+        def refuses(request: Request) -> None:
+            if (request.verb, request.resource) == ("create", PODS) and "worker" in request.name:
+                (value,) = (
+                    e["value"]
+                    for e in request.body["spec"]["containers"][0]["env"]
+                    if e["name"] == "A"
+                )
+                raise ApiError(422, "Invalid", f"spec: Invalid value {value}")
+
+        h.api.admission.append(refuses)
+        h.cluster(worker=worker("one"))
+        h.start()
+        await h.settle()
+        assert "Invalid value one" in h.condition(DASKCLUSTERS, "demo", "Stalled")[2]
+        if takes_s:
+            h.api.fault("create", PODS, error=None, times=None, delay_s=takes_s)
+        h.edit(DASKCLUSTERS, "demo", {"worker": worker("two")})
+        await h.pass_time(30)
+        for resource, name in ((DASKWORKERGROUPS, "demo-default"), (DASKCLUSTERS, "demo")):
+            assert "Invalid value two" in h.condition(resource, name, "Stalled")[2]
+            assert h.condition(resource, name, "Reconciling") == ("", "", "")
+
+    play(main)
+
+
 def test_a_pod_that_has_gone_gives_its_room_to_a_scheduler() -> None:
     """To a cluster with a scheduler, the end of a worker that was on its way out is no news."""
 

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any, cast
 
 import pytest
+from dask_gitops import status as words
 from dask_gitops.reconcile.wiring import build_stores
 from dask_gitops.resources import labels
 
@@ -67,3 +68,47 @@ def test_a_service_that_is_relabelled_wakes_both_clusters() -> None:
     old, new = {labels.CLUSTER: "demo"}, {labels.CLUSTER: "second"}
     assert woken("Service", old, new) == {CLUSTER, "DaskCluster a/second"}
     assert woken("Service", old, None) == {CLUSTER}
+
+
+def group_told(
+    old: list[words.Condition], new: list[words.Condition], *, before: int = 2
+) -> set[str]:
+    """Who is woken when a group of generation 2 reports this instead of that.
+
+    :param before: the generation that the old report is of.
+    """
+    put: set[str] = set()
+
+    def raw(version: int, found: list[words.Condition], generation: int) -> dict[str, Any]:
+        meta = {"name": "demo-default", "namespace": "a", "uid": "u", "generation": 2}
+        return {
+            "kind": "DaskWorkerGroup",
+            "metadata": {**meta, "resourceVersion": str(version)},
+            "spec": {"cluster": "demo"},
+            "status": {"conditions": words.conditions(found, {}, generation, 0)},
+        }
+
+    async def main() -> None:
+        stores = build_stores(cast(Any, None), (), lambda key, seconds: put.add(str(key)))
+        stores.groups.observe(raw(1, old, before))
+        put.clear()
+        stores.groups.observe(raw(2, new, 2))
+
+    asyncio.run(main())
+    return put
+
+
+@pytest.mark.parametrize("says", [words.stalled, words.reconciling])
+@pytest.mark.parametrize("reason", ["Invalid", "Forbidden", "QuotaExceeded", "NameTaken"])
+def test_what_a_cluster_reads_of_a_group_wakes_it(says: Any, reason: str) -> None:
+    first, other = says(reason, "0 of 2; no", "no"), says(reason, "0 of 2; no!", "no!")
+    assert CLUSTER in group_told(first, other), "other words"
+    assert CLUSTER in group_told(first, first, before=1), "the same words, for the spec of now"
+    counted = says(reason, "1 of 2; no", "no")
+    assert CLUSTER not in group_told(first, counted), "the pods tell that"
+
+
+def test_progress_of_a_group_does_not_wake_its_cluster() -> None:
+    """Its pods do: the words of progress have counts in them, and are no refusal."""
+    first, other = (words.reconciling("Progressing", f"{n} of 9 ready") for n in (1, 2))
+    assert CLUSTER not in group_told(first, other)
