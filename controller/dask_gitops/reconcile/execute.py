@@ -92,6 +92,10 @@ class Executor:
         """
         for some in seconds:
             done.look_again(some)
+        if (
+            done.late
+        ):  # its own report wakes nobody, news of a cluster no pods of a group that was removed
+            done.look_again(0)
         if done.again is not None:
             # Whoever asks for another look at once does not know of the refusal.
             self.again(key, max(done.again, SOONEST_S) if done.problems else done.again)

@@ -15,18 +15,21 @@ from dask_gitops.reconcile.world import World
 async def reconcile_job(world: World, key: Key) -> None:
     """Runner Pod and cluster; then the status, and after its end what is to go."""
     seen = world.observe.job(key)
-    await _make_sure(world, key, seen.now)
     await world.ask.job(seen.now)
+    await _make_sure(world, key, seen)
     steps = _plan(world, seen.now)
     done = await world.execute.carry_out(key, steps, seen.now.job)
-    await _make_sure(world, key, seen.now)
+    await _make_sure(world, key, seen)
     await _report(world, key, seen, done)
 
 
-async def _make_sure(world: World, key: Key, state: JobState) -> None:
-    """What only seems to be gone is asked for."""
-    for kind, name in doubtful(state, world.clock()):
-        await world.write.make_sure(kind, key.namespace, name)
+async def _make_sure(world: World, key: Key, seen: Seen[JobState]) -> None:
+    """What only seems to be gone is asked for: last before it is acted upon or told, as much is heard meanwhile."""
+    asked: set[tuple[str, str]] = set()
+    while some := [thing for thing in doubtful(seen.now, world.clock()) if thing not in asked]:
+        for kind, name in some:
+            await world.write.make_sure(kind, key.namespace, name)
+        asked.update(some)
 
 
 def _plan(world: World, state: JobState) -> Plan:

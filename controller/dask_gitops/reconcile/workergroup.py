@@ -30,18 +30,20 @@ async def reconcile_group(world: World, key: Key) -> None:
 
 async def _reconcile_in(world: World, key: Key, cluster_name: str) -> None:
     seen = world.observe.group(key, cluster_name)
-    await _make_sure(world, key, seen.now)
     said = await world.ask.group(seen.now)
+    await _make_sure(world, key, seen.now)
     steps = _plan(world, seen.now, said)
     done = await _execute(world, key, cluster_name, seen.now, steps)
     if done.goes_on:  # who was marked is asked to leave, as read from the marks
+        await _make_sure(world, key, seen.now)
         steps = _plan(world, seen.now, said)
         done = await _execute(world, key, cluster_name, seen.now, steps)
     await _report(world, key, seen.now, steps, done)
 
 
 async def _make_sure(world: World, key: Key, state: GroupState) -> None:
-    if state.group is None and state.pods:  # for certain? A list may be late, and they are to go
+    """Last before each plan: a group that seems to be gone is asked for. A watch may be late, and all its pods are to go."""
+    if state.group is None and state.pods:
         await world.write.make_sure("DaskWorkerGroup", key.namespace, key.name)
 
 
@@ -76,8 +78,7 @@ async def _report(world: World, key: Key, state: GroupState, steps: Plan, done: 
         held = "; ".join(([steps.held] if steps.held else []) + done.held) or None
         status, again = group_status(state, world.clock(), problems=done.problems, held=held)
         await world.report.write_status(state.group, status)
-    # News of a cluster reach the groups that are there, not the pods of one that was removed.
-    world.execute.rest(key, done, again, 0 if done.late else None)
+    world.execute.rest(key, done, again)
 
 
 def _clusters_of(world: World, key: Key) -> list[str]:

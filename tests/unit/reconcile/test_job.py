@@ -7,10 +7,12 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from dask_gitops.kube.errors import ApiError
 from dask_gitops.kube.resource import DASKCLUSTERS, DASKJOBS, EVENTS, PODS
 from dask_gitops.resources import labels
 
 from tests.support.harness import NS, Harness, play
+from tests.support.memory_api import Request
 
 JSON = dict[str, Any]
 RUNNER = "nightly-runner"
@@ -676,6 +678,31 @@ async def test_who_asks_for_another_run_in_the_last_moment_gets_it(h: Harness) -
     h.api.release_events()
     await h.settle()
     assert status(h)["jobStatus"] == "Running"
+
+
+@scenario
+async def test_a_job_whose_report_was_seen_late_goes_on(h: Harness) -> None:
+    """It expires while the answer to its last report, which changed a message alone, is lost and the watch lags."""
+
+    def refuses(request: Request) -> None:
+        if (request.verb, request.resource) == ("delete", DASKCLUSTERS):
+            raise ApiError(422, "Invalid", "a webhook keeps the cluster")
+
+    def wrote_no_refusal(request: Request) -> bool:
+        found = str((request.body or {}).get("status") or {})
+        return "exited with code 0" in found and "webhook" not in found
+
+    await running(h, ttlSecondsAfterFinished=75)
+    h.api.admission.append(refuses)
+    h.kubelet.finish(NS, RUNNER, 0)
+    await h.pass_time(20)
+    assert "a webhook keeps the cluster" in h.condition(DASKJOBS, "nightly", "Ready")[2]
+    h.api.hold_events(DASKJOBS)
+    h.api.admission.remove(refuses)
+    lost = h.api.fault("patch/status", DASKJOBS, when="after", delay_s=30, where=wrote_no_refusal)
+    await h.pass_time(100)
+    assert lost.hits == 1
+    assert h.api.find(DASKJOBS, NS, "nightly") is None
 
 
 def told(h: Harness) -> list[str]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from dask_gitops.kube.resource import (
@@ -15,6 +18,8 @@ from dask_gitops.kube.resource import (
     SERVICES,
     Resource,
 )
+from dask_gitops.reconcile.ask import Asker
+from dask_gitops.reconcile.execute import Executor
 
 from tests.support.harness import NS, Harness, play
 
@@ -104,3 +109,69 @@ def test_the_first_objects_of_a_namespace_are_made_once(
         assert set(told.values()) == {1}, told
 
     play(main, lambda: Harness(namespaces=namespaces))
+
+
+@contextmanager
+def replaced_within(
+    room: type, step: str, h: Harness, resource: Resource, name: str
+) -> Iterator[None]:
+    """Once, right after this step of a turn, an object is deleted and made anew, and only the first is heard of.
+
+    As ``kubectl replace --force`` does it.
+    """
+    original = getattr(room, step)
+
+    async def meanwhile(*args: Any, **how: Any) -> Any:
+        found = await original(*args, **how)
+        old = h.api.find(resource, NS, name)
+        if old is not None and not h.api.lags:
+            h.api.remove(resource, NS, name)
+            await asyncio.sleep(0.1)
+            h.api.hold_events(resource)
+            for field in ("uid", "resourceVersion", "creationTimestamp"):
+                del old["metadata"][field]
+            if resource != PODS:
+                del old["status"]
+            h.api.put(resource, old)
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(room, step, meanwhile)
+        yield
+
+
+@pytest.mark.parametrize(("room", "step"), [(Asker, "group"), (Executor, "carry_out")], ids=str)
+def test_workers_stay_with_a_group_that_is_replaced_within_a_turn(room: type, step: str) -> None:
+    """It is asked for right before its workers are marked or asked to leave, not only when the turn begins."""
+
+    async def main(h: Harness) -> None:
+        await up(h)
+        h.edit(DASKWORKERGROUPS, "extra", {"worker": {"replicas": 5}})
+        await h.settle()
+        h.api.log.clear()
+        with replaced_within(room, step, h, DASKWORKERGROUPS, "extra"):
+            h.edit(DASKWORKERGROUPS, "extra", {"worker": {"replicas": 4}})
+            await h.pass_time(20)
+        assert h.api.lags
+        h.api.release_events()
+        await h.settle()
+        assert len(h.workers("extra")) == 4
+        marked = {r.name for r in h.api.requests("patch", PODS) if "retiring" in str(r.body)}
+        assert len(marked) == 1
+
+    play(main)
+
+
+def test_a_runner_that_is_replaced_while_its_scheduler_is_asked_is_no_failure() -> None:
+    async def main(h: Harness) -> None:
+        script = {"spec": {"containers": [{"name": "scheduler", "command": ["./start.sh"]}]}}
+        h.job(cluster={"spec": {"worker": {"replicas": 1}, "scheduler": script}}, backoffLimit=2)
+        with replaced_within(Asker, "job", h, PODS, "nightly-runner"):
+            h.start()
+            await h.pass_time(20)
+        assert h.api.lags
+        h.api.release_events()
+        await h.settle()
+        assert [name for name in h.created(PODS) if "runner" in name] == ["nightly-runner"]
+
+    play(main)
