@@ -25,7 +25,7 @@ from dask_gitops.plan.groupstatus import (
 )
 from dask_gitops.plan.groupstatus import latch as group_latch
 from dask_gitops.plan.rollout import scheduler_is_current, target, when
-from dask_gitops.plan.told import Told, listens, was_asked
+from dask_gitops.plan.told import Told, ask_in, listens, was_asked
 from dask_gitops.resources import (
     addresses,
     autoscalers,
@@ -155,14 +155,54 @@ def needs_load(state: ClusterState) -> bool:
     )
 
 
-def needs_listening(state: ClusterState) -> bool:
-    """Must the scheduler be asked where it listens? Once, when workers keep ending that its spec may have misled."""
+def listening_in(state: ClusterState, now: float) -> float | None:
+    """Seconds until the scheduler is to be asked where it listens, 0 for now; None: nobody needs to know, or all do.
+
+    Once: where its spec leaves that open, where the last status said something else (another process was told so), and
+    when workers keep ending that its spec may have misled.
+    """
     scheduler = state.scheduler
     if scheduler is None or not scheduler.ready or not scheduler.token:
+        return None
+    due = ask_in(state.told, scheduler, now)
+    if due is None or (
+        not addresses.left_open(state.cluster.spec)
+        and not words.says(state.cluster.status, words.LISTENS_ELSEWHERE)
+        and not _said_elsewhere(state)
+        and not any(p.restarts and not p.ready for g in state.groups for p in g.live)
+    ):
+        return None
+    return due
+
+
+def _said_elsewhere(state: ClusterState) -> bool:
+    """Does the last status tell what a scheduler said of where it listens, and what the present one was not asked yet?
+
+    Of the same spec: nothing of it is taken back before.
+    """
+    cluster, scheduler = state.cluster, state.scheduler
+    if scheduler is not None and (not scheduler.token or was_asked(state.told, scheduler)):
+        return False  # there is nothing to wait for
+    if state.suspended:
         return False
-    if was_asked(state.told, scheduler):
+    if cluster.status.get("observedGeneration") != cluster.meta.generation:
         return False
-    return any(p.restarts and not p.ready for g in state.groups for p in g.live)
+    if words.says(cluster.status, words.LISTENS_ELSEWHERE):
+        return True
+    declared = _addresses(cluster, None)
+    return any(cluster.status.get(key) not in (None, said) for key, said in declared.items())
+
+
+def _addresses(cluster: CustomResource, told: Listening | None) -> JSON:
+    """Where scheduler and dashboard are found, as the status tells it.
+
+    :param told: where the scheduler says that it listens; None: what the spec says counts.
+    """
+    what = cluster.meta.name, cluster.meta.namespace, cluster.spec, told
+    return {
+        "schedulerAddress": addresses.scheduler_address(*what),
+        "dashboardAddress": addresses.dashboard_address(*what),
+    }
 
 
 def plan_cluster(
@@ -693,7 +733,8 @@ def cluster_status(
     default = state.default_group
     found += [limit.condition] if limit else []
     found += _overridden(state)
-    found += _elsewhere(state)
+    held = _said_elsewhere(state)
+    found += _as_it_said(cluster) if held else _elsewhere(state)
     if state.orphans:
         count, some = (
             words.workers(len(state.orphans)),
@@ -711,7 +752,7 @@ def cluster_status(
         )
         reason = reasons.WAITS_FOR_DELETE if when(cluster) == "OnDelete" else reasons.WAITS_FOR_IDLE
         found.append(words.Condition(words.UPDATE_PENDING, True, reason, message))
-    name, namespace = cluster.meta.name, cluster.meta.namespace
+    name = cluster.meta.name
     out: JSON = {
         "observedGeneration": cluster.meta.generation,
         "phase": _phase(state, found),
@@ -720,13 +761,12 @@ def cluster_status(
         "workers": {"desired": min(desired, 2**31 - 1), "ready": ready},
         "replicas": len(default.live) if default else 0,
         "selector": labels.as_string(labels.group_selector(name, names.default_group_name(name))),
-        "schedulerAddress": addresses.scheduler_address(
-            name, namespace, cluster.spec, state.listens
-        ),
-        "dashboardAddress": addresses.dashboard_address(
-            name, namespace, cluster.spec, state.listens
-        ),
+        **_addresses(cluster, state.listens),
     }
+    if held:
+        out |= {
+            key: cluster.status[key] for key in _addresses(cluster, None) if key in cluster.status
+        }
     restarts = scheduler_restarts(state)
     if restarts:
         out["scheduler"] = restarts
@@ -814,6 +854,16 @@ def _elsewhere(state: ClusterState) -> list[words.Condition]:
         f"were told {dialled}: write into the container of spec.scheduler {' and '.join(unsaid)}"
     )
     return [words.Condition(words.LISTENS_ELSEWHERE, True, reasons.NOT_IN_SPEC, message)]
+
+
+def _as_it_said(cluster: CustomResource) -> list[words.Condition]:
+    """The same, as the last status has it."""
+    said = (c for c in cluster.status.get("conditions") or () if c.get("status") == "True")
+    return [
+        words.Condition(words.LISTENS_ELSEWHERE, True, reasons.NOT_IN_SPEC, str(c.get("message")))
+        for c in said
+        if c.get("type") == words.LISTENS_ELSEWHERE
+    ]
 
 
 def _says_address(group: CustomResource) -> bool:

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from dask_gitops.plan.actions import Retire, Undrain
 from dask_gitops.plan.autoscaler import ScalerState
-from dask_gitops.plan.cluster import ClusterState, Load, needs_listening, needs_load
+from dask_gitops.plan.cluster import ClusterState, Load, listening_in, needs_load
 from dask_gitops.plan.demand import Demand
 from dask_gitops.plan.groupstate import GroupState, Worker
 from dask_gitops.plan.idle import Look, look_in
@@ -75,11 +75,13 @@ class Said:
 class Asker:
     """Each turn asks once at most, and only if the state needs it.
 
+    :ivar there: is there still something of what this key names?
     :ivar clock: wall clock, seconds since the epoch.
     """
 
     schedulers: Schedulers
     memory: Memory
+    there: Callable[[Key], bool]
     clock: Callable[[], float]
 
     async def group(self, state: GroupState) -> Said:
@@ -108,10 +110,10 @@ class Asker:
         return Said(scheduler.meta.uid, demand=demand)
 
     async def cluster(self, state: ClusterState) -> Said:
-        """What the scheduler has to do, where it is to be replaced; whether it is idle, if it is time for that."""
+        """What the scheduler has to do, where it is to be replaced; whether it is idle, and where it listens, in their time."""
         scheduler = state.scheduler
-        looks = self.look_in(state) == 0
-        if scheduler is None or not (looks or needs_load(state) or needs_listening(state)):
+        looks, listens = self.look_in(state) == 0, listening_in(state, self.clock()) == 0
+        if scheduler is None or not (looks or listens or needs_load(state)):
             return Said()
         uid, load, silence = scheduler.meta.uid, None, ""
         try:
@@ -119,6 +121,8 @@ class Asker:
         except SchedulerUnavailable as error:
             silence = error.reason
             look = Look(uid, self.clock(), silence=silence)
+            if listens:
+                self._hear(scheduler, Told(uid, None, silent=self.clock()))
         else:
             tasks, results = _load(said)
             load = Load(tasks=tasks, results=results)
@@ -149,10 +153,13 @@ class Asker:
         :raises SchedulerUnavailable: its ``reason`` continues "the scheduler ...".
         """
         state = await self.schedulers.state(*address(scheduler))
-        meta = scheduler.meta
-        key = Key("DaskCluster", meta.namespace, scheduler.cluster)
-        self.memory.hear(key, Told(meta.uid, state.listens))
+        self._hear(scheduler, Told(scheduler.meta.uid, state.listens))
         return state
+
+    def _hear(self, scheduler: Pod, told: Told) -> None:
+        key = Key("DaskCluster", scheduler.meta.namespace, scheduler.cluster)
+        if self.there(key):  # else nobody would forget it
+            self.memory.hear(key, told)
 
     async def retire(self, scheduler: Pod, action: Retire) -> dict[str, Outcome]:
         """:raises SchedulerUnavailable: nobody knows what became of it."""

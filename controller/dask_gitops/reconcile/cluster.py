@@ -50,4 +50,4 @@ async def _report(world: World, key: Key, state: ClusterState, steps: Plan, done
     look_in = world.ask.look_in(state)
     if done.refused.keys() & plan.FOLLOWS_A_LOOK:
         look_in = None  # what it says would lead to nothing before that may be tried again
-    world.execute.rest(key, done, again, look_in)
+    world.execute.rest(key, done, again, look_in, plan.listening_in(state, world.clock()))

@@ -92,9 +92,8 @@ class Executor:
         """
         for some in seconds:
             done.look_again(some)
-        if (
-            done.late
-        ):  # its own report wakes nobody, news of a cluster no pods of a group that was removed
+        # Its own report wakes nobody, nor does news of a cluster the pods of a group that was removed.
+        if done.late:
             done.look_again(0)
         if done.again is not None:
             # Whoever asks for another look at once does not know of the refusal.

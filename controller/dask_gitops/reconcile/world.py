@@ -55,7 +55,7 @@ class World:
         )
         self.memory = Memory(Places(settings.limits), stores.reports, stores.crowded)
         self.observe = Observer(stores, self.memory, clock)
-        self.ask = Asker(schedulers, self.memory, clock)
+        self.ask = Asker(schedulers, self.memory, lambda key: not stores.has_left(key), clock)
         self.write = Writer(api, stores)
         self.report = Reporter(api, stores, self.memory, self.write, again, clock)
         self.execute = Executor(

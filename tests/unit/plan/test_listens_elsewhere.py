@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from dask_gitops.plan.cluster import ClusterState, cluster_status, needs_listening
+from dask_gitops.plan.cluster import ClusterState, cluster_status, listening_in
 from dask_gitops.plan.groupstate import GroupState
 from dask_gitops.plan.told import Told
 from dask_gitops.resources.listening import Listening
@@ -42,11 +43,65 @@ def ended() -> Pod:
 
 
 def test_it_is_asked_once_when_workers_keep_ending() -> None:
-    assert not needs_listening(state(worker()))
-    assert needs_listening(state(ended()))
-    assert not needs_listening(state(ended(), told=told(WS)))
-    assert not needs_listening(state(ended(), told=told(None)))  # an earlier version's
-    assert needs_listening(state(ended(), told=told(WS, "another scheduler's")))
+    assert listening_in(state(worker()), T0) is None
+    assert listening_in(state(ended()), T0) == 0
+    assert listening_in(state(ended(), told=told(WS)), T0) is None
+    assert listening_in(state(ended(), told=told(None)), T0) is None  # an earlier version's
+    assert listening_in(state(ended(), told=told(WS, "another scheduler's")), T0) == 0
+
+
+SCRIPT = {"scheduler": {"spec": {"containers": [{"command": ["./start.sh"]}]}}}
+
+
+def test_it_is_asked_once_where_its_spec_leaves_it_open() -> None:
+    assert listening_in(state(worker(), spec=SCRIPT), T0) == 0
+    assert listening_in(state(worker(), spec=SCRIPT, told=told(Listening())), T0) is None
+
+
+def test_one_that_does_not_answer_is_asked_again_in_its_time() -> None:
+    silent = Told(scheduler().meta.uid, None, silent=T0)
+    of = state(worker(), spec=SCRIPT, told=silent)
+    assert listening_in(of, T0) == 60
+    assert listening_in(of, T0 + 59) == 1
+    assert listening_in(of, T0 + 61) == 0
+    assert listening_in(of, T0 - 9) == 0, "a clock that was set back"
+    other = replace(silent, scheduler="another")
+    assert listening_in(replace(of, told=other), T0) == 0
+    assert listening_in(replace(of, schedulers=()), T0) is None
+
+
+def after(of: ClusterState, **spec: JSON) -> ClusterState:
+    """The same with the status that it got, seen by a new process; and with another spec, if one is given."""
+    status, _ = cluster_status(of, T0)
+    meta = replace(of.cluster.meta, generation=of.cluster.meta.generation + bool(spec))
+    resource = replace(of.cluster, meta=meta, status=status, spec={**of.cluster.spec, **spec})
+    return replace(of, cluster=resource, told=None)
+
+
+def test_what_was_told_holds_until_the_scheduler_was_asked() -> None:
+    before = state(worker(), told=told(WS))
+    now = after(before)
+    assert listening_in(now, T0) == 0
+    kept, _ = cluster_status(now, T0)
+    assert kept == now.cluster.status
+    between, _ = cluster_status(replace(now, schedulers=()), T0)
+    assert between["schedulerAddress"] == kept["schedulerAddress"]
+    answered = replace(now, told=told(Listening()))
+    assert condition(answered) is None
+    assert cluster_status(answered, T0)[0]["schedulerAddress"] == DIALLED
+
+
+def test_a_spec_that_changed_is_nothing_that_a_scheduler_said() -> None:
+    """A scheduler that does not answer keeps no address in the status that the spec no longer leads to."""
+    port = [{"name": "tcp-comm", "containerPort": 9}]
+    service = {"ports": [{"port": 80, "targetPort": 9}]}
+    changed = {"spec": {"containers": [{"ports": port}]}, "service": service}
+    now = after(state(worker()), scheduler=changed)
+    assert listening_in(now, T0) is None
+    assert cluster_status(now, T0)[0]["schedulerAddress"] == DIALLED.replace("8786", "80")
+    misled = after(state(worker(), told=told(WS)), scheduler=changed)
+    assert listening_in(misled, T0) == 0, "what was wrong may still be"
+    assert cluster_status(misled, T0)[0]["schedulerAddress"] == DIALLED.replace("8786", "80")
 
 
 SCHEDULERS: dict[str, tuple[Listening, JSON, str | None]] = {
