@@ -48,17 +48,18 @@ words that do; `args` of a podTemplate would take all of them away.
 {{- define "dask.checkMain" -}}
 {{- $said := list -}}
 {{- range $key := list "nthreads" "memoryLimit" "extraArgs" -}}
-{{- if and (hasKey $.values $key) (ne $.container "job") -}}{{- $said = append $said $key -}}{{- end -}}
+{{- if and (hasKey $.values $key) (ne $.container "job") (ne (toJson (get $.values $key)) "[]") -}}{{- $said = append $said $key -}}{{- end -}}
 {{- end -}}
 {{- if $said -}}
 {{- if ne (toJson (.main.args | default list)) (toJson (.own.args | default list)) -}}
-{{- fail (printf "%s: the args of podTemplate would replace what %s say; say it there, or give extraArgs instead of args" .path (join ", " $said)) -}}
+{{- fail (printf "%s, with its defaults: the args of podTemplate would replace what %s say; say it there and take it away here (%s: null), or give extraArgs instead of args" .path (join ", " $said) (join ": null, " $said)) -}}
 {{- end -}}
-{{- if and .main.args (has "-c" (.main.command | default list)) -}}
+{{- $program := dict -}}
+{{- include "dask.program" (dict "command" .main.command "args" list "component" "(?:worker|scheduler)" "out" $program) -}}
+{{- if and .main.args $program.deaf -}}
 {{- fail (printf "%s: a text for a shell, in the command of podTemplate, would not see what %s say; say it in the text" .path (join ", " $said)) -}}
 {{- end -}}
-{{- $start := "(^|[^0-9A-Za-z_])dask[-_ ](cuda[-_ ])?(worker|scheduler)($|[^0-9A-Za-z_])" -}}
-{{- if and .main.args (regexMatch $start (join " " (.main.command | default list))) -}}
+{{- if and .main.args $program.behind -}}
 {{- $_ := set .main "args" (slice .main.args 2) -}}
 {{- end -}}
 {{- end -}}

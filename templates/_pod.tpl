@@ -75,22 +75,24 @@ dask.mainName: what the container is called that the values are about: .containe
     {{- if eq (toString (get . "$patch")) "delete" -}}
       {{- $_ := unset $all $name -}}
     {{- else -}}
-      {{- $_ := set $all $name (merge (pick . "command" "args") (get $all $name | default dict)) -}}
+      {{- $_ := set $all $name (merge (pick . "command" "args" "image") (get $all $name | default dict)) -}}
     {{- end -}}
   {{- end -}}
 {{- end -}}
 {{- $starting := list -}}
 {{- if not (hasKey $all .container) -}}
   {{- range $name, $words := $all -}}
-    {{- $text := join " " (concat ($words.command | default list) ($words.args | default list)) -}}
     {{- if eq $.container "job" -}}
       {{- if eq $name "runner" -}}{{- $starting = append $starting $name -}}{{- end -}}
-    {{- else if regexMatch (printf "(^|[^0-9A-Za-z_])dask[-_ ](cuda[-_ ])?%s($|[^0-9A-Za-z_])" $.container) $text -}}
-      {{- $starting = append $starting $name -}}
+    {{- else -}}
+      {{- $program := dict -}}
+      {{- include "dask.program" (dict "command" $words.command "args" $words.args "component" $.container "out" $program) -}}
+      {{- if $program.starts -}}{{- $starting = append $starting $name -}}{{- end -}}
     {{- end -}}
   {{- end -}}
   {{- if and (eq .container "job") (not $starting) (eq (len $all) 1) (not (or .own.args .own.command)) -}}
-    {{- $starting = keys $all -}}
+    {{- /* Two images are those of two containers. */ -}}
+    {{- if not (and .own.image (first (values $all)).image) -}}{{- $starting = keys $all -}}{{- end -}}
   {{- end -}}
 {{- end -}}
 {{- if gt (len $starting) 1 -}}
