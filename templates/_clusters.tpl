@@ -60,11 +60,14 @@ dask.cluster: puts into .out {path, values, podTemplates}: .declared laid over .
 {{- define "dask.cluster" -}}
 {{- $values := dict -}}
 {{- $podTemplates := dict -}}
-{{- include "dask.merge" (dict "into" $values "from" .defaults) -}}
-{{- include "dask.merge" (dict "into" $values "from" .declared) -}}
+{{- range $from := list .defaults .declared -}}
+  {{- include "dask.layPorts" (dict "values" $values "from" $from) -}}
+  {{- include "dask.merge" (dict "into" $values "from" $from) -}}
+{{- end -}}
 {{- range $part := list "scheduler" "worker" -}}
   {{- $low := (get $.defaults $part | default dict).podTemplate -}}
   {{- $high := (get $.declared $part | default dict).podTemplate -}}
+  {{- include "dask.markInherited" (dict "values" (get $values $part) "declared" (get $.declared $part)) -}}
   {{- $_ := set $podTemplates $part (ternary (list $low $high) list (hasKey (get $values $part | default dict) "podTemplate")) -}}
 {{- end -}}
 {{- /* An inherited digest is that of another tag. */ -}}
@@ -86,6 +89,7 @@ annotations and protection of .cluster (its values).
 {{- include "dask.merge" (dict "into" $values "from" (pick .cluster "labels" "annotations" "protect")) -}}
 {{- include "dask.merge" (dict "into" $values "from" $low) -}}
 {{- include "dask.merge" (dict "into" $values "from" $declared) -}}
+{{- include "dask.markInherited" (dict "values" $values "declared" $declared) -}}
 {{- include "dask.inheritImage" (dict "path" .path "values" $values "cluster" .cluster) -}}
 {{- $_ := set .out "path" .path -}}
 {{- $_ := set .out "values" $values -}}

@@ -42,29 +42,48 @@ to the controller.
 {{- end -}}
 
 {{/*
-dask.checkMain: .main, the finished container that runs Dask, is what the values say. A command that starts Dask takes the place of the
-words that do; `args` of a podTemplate would take all of them away.
+dask.markInherited: puts into .values, of a scheduler or of workers, `inherited`: which of the words for Dask only the defaults say, not .declared.
+*/}}
+{{- define "dask.markInherited" -}}
+{{- $keys := list -}}
+{{- range $key := list "nthreads" "memoryLimit" "extraArgs" -}}
+{{- if and (hasKey ($.values | default dict) $key) (not (hasKey ($.declared | default dict) $key)) -}}{{- $keys = append $keys $key -}}{{- end -}}
+{{- end -}}
+{{- if $keys -}}{{- $_ := set .values "inherited" $keys -}}{{- end -}}
+{{- end -}}
+
+{{/*
+dask.checkMain: .main, the finished container that runs Dask, is what the values say. A command that is Dask's program takes the place of the
+words that are. `args` of a podTemplate would take all of them away, as would a command with a text for a shell: the nearer source has the
+last word, so these are no contradiction where only the defaults say those words and .nearest, the last podTemplate, does not come from there.
 */}}
 {{- define "dask.checkMain" -}}
-{{- $said := list -}}
-{{- range $key := list "nthreads" "memoryLimit" "extraArgs" -}}
-{{- if and (hasKey $.values $key) (ne $.container "job") (ne (toJson (get $.values $key)) "[]") -}}{{- $said = append $said $key -}}{{- end -}}
-{{- end -}}
-{{- if $said -}}
-{{- if ne (toJson (.main.args | default list)) (toJson (.own.args | default list)) -}}
-{{- fail (printf "%s, with its defaults: the args of podTemplate would replace what %s say; say it there and take it away here (%s: null), or give extraArgs instead of args" .path (join ", " $said) (join ": null, " $said)) -}}
+{{- $nearest := dict -}}
+{{- range (get (.nearest | default dict) "spec" | default dict).containers -}}
+{{- if eq (toString .name) (toString $.main.name) -}}{{- $nearest = . -}}{{- end -}}
 {{- end -}}
 {{- $program := dict -}}
 {{- include "dask.program" (dict "command" .main.command "args" list "component" "(?:worker|scheduler)" "out" $program) -}}
+{{- $replaced := ne (toJson (.main.args | default list)) (toJson (.own.args | default list)) -}}
+{{- $outdone := or $nearest.args (and $nearest.command $program.deaf) -}}
+{{- $said := list -}}
+{{- range $key := list "nthreads" "memoryLimit" "extraArgs" -}}
+{{- $is := and (hasKey $.values $key) (ne $.container "job") (ne (toJson (get $.values $key)) "[]") -}}
+{{- if and $is (not (and $outdone (has $key ($.values.inherited | default list)))) -}}{{- $said = append $said $key -}}{{- end -}}
+{{- end -}}
+{{- if $said -}}
+{{- if $replaced -}}
+{{- fail (printf "%s, with its defaults: the args of podTemplate would replace what %s say; say it there and take it away here (%s: null), or give extraArgs instead of args" .path (join ", " $said) (join ": null, " $said)) -}}
+{{- end -}}
 {{- if and .main.args $program.deaf -}}
-{{- fail (printf "%s: a text for a shell, in the command of podTemplate, would not see what %s say; say it in the text" .path (join ", " $said)) -}}
+{{- fail (printf "%s, with its defaults: a text for a shell, in the command of podTemplate, would not see what %s say; say it in the text and take it away here (%s: null)" .path (join ", " $said) (join ": null, " $said)) -}}
 {{- end -}}
 {{- if and .main.args $program.behind -}}
 {{- $_ := set .main "args" (slice .main.args 2) -}}
 {{- end -}}
 {{- end -}}
 {{- $amounts := dict "path" .path "resources" .main.resources -}}
-{{- if hasKey .values "memoryLimit" -}}{{- $_ := set $amounts "memoryLimit" .values.memoryLimit -}}{{- end -}}
+{{- if and (hasKey .values "memoryLimit") (has "memoryLimit" $said) -}}{{- $_ := set $amounts "memoryLimit" .values.memoryLimit -}}{{- end -}}
 {{- include "dask.checkAmounts" $amounts -}}
 {{- end -}}
 

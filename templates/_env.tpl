@@ -41,7 +41,7 @@ dask.variable: adds the variable .name, and before it those that it refers to. .
 {{- $_ := set $variable "value" (toString $value) -}}
 {{- else -}}
 {{- $number := float64 $value -}}
-{{- if or (ne (floor $number) $number) (gt $number 9007199254740992.0) (lt $number -9007199254740992.0) -}}
+{{- if or (ne (floor $number) $number) (ge $number 9007199254740992.0) (le $number -9007199254740992.0) -}}
 {{- fail (printf "%s.%s: YAML reads a number (%v) of which it may have dropped or changed digits; quote it" $state.path $name $value) -}}
 {{- end -}}
 {{- $_ := set $variable "value" (toJson $value) -}}

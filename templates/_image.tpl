@@ -11,14 +11,16 @@ dask.image: repository:tag@digest. Prints nothing when neither of them is set.
 
 {{/*
 dask.inheritImage: fills in what the image of a group or a job (in .values) does not say itself, from that of its cluster (in .cluster): the
-repository, and the tag. A digest is never inherited, nor a tag beside a digest: they would be those of another image.
+repository, and its tag. A digest is never inherited, nor a tag beside a digest or another repository: they would be those of another image.
 */}}
 {{- define "dask.inheritImage" -}}
 {{- $own := .values.image | default dict -}}
 {{- if include "dask.image" $own -}}
 {{- $image := dict -}}
 {{- include "dask.merge" (dict "into" $image "from" (pick (.cluster.image | default dict) "repository" "tag")) -}}
-{{- if and $own.digest (not $own.tag) -}}{{- $_ := unset $image "tag" -}}{{- end -}}
+{{- $repository := "ghcr.io/dask/dask" -}}
+{{- $others := ne (toString ($own.repository | default $image.repository | default $repository)) (toString ($image.repository | default $repository)) -}}
+{{- if or $others (and $own.digest (not $own.tag)) -}}{{- $_ := unset $image "tag" -}}{{- end -}}
 {{- range $key, $value := $own -}}
 {{- if $value -}}{{- $_ := set $image $key $value -}}{{- end -}}
 {{- end -}}

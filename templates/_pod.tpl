@@ -13,9 +13,10 @@ What is left out here is filled in by the controller: image, command, ports, pro
 {{- range .podTemplates -}}
 {{- include "dask.layTemplate" (dict "path" $.path "pod" $pod "own" $spec "template" (. | default dict)) -}}
 {{- end -}}
+{{- include "dask.checkAllMetadata" (dict "path" (printf "%s.podTemplate.metadata" .path) "metadata" $pod.metadata) -}}
 {{- range $pod.spec.containers -}}
 {{- if eq .name $container.name -}}
-{{- include "dask.checkMain" (dict "path" $.path "container" $.container "values" $.values "own" $container "main" .) -}}
+{{- include "dask.checkMain" (dict "path" $.path "container" $.container "values" $.values "own" $container "main" . "nearest" (last $.podTemplates)) -}}
 {{- end -}}
 {{- end -}}
 {{- $secrets := dict "items" (.pullSecrets | default list) -}}

@@ -1,16 +1,25 @@
 {{/*
-dask.service: puts into .out {spec, metadata} what .values (scheduler.service) says about the scheduler's Service. Its ports are laid
-over Dask's two by name: a list that says one port does not take the others away. Where none are said, they are the controller's.
+dask.layPorts: puts Dask's two ports into .values where .from, which is laid over them next, lists some: it says of them what is other, or
+takes one away. Where none are listed, they are the controller's.
+*/}}
+{{- define "dask.layPorts" -}}
+{{- $service := get (.from.scheduler | default dict) "service" | default dict -}}
+{{- if kindIs "slice" $service.ports -}}
+{{- $old := get (.values.scheduler | default dict) "service" | default dict -}}
+{{- if not (hasKey $old "ports") -}}
+{{- $ports := list (dict "name" "tcp-comm" "port" 8786) (dict "name" "http-dashboard" "port" 8787) -}}
+{{- include "dask.merge" (dict "into" .values "from" (dict "scheduler" (dict "service" (dict "ports" $ports)))) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/*
+dask.service: puts into .out {spec, metadata} what .values (scheduler.service, merged) says about the scheduler's Service.
 */}}
 {{- define "dask.service" -}}
 {{- $values := .values | default dict -}}
 {{- $spec := dict -}}
-{{- include "dask.merge" (dict "into" $spec "from" (omit $values "annotations" "labels" "ports")) -}}
-{{- if hasKey $values "ports" -}}
-{{- $ports := dict "items" (list (dict "name" "tcp-comm" "port" 8786) (dict "name" "http-dashboard" "port" 8787)) -}}
-{{- include "dask.mergeList" (dict "list" $ports "from" $values.ports "by" "name" "of" "ports") -}}
-{{- $_ := set $spec "ports" $ports.items -}}
-{{- end -}}
+{{- include "dask.merge" (dict "into" $spec "from" (omit $values "annotations" "labels")) -}}
 {{- $metadata := dict -}}
 {{- range $key := list "annotations" "labels" -}}
 {{- with get $values $key -}}{{- $_ := set $metadata $key . -}}{{- end -}}
@@ -45,6 +54,7 @@ dask.checkService: refuses ports that Kubernetes would refuse, or that nobody co
 {{- if and (hasKey $service.spec "ports") (not (has "tcp-comm" (values $seen))) -}}
 {{- fail (printf "%s: without tcp-comm no worker and no client reaches the scheduler" $path) -}}
 {{- end -}}
+{{- include "dask.checkAllMetadata" (dict "path" .path "metadata" $service.metadata) -}}
 {{- end -}}
 
 {{/*
@@ -65,11 +75,24 @@ the controller hands on nothing of kubernetes.io. .path and .values are those of
 {{- end -}}
 
 {{/*
+dask.checkAllMetadata: the same for all labels and annotations of .metadata.
+*/}}
+{{- define "dask.checkAllMetadata" -}}
+{{- range $field := list "annotations" "labels" -}}
+{{- range $key, $value := get $.metadata $field | default dict -}}
+{{- include "dask.checkMetadata" (dict "path" (printf "%s.%s" $.path $field) "field" $field "key" $key "value" $value) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/*
 dask.checkMetadata: the rules of Kubernetes for one label or annotation, said before anything is sent. .field is labels or annotations.
 */}}
 {{- define "dask.checkMetadata" -}}
 {{- $name := regexReplaceAll "^[^/]*/" .key "" -}}
-{{- if or (gt (len $name) 63) (not (regexMatch "^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$" .key)) -}}
+{{- /* Of annotations Kubernetes reads the key in lower case. */ -}}
+{{- $key := ternary .key (lower .key) (eq .field "labels") -}}
+{{- if or (gt (len $name) 63) (not (regexMatch "^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$" $key)) -}}
 {{- fail (printf "%s: %q is no key; it has at most 63 letters, digits, \"-\", \"_\" and \".\", a letter or digit first and last, and perhaps a domain and \"/\" before" .path .key) -}}
 {{- end -}}
 {{- if and (eq .field "labels") (or (gt (len (toString .value)) 63) (not (regexMatch "^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$" (toString .value)))) -}}

@@ -68,6 +68,64 @@ def test_a_command_that_starts_something_else_is_followed_by_them(one: One) -> N
     assert main(one, f"nthreads: 1, {template}")["args"] == [*DASK, *NAMED, "--nthreads", "1"]
 
 
+ARGS_OF_ONE = (
+    "podTemplate: {spec: {containers: [{name: worker, args: [dask, worker, --nthreads, '1']}]}}"
+)
+NEARER = {
+    "args": (ARGS_OF_ONE, {"args": ["dask", "worker", "--nthreads", "1"]}),
+    "args of a container with another name": (
+        "podTemplate: {spec: {containers: [{name: main, args: [dask, worker]}]}}",
+        {"args": ["dask", "worker"]},
+    ),
+    "args beside no words": (f"extraArgs: [], {ARGS_OF_ONE}", {"args": ["dask", "worker", "--nthreads", "1"]}),
+    "a shell's text": (
+        "podTemplate: {spec: {containers: [{name: worker, command: [bash, -c, exec dask worker]}]}}",
+        {"command": ["bash", "-c", "exec dask worker"]},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("worker", "wanted"), NEARER.values(), ids=NEARER.keys())
+@pytest.mark.parametrize("where", ["worker: {{{}}}", "workerGroups: {{g: {{{}}}}}"])
+def test_the_nearer_source_has_the_last_word_on_what_starts_dask(
+    one: One, where: str, worker: str, wanted: dict[str, Any]
+) -> None:
+    """What only the defaults say is none of a cluster or group that says its own."""
+    defaults = "defaults: {worker: {nthreads: 4, memoryLimit: 8GiB, extraArgs: [--no-nanny]}}"
+    limit = "resources: {limits: {memory: 4Gi}}"
+    text = f"{{{defaults}, clusters: {{demo: {{{where.format(f'{limit}, {worker}')}}}}}}}"
+    kind = "DaskWorkerGroup" if "Groups" in where else "DaskCluster"
+    (found,) = one(text, kind)["spec"]["worker"]["spec"]["containers"]
+    assert {key: found.get(key) for key in wanted} == wanted
+
+
+def test_no_extra_words_say_nothing(one: One) -> None:
+    assert main(one, f"extraArgs: [], {ARGS_OF_ONE}")["args"][-1] == "1"
+
+
+def test_null_takes_away_what_contradicts_the_args_of_the_same_defaults(one: One) -> None:
+    text = f"{{defaults: {{worker: {{nthreads: 4, {ARGS_OF_ONE}}}}}, clusters: {{demo: {{worker: {{nthreads: null}}}}}}}}"
+    (found,) = one(text, "DaskCluster")["spec"]["worker"]["spec"]["containers"]
+    assert found["args"][-1] == "1"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{{defaults: {{worker: {{nthreads: 4, {ARGS_OF_ONE}}}}}, clusters: {{demo: {{}}}}}}",
+        f"{{defaults: {{worker: {{{ARGS_OF_ONE}}}}}, clusters: {{demo: {{worker: {{nthreads: 4}}}}}}}}",
+        f"{{defaults: {{worker: {{nthreads: 2}}}}, clusters: {{demo: {{worker: {{nthreads: 4, {ARGS_OF_ONE}}}}}}}}}",
+    ],
+)
+def test_args_that_would_lose_what_is_said_are_refused_with_the_way_out(
+    helm: Helm, values: Write, text: str
+) -> None:
+    done = helm.template("--values", values(text), check=False)
+    assert done.returncode != 0, "accepted"
+    assert "clusters.demo.worker, with its defaults: the args of podTemplate" in done.stderr
+    assert "nthreads: null" in done.stderr
+
+
 ARGS = "podTemplate: {spec: {containers: [{name: worker, args: [dask, worker]}]}}"
 REFUSED = {
     "args beside nthreads": (f"nthreads: 2, {ARGS}", ["args", "nthreads", "extraArgs"]),

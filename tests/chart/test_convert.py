@@ -20,7 +20,13 @@ from .conftest import Helm
 JSON = dict[str, Any]
 #: An autoscaler alone is none of any cluster.
 FILES = {name: (HERE / f"{name}.yaml").read_text() for name in NAMES if name != "autoscaler"}
-SOURCES = FILES | OPERATOR | CLASSIC | CHART
+TCP = """
+apiVersion: kubernetes.dask.org/v1
+kind: DaskCluster
+metadata: {name: demo}
+spec: {scheduler: {service: {ports: [{name: tcp-comm, port: 8786}]}}}
+"""
+SOURCES = FILES | OPERATOR | CLASSIC | CHART | {"tcp-comm alone": TCP}
 KINDS = ("DaskCluster", "DaskWorkerGroup", "DaskAutoscaler", "DaskJob")
 #: What a source loses on the way, and nothing else.
 LOSES = {

@@ -34,7 +34,7 @@ def test_a_cluster_over_the_defaults(one: One, low: str, high: str, wanted: str)
 
 OWN = {
     "a tag": ("{tag: b}", "r/x:b"),
-    "a repository": ("{repository: other}", "other:a"),
+    "the same repository": ("{repository: r/x}", "r/x:a"),
     "both": ("{repository: other, tag: b}", "other:b"),
     "a digest": (f"{{digest: '{OTHER}'}}", f"r/x@{OTHER}"),
     "a pull policy": ("{pullPolicy: Always}", None),
@@ -63,6 +63,32 @@ def test_a_group_and_a_job_have_the_rest_of_their_cluster(
     group = one(text, "DaskWorkerGroup")["spec"].get("worker", {})
     inner = job["cluster"]["spec"]["workerGroups"][0].get("worker", {})
     assert [image_of(pod) for pod in (group, job["job"], inner)] == [wanted] * 3
+
+
+@pytest.mark.parametrize("cluster", ["{repository: r, tag: a}", "{tag: a}", f"{{repository: r, tag: a, digest: '{DIGEST}'}}"])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("{{defaults: {{image: {}}}, clusters: {{demo: {{workerGroups: {{g: {{image: {}}}}}}}}}}}", "clusters.demo.workerGroups.g"),
+        ("{{defaults: {{image: {}}}, jobs: {{demo: {{args: [x], image: {}}}}}}}", "jobs.demo"),
+        ("{{jobs: {{demo: {{args: [x], cluster: {{image: {}, workerGroups: {{g: {{image: {}}}}}}}}}}}}}", "jobs.demo.cluster.workerGroups.g"),
+    ],
+)  # fmt: skip
+def test_another_repository_never_has_the_tag_of_the_cluster(
+    helm: Helm, values: Write, cluster: str, text: str, path: str
+) -> None:
+    """Nobody says that it has this tag."""
+    said = values(text.format(cluster, "{repository: q/q}"))
+    done = helm.template("--values", said, check=False)
+    assert done.returncode != 0, "accepted"
+    assert f"{path}.image: q/q has neither tag nor digest" in done.stderr
+    assert "give image.tag" in done.stderr
+
+
+def test_dasks_own_repository_by_its_name_is_no_other_one(one: One) -> None:
+    text = "clusters: {demo: {image: {tag: a}, workerGroups: {g: {image: {repository: ghcr.io/dask/dask}}}}}"
+    (worker,) = one(text, "DaskWorkerGroup")["spec"]["worker"]["spec"]["containers"]
+    assert worker["image"] == "ghcr.io/dask/dask:a"
 
 
 def test_without_any_repository_a_tag_is_one_of_dasks(one: One) -> None:

@@ -166,7 +166,7 @@ def test_a_text_for_a_shell_that_sees_none_of_its_words_is_refused(
     text = json.dumps({"clusters": {"demo": {"worker": worker}}})
     done = helm.template("--values", values(text), check=False)
     assert done.returncode != 0, "accepted"
-    assert "clusters.demo.worker: a text for a shell" in done.stderr
+    assert "clusters.demo.worker, with its defaults: a text for a shell" in done.stderr
     assert "nthreads" in done.stderr
 
 

@@ -65,6 +65,24 @@ def test_ports_of_cluster_and_defaults(one: One) -> None:
     assert scheduler(one, "{ports: null}", "{ports: [{name: x, port: 1}]}") is None
 
 
+GONE = "{name: http-dashboard, $patch: delete}"
+
+
+@pytest.mark.parametrize(
+    ("service", "defaults", "wanted"),
+    [
+        (f"{{ports: [{GONE}]}}", "{}", [COMM]),
+        ("{}", f"{{ports: [{GONE}]}}", [COMM]),
+        (f"{{ports: [{GONE}]}}", "{ports: [{name: http-dashboard, port: 80}]}", [COMM]),
+        (f"{{ports: [{GONE}, {{name: x, port: 1}}]}}", "{ports: null}", [COMM, {"name": "x", "port": 1}]),
+        ("{ports: [{name: http-dashboard, port: 80}]}", f"{{ports: [{GONE}]}}", [COMM, {**HTTP, "port": 80}]),
+        ("{ports: [{name: x, $patch: delete}]}", "{ports: [{name: x, port: 1}]}", [COMM, HTTP]),
+    ],
+)  # fmt: skip
+def test_a_port_of_dasks_is_taken_away(one: One, service: str, defaults: str, wanted: Any) -> None:
+    assert scheduler(one, service, defaults) == {"service": {"ports": wanted}}
+
+
 OF = "clusters: {{demo: {{scheduler: {{service: {}}}}}}}"
 SERVICE = "clusters.demo.scheduler.service"
 REFUSED = {
@@ -75,6 +93,22 @@ REFUSED = {
     "a port without a name": (OF.format("{ports: [{port: 9000}]}"), [f"{SERVICE}.ports", "name", "tcp-comm (8786)"]),
     "another name for Dask's port": (OF.format("{ports: [{name: comm, port: 8786}]}"), [f"{SERVICE}.ports", "tcp-comm and comm", "8786/TCP"]),
     "a port without a number": (OF.format("{ports: [{name: extra}]}"), [f"{SERVICE}.ports", "extra has no port"]),
+    "no port for workers": (OF.format("{ports: [{name: tcp-comm, $patch: delete}]}"), [f"{SERVICE}.ports", "without tcp-comm"]),
+    "a label that is none": (OF.format("{labels: {a: b c}}"), [f"{SERVICE}.labels.a", "no label"]),
+    "a key of a label with a domain in upper case": (OF.format("{labels: {Example.com/a: b}}"), [f"{SERVICE}.labels", "is no key"]),
+    "a key of an annotation that is none": (OF.format("{annotations: {a b: c}}"), [f"{SERVICE}.annotations", "is no key"]),
+    "a label of a Pod that is none": (
+        "clusters: {demo: {worker: {podTemplate: {metadata: {labels: {a: b c}}}}}}",
+        ["clusters.demo.worker.podTemplate.metadata.labels.a", "no label"],
+    ),
+    "a label of the Pods of a group that is none": (
+        "{defaults: {worker: {podTemplate: {metadata: {labels: {-a: b}}}}}, clusters: {demo: {workerGroups: {g: {}}}}}",
+        ["podTemplate.metadata.labels", '"-a" is no key'],
+    ),
+    "an annotation of a job's Pod that is none": (
+        "jobs: {demo: {args: [x], podTemplate: {metadata: {annotations: {a/b/c: d}}}}}",
+        ["jobs.demo.podTemplate.metadata.annotations", "is no key"],
+    ),
     "a cloud's annotation on the cluster": (
         f"clusters: {{demo: {{annotations: {{{INTERNAL}: 'true'}}}}}}",
         ["clusters.demo.annotations", INTERNAL, f"{SERVICE}.annotations"],
@@ -113,6 +147,22 @@ def test_a_service_that_would_not_be_what_was_said_is_refused(
     done = helm.template("--values", values(text), check=False)
     assert done.returncode != 0, "accepted"
     assert all(word in done.stderr for word in words), done.stderr
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "annotations: {Example.com/Owner: a}",
+        "scheduler: {service: {annotations: {Example.com/Owner: a}}}",
+        "worker: {podTemplate: {metadata: {annotations: {Example.com/Owner: a}}}}",
+    ],
+)
+def test_keys_of_annotations_may_have_upper_case_everywhere(
+    helm: Helm, values: Write, text: str
+) -> None:
+    """Kubernetes reads them in lower case, other than keys of labels."""
+    done = helm.template("--values", values(f"clusters: {{demo: {{{text}}}}}"))
+    assert "Example.com/Owner: a" in done.stdout
 
 
 def test_annotations_that_the_controller_hands_on_stay_where_they_are(one: One) -> None:

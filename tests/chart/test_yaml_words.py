@@ -32,6 +32,8 @@ REFUSED = {
     ),
     "a version": (ENV.format("{VER: 1.10}"), [f"{PATH}.VER", "1.1", "quote it"]),
     "a long number": (ENV.format("{BIG: 12345678901234567890}"), [f"{PATH}.BIG", "quote it"]),
+    "a number that YAML reads as the one before": (ENV.format("{BIG: 9007199254740993}"), [f"{PATH}.BIG", "quote it"]),
+    "a negative one": (ENV.format("{BIG: -9007199254740993}"), [f"{PATH}.BIG", "quote it"]),
     "a commit": (ENV.format("{COMMIT: 1234e56}"), [f"{PATH}.COMMIT", "quote it"]),
     "a NUL in a variable": (ENV.format('{A: "a\\0b"}'), [f"{PATH}.A", "NUL"]),
     "a NUL in an annotation": ('clusters: {demo: {annotations: {note: "a\\0"}}}', ["clusters.demo.annotations.note", "NUL"]),
