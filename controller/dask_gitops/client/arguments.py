@@ -12,6 +12,24 @@ from typing import Any
 JSON = dict[str, Any]
 
 
+#: Fields of a Pod whose keys are a person's own.
+_FREE = frozenset(
+    (
+        "annotations",
+        "labels",
+        "limits",
+        "matchLabels",
+        "nodeSelector",
+        "options",
+        "overhead",
+        "requests",
+        "volumeAttributes",
+    )
+)
+#: What Python's clients of Kubernetes call otherwise than by its letters.
+_SHORT = {"ip": "IP", "ips": "IPs", "ipc": "IPC", "pid": "PID", "fqdn": "FQDN", "wwids": "WWIDs", "wwns": "WWNs", "id": "ID"}  # fmt: skip
+
+
 class CreateMode(enum.Enum):
     """What to do about a cluster of that name that exists, or does not."""
 
@@ -119,6 +137,33 @@ def texts(field: str, given: Any) -> dict[str, str]:
         if not isinstance(name, str) or not isinstance(value, str):
             raise TypeError(f"{field}[{name!r}] is {value!r}; keys and values are strings")
     return dict(given)
+
+
+def kubernetes_fields(field: str, given: Any) -> None:
+    """Are the keys of a Pod's spec, or of a part of it, in Kubernetes' words?
+
+    :raises TypeError, ValueError: one is no text, or is what Python's clients call a field.
+    """
+    if isinstance(given, list):
+        for i, each in enumerate(given):
+            kubernetes_fields(f"{field}[{i}]", each)
+    if not isinstance(given, Mapping):
+        return
+    for key, value in given.items():
+        if not isinstance(key, str):
+            raise TypeError(f"{field} has the key {key!r}; keys are strings")
+        if "_" in key:
+            raise ValueError(
+                f"{field} has {key!r}, which is no field of Kubernetes; write {_camel(key)!r}"
+            )
+        if key not in _FREE:
+            kubernetes_fields(f"{field}.{key}", value)
+
+
+def _camel(name: str) -> str:
+    """``image_pull_policy`` -> ``imagePullPolicy``."""
+    first, *more = [part for part in name.split("_") if part] or [name]
+    return first + "".join(_SHORT.get(part, part[:1].upper() + part[1:]) for part in more)
 
 
 def template(field: str, given: Any) -> JSON:

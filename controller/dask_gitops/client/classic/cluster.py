@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dask_gitops.client.classic.env import with_variables
 from dask_gitops.client.classic.pods import Pods
 from dask_gitops.client.classic.words import scheduler_words, worker_words
 from dask_gitops.model.podspec import PodSpec
@@ -51,7 +52,7 @@ def cluster(
     """The DaskCluster, and what is not carried over.
 
     :param user: whose it is: a label of the Pods; None: none.
-    :param env: added to both Pods, as Kubernetes writes it.
+    :param env: laid over the variables of both Pods, as Kubernetes writes it.
     :param image: where a Pod has none; of both, if ``image_wins``.
     :param resources: of both Pods, instead of their own.
     :raises ValueError: the Pods cannot be told apart from others.
@@ -79,9 +80,7 @@ def cluster(
         (labels.SCHEDULER, scheduler, main_scheduler),
     ):
         if env:
-            names = {each["name"] for each in env}
-            kept = [each for each in main.get("env", ()) if each.get("name") not in names]
-            main["env"] = [*kept, *(dict(each) for each in env)]
+            main["env"] = with_variables(main.get("env", ()), env)
         if image and (image_wins or not main.get("image")):
             main["image"] = image
         if resources is not None:

@@ -71,6 +71,7 @@ def looked_at(field: str, given: Any, component: str = "worker") -> JSON:
     for i, container in enumerate(containers):
         if isinstance(container, dict):
             container.setdefault("name", f"dask-{i}")
+    arguments.kubernetes_fields(f"{field}.spec", spec)
     wrong = wrong_pod_spec(spec, "spec", component=component)
     if wrong is not None:
         raise ValueError(f"{field}: {wrong}")

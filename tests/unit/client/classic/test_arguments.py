@@ -71,7 +71,7 @@ NODES = "affinity.nodeAffinity"
         (
             {"env": {"A": 1, "EXTRA_PIP_PACKAGES": "y"}},
             [
-                (path, [{"name": "A", "value": "1"}, {"name": "EXTRA_PIP_PACKAGES", "value": "y"}])
+                (path, [{"name": "EXTRA_PIP_PACKAGES", "value": "y"}, {"name": "A", "value": "1"}])
                 for path in ENV_PATHS
             ],
         ),
@@ -283,3 +283,39 @@ def test_nothing_of_what_was_given_is_changed() -> None:
     before = copy.deepcopy(POD)
     made(env={"A": "b"}, apply_default_affinity="required")
     assert before == POD
+
+
+@pytest.mark.parametrize(
+    ("own", "given", "found"),
+    [
+        ("ROOT=/a CACHE=$(ROOT)/c", "ROOT=/b", "ROOT=/b CACHE=$(ROOT)/c"),
+        ("ROOT=/a CACHE=$(ROOT)/c", "NEW=1 ROOT=/b", "ROOT=/b CACHE=$(ROOT)/c NEW=1"),
+        ("ROOT=/a CACHE=$(ROOT)/c", "BASE=/b ROOT=$(BASE)/r", "BASE=/b ROOT=$(BASE)/r CACHE=$(ROOT)/c"),
+        ("ROOT=/a CACHE=$(ROOT)/c", "ROOT=$(BASE)/r BASE=$(TOP) TOP=/", "TOP=/ BASE=$(TOP) ROOT=$(BASE)/r CACHE=$(ROOT)/c"),
+        ("CACHE=$(ROOT)/c", "ROOT=/b", "ROOT=/b CACHE=$(ROOT)/c"),
+        ("A=1 M=2 Z=$(M)", "A=$(Z)", "M=2 Z=$(M) A=$(Z)"),
+        # What was in vain stays so, what holds a dollar sign or itself is nobody's child.
+        ("CACHE=$(ROOT)/c ROOT=/a", "ROOT=/b", "CACHE=$(ROOT)/c ROOT=/b"),
+        ("C=$$(ROOT)", "ROOT=/b", "C=$$(ROOT) ROOT=/b"),
+        ("C=$$$(ROOT)", "ROOT=/b", "ROOT=/b C=$$$(ROOT)"),
+        ("P=/a P=$(P):/b", "Q=1", "P=/a P=$(P):/b Q=1"),
+        ("P=/a X=1 P=$(P):/b", "P=/c", "P=/c X=1"),
+        ("A=1", "A=$(B) B=$(A)", "B=$(A) A=$(B)"),
+    ],
+)  # fmt: skip
+def test_variables_stand_above_those_that_refer_to_them(own: str, given: str, found: str) -> None:
+    pod = with_pod(env=listed(own))
+    spec = made(pod, env=listed(given))["spec"]
+    for part in ("worker", "scheduler"):
+        assert spec[part]["spec"]["containers"][0]["env"] == listed(found)
+
+
+def listed(text: str) -> list[JSON]:
+    pairs = (each.partition("=") for each in text.split())
+    return [{"name": name, "value": value} for name, _, value in pairs]
+
+
+def test_a_long_chain_of_variables() -> None:
+    chain = [{"name": f"V{i}", "value": f"$(V{i + 1})"} for i in range(3000)]
+    found = made(env=chain)["spec"]["worker"]["spec"]["containers"][0]["env"]
+    assert found == [*ENV, *reversed(chain)]
