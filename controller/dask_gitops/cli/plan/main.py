@@ -19,6 +19,7 @@ from dask_gitops.model.declared import read
 from dask_gitops.resources.revision import without_nulls
 from dask_gitops.settings import Settings, SettingsError
 
+from .. import screen
 from ..faults import fault
 from . import sources
 from .definitions import complaints
@@ -33,7 +34,7 @@ from .rehearsal import (
     unit_of,
     units,
 )
-from .report import ERROR, FAULT, FORMATS, Report
+from .report import ERROR, FAULT, FORMATS, UNWRITTEN, Report
 from .sources import Side, SourceError
 from .story import tell
 from .subject import Subject
@@ -41,6 +42,7 @@ from .subject import Subject
 EXIT_CODES = """\
 exit codes:
   0  no scheduler restarts, no work or result is lost
+  1  the answer cannot be written
   2  something cannot be read, rendered or understood, or the API server would refuse it
   3  a scheduler restarts (also later, when it is idle), or work or results are lost
   4  a fault of dask-gitops itself: it knows nothing of the change; please report it
@@ -75,6 +77,7 @@ def parser() -> argparse.ArgumentParser:
     helm.add_argument("--helm", default=os.environ.get("HELM", "helm"), help="Helm (%(default)s)")
     live = plan.add_argument_group("a live cluster")
     live.add_argument("--live", action="store_true", help="begin from what runs there, not from what --from declares")  # fmt: skip
+    live.add_argument("--kubeconfig", metavar="FILE", help="instead of the one that kubectl reads")
     live.add_argument("--context", help="of your kubeconfig; the current one if left out")
     plan.add_argument("--output", choices=FORMATS, default="text", help="%(default)s if left out")
     return out
@@ -85,8 +88,9 @@ def read_sides(args: argparse.Namespace) -> tuple[Side, Side]:
 
     :raises SourceError: the arguments contradict themselves, or something cannot be read.
     """
-    if args.context and not args.live:
-        raise SourceError("--context goes with --live; without it no cluster is looked at")
+    for option in ("kubeconfig", "context"):
+        if getattr(args, option) is not None and not args.live:
+            raise SourceError(f"--{option} goes with --live; without it no cluster is looked at")
     if [*args.before, *args.after].count("-") > 1:
         raise SourceError("-: standard input can be one of the sides, and only once")
     if args.git is None:
@@ -204,7 +208,7 @@ def _report(args: argparse.Namespace, before: Side, after: Side) -> Report:
     live = None
     if args.live:
         namespaces = {of.namespace for of in (*before.objects, *after.objects)}
-        live = asyncio.run(sources.read_live(args.context, namespaces))
+        live = asyncio.run(sources.read_live(args.kubeconfig, args.context, namespaces))
     found = asyncio.run(compare(before.objects, after.objects, settings, live))
     ignored = before.ignored | after.ignored
     return Report(found, ignored, empty=not before.objects and not after.objects)
@@ -228,5 +232,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(FAULT)
     finally:
         log.setLevel(level)
-    sys.stdout.write(text)
+    try:
+        screen.say(text.removesuffix("\n"))
+    except BrokenPipeError:  # whoever read has enough
+        raise
+    except OSError as error:
+        print(f"error: the answer cannot be written: {error}", file=sys.stderr)
+        sys.exit(UNWRITTEN)
     sys.exit(report.exit_code)

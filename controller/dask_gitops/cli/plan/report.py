@@ -11,7 +11,7 @@ from dask_gitops import status as words
 
 from .subject import Subject
 
-NOTHING, ERROR, DISRUPTIVE, FAULT = 0, 2, 3, 4  # exit codes
+NOTHING, UNWRITTEN, ERROR, DISRUPTIVE, FAULT = range(5)  # exit codes
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from .memory import CUSTOM, JSON, KINDS
 from .rehearsal import Id, Picture
 
 GROUP = "kubernetes.dask.org"
+_VERSION = f"{GROUP}/v1"
 _OURS = {resource.kind for resource in CUSTOM}
 _PARTS = (DASKWORKERGROUPS.kind, DASKAUTOSCALERS.kind)  # of a cluster that they name
 _AGENT = f"dask-gitops-plan/{__version__}"
@@ -109,7 +110,11 @@ def _add_object(side: Side, raw: Any, where: str, namespace: str) -> None:
             f"{where}: this is no Kubernetes object (it has no kind); values files need --chart"
         )
     kind = raw["kind"]
-    if str(raw.get("apiVersion", "")).startswith(f"{GROUP}/") and kind in _OURS:
+    if kind in _OURS and not _is_of_others(raw.get("apiVersion")):
+        if raw.get("apiVersion") != _VERSION:
+            raise SourceError(
+                f"{where}: {kind} has apiVersion {raw.get('apiVersion')!r}; expected {_VERSION}"
+            )
         _add_ours(side, raw, where, namespace)
         return
     try:
@@ -117,6 +122,12 @@ def _add_object(side: Side, raw: Any, where: str, namespace: str) -> None:
     except (AttributeError, LookupError, TypeError) as error:
         what = f"{type(error).__name__}: {error}"
         raise SourceError(f"{where}: this {kind} cannot be understood ({what})") from error
+
+
+def _is_of_others(version: Any) -> bool:
+    """A kind that is only called like one of ours."""
+    group, slash, _ = version.partition("/") if isinstance(version, str) else ("", "", "")
+    return bool(slash) and group.casefold() != GROUP
 
 
 def _add_other(side: Side, raw: JSON, where: str, namespace: str) -> None:
@@ -147,7 +158,7 @@ def _add_ours(side: Side, raw: JSON, where: str, namespace: str) -> None:
         raise SourceError(f"{where}: {kind} {of.namespace}/{of.name} is there twice")
     kept = {key: meta[key] for key in ("labels", "annotations") if meta.get(key)}
     side.objects[of] = {
-        "apiVersion": f"{GROUP}/v1",
+        "apiVersion": _VERSION,
         "kind": kind,
         "metadata": {"name": of.name, "namespace": of.namespace, **kept},
         "spec": raw.get("spec") or {},
@@ -261,7 +272,9 @@ def _git(*args: str, env: Mapping[str, str] | None = None) -> str:
 # ---- live
 
 
-async def read_live(context: str | None, namespaces: Iterable[str]) -> Picture:
+async def read_live(
+    kubeconfig: str | None, context: str | None, namespaces: Iterable[str]
+) -> Picture:
     """The Dask objects of these namespaces and what the controller made of them. Reads only.
 
     :raises SourceError: there is no way to the API server, or it says no.
@@ -269,7 +282,8 @@ async def read_live(context: str | None, namespaces: Iterable[str]) -> Picture:
     found: Picture = {resource: {} for resource in KINDS}
     selectors = {PODS: labels.PODS_SELECTOR, SERVICES: labels.SERVICES_SELECTOR}
     try:
-        async with KubeClient(from_kubeconfig(context=context), user_agent=_AGENT) as client:
+        file = None if kubeconfig is None else os.path.expanduser(kubeconfig)
+        async with KubeClient(from_kubeconfig(file, context), user_agent=_AGENT) as client:
             for namespace in sorted(namespaces):
                 for resource in KINDS:
                     page = await client.list(

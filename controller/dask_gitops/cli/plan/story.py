@@ -80,7 +80,13 @@ def _effects(scene: Scene) -> Iterator[tuple[Id, Effect]]:
         yield from ((whole, effect) for effect in replaced_later(scene))
     yield from _in_place(scene)
     yield from _protected(scene)
-    yield from _conditions(scene)
+    # A cluster and its default group may say the same, under one name.
+    seen: set[tuple[Id, Effect]] = set()
+    for of, effect in _conditions(scene):
+        key = scene.subject(of), effect
+        if key not in seen:
+            seen.add(key)
+            yield of, effect
 
 
 def _in_place(scene: Scene) -> Iterator[tuple[Id, Effect]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -55,6 +56,11 @@ apiVersion: kubernetes.dask.org/v1
 kind: DaskWorkerGroup
 metadata: {name: gpu, namespace: a}
 spec: {cluster: demo}
+"""
+CONTROLLER = """\
+apiVersion: apps/v1
+kind: Deployment
+spec: {template: {spec: {containers: [{env: [{name: DASK_GITOPS_WORKERS_PER_GROUP, value: "2"}]}]}}}
 """
 MORE = CLUSTER.replace("replicas: 3", "replicas: 5")
 NONE = CLUSTER.replace("replicas: 3", "replicas: 0")
@@ -192,6 +198,16 @@ def test_folders_and_pipes(plan: Plan, tmp_path: Path, monkeypatch: pytest.Monke
         ("- 1", "new.yaml, document 1: this is no Kubernetes object"),
         (CLUSTER.replace("name: demo, ", ""), "DaskCluster: metadata.name is missing"),
         (CLUSTER.replace("spec: {", "spec: [{").replace("Z}", "Z}]"), "DaskCluster demo: spec must be a map"),
+        *(
+            (CLUSTER.replace("kubernetes.dask.org/v1", version), f"new.yaml, document 1: DaskCluster has apiVersion {told}; expected kubernetes.dask.org/v1\n")
+            for version, told in (
+                ("kubernetes.dask.org/v2", "'kubernetes.dask.org/v2'"),
+                ("kubernetes.dask.org/v1beta1", "'kubernetes.dask.org/v1beta1'"),
+                ("kubernetes.dask.org", "'kubernetes.dask.org'"),
+                ("Kubernetes.Dask.org/v1", "'Kubernetes.Dask.org/v1'"),
+                ("v1", "'v1'"), ("1", "1"), ("", "None"),
+            )
+        ),
         (f"{CLUSTER}---\n{CLUSTER}", "document 2: DaskCluster a/demo is there twice"),
         (GROUP.replace("cluster: demo", ""), "DaskWorkerGroup gpu: spec.cluster must name a DaskCluster"),
         (GROUP.replace("cluster: demo", "cluster: {}"), "DaskWorkerGroup gpu: spec.cluster must name a DaskCluster"),
@@ -264,6 +280,41 @@ def test_what_was_declared_wrongly_before_is_no_fault_of_ours(plan: Plan) -> Non
     assert "spec.workerGroups: 3 is not of type 'array'" in err
 
 
+class Full(io.StringIO):
+    """A file on a disk without room."""
+
+    def flush(self) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_an_answer_that_cannot_be_written(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout", Full())
+    code, _, err = plan(*SIDES, old=CLUSTER, new=MORE)
+    assert code == 1
+    assert err == "error: the answer cannot be written: [Errno 28] No space left on device\n"
+
+
+def test_letters_that_standard_output_has_not(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr("sys.stdout", out)
+    assert plan(*SIDES, old=OTHERS, new=CLUSTER.replace("demo", "démo"))[0] == 0
+    out.seek(0)
+    assert out.read().startswith("cluster d?mo    added: ")
+
+
+def test_a_kind_of_others_is_only_called_so(plan: Plan) -> None:
+    other = CLUSTER.replace("kubernetes.dask.org/v1", "example.org/v2")
+    code, out, _ = plan(*SIDES, old=CLUSTER, new=f"{CLUSTER}---\n{other}")
+    assert (code, out) == (0, "nothing changes; 1 object of other kinds not looked at\n")
+
+
+def test_what_a_cluster_and_its_group_both_say_is_said_once(plan: Plan) -> None:
+    new = f"{CONTROLLER}---\n{CLUSTER.replace(': 3', ': 5')}"
+    code, out, _ = plan(*SIDES, old=OTHERS, new=new)
+    assert code == 0
+    assert out.count("Stalled: 5 workers of demo-default are wanted, 2 can be there") == 1
+
+
 def test_a_pipe_that_holds_no_text(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\xff\xfe"), encoding="utf-8"))
     code, _, err = plan("--from", "old.yaml", "--to", "-", old=CLUSTER)
@@ -300,6 +351,9 @@ def test_a_group_cannot_move(plan: Plan) -> None:
         (["--from", "-", "--to", "-"], "standard input can be one of the sides, and only once"),
         (["--from", "old.yaml", "--to", "-", "-"], "standard input can be one of the sides, and only once"),
         (["--from", "old.yaml", "--to", "old.yaml", "--context", "moon"], "--context goes with --live"),
+        (["--from", "old.yaml", "--to", "old.yaml", "--kubeconfig", "moon"], "--kubeconfig goes with --live"),
+        (["--from", "old.yaml", "--to", "old.yaml", "--live", "--kubeconfig", "moon"], "--live: kubeconfig moon: No such file"),
+        (["--from", "old.yaml", "--to", "old.yaml", "--live", "--kubeconfig", "~/moon"], f"--live: kubeconfig {Path.home()}/moon: No such file"),
         (["--git", "HEAD", "--from", "old.yaml"], "--git goes with either --values or --manifests"),
         (["--git", "HEAD", "--manifests", "x", "--chart", "."], "--chart goes with --values"),
         (["--from", "old.yaml", "--to", "old.yaml", "--chart", ".", "--helm", "helm5"], "helm5: there is no such program"),
