@@ -51,9 +51,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long lanes begin first; the others are fillers."""
+    """Long lanes begin first, the others are fillers; what takes a lane's ground away ends it."""
     second_try.mark(items)
-    items.sort(key=lambda item: place(lane(item.nodeid)))
+
+    def order(item: pytest.Item) -> tuple[int, bool]:
+        return place(lane(item.nodeid)), item.get_closest_marker("ends_the_lane") is not None
+
+    items.sort(key=order)
 
 
 class Lanes(LoadScopeScheduling):

@@ -1,8 +1,10 @@
-"""The end. The last test takes the chart away that all others use, hence the file's name."""
+"""The end: the chart is taken away that all others use."""
 
 from __future__ import annotations
 
 from pathlib import Path
+
+import pytest
 
 from tests.dask.support import (
     CONTROLLER_LABEL,
@@ -12,6 +14,8 @@ from tests.dask.support import (
     workers,
 )
 from tests.support.kubernetes import Audit, Kubectl, eventually, run
+
+pytestmark = pytest.mark.ends_the_lane
 
 EVERYTHING = (
     "pods,services,endpointslices,configmaps,secrets,serviceaccounts,roles,rolebindings,leases,"
