@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dask_gitops.model.podspec import Container, starts
 
 from .conftest import Helm, Manifest
 
@@ -45,6 +46,7 @@ MENTIONED: list[JSON] = [
     {"command": ["python", "-m", "exporter", "dask-worker", "dask-scheduler"]},
     {"command": ["python", "-c", "import x", "dask-worker"]},
     {"args": ["dask", "spec", "worker"]},
+    {"command": ["own"], "args": ["dask worker"]},
     {"args": ["dask-worker-exporter"]},
     {"args": ["dask-scheduler.sh"]},
 ]  # fmt: skip
@@ -100,6 +102,17 @@ def test_the_container_that_runs_dask_is_found(
         assert list(containers(one, part, {"name": "main", **said})) == ["main"]
         side = {"name": "main", "image": "i", **said}
         assert sorted(containers(one, other, side)) == ["main", other]
+
+
+@pytest.mark.parametrize("component", ["scheduler", "worker"])
+def test_the_controller_is_certain_of_none_that_the_chart_does_not_find(component: str) -> None:
+    """`dask-gitops convert` leaves such a container its name."""
+    assert not any(starts(Container(dict(said)), component) for said in MENTIONED)
+    found = [
+        starts(Container({"command": command, "args": args}), "COMPONENT")
+        for command, args in STARTED
+    ]
+    assert sum(found) > len(found) / 2
 
 
 def with_command(one: One, command: list[str]) -> JSON:

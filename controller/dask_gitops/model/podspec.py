@@ -26,6 +26,10 @@ from dask_gitops.model.shape import (
 
 JSON = dict[str, Any]
 
+_SHELL = re.compile(r"(?:.*/)?(?:sh|bash|dash|ash|ksh|zsh)")
+_TEXT_OF_SHELL = re.compile(r"-[a-z]*c")
+_PYTHON = re.compile(r"(?:.*/)?python[0-9.]*")
+
 RUNNERS = ("job", "runner")  # what the container of a job's program is called, the first one first
 
 _PROBE = record()
@@ -237,10 +241,42 @@ def main_container(containers: Sequence[Container], component: str) -> Container
     """See :meth:`PodSpec.main`."""
     named = (c for c in containers if c.name == component)
     starting = (c for c in containers if starts(c, component))
-    return next(named, None) or next(starting, None) or (containers[0] if containers else None)
+    mentioning = (c for c in containers if _mentions(c, component))  # perhaps in a script's name
+    first = containers[0] if containers else None
+    return next(named, None) or next(starting, None) or next(mentioning, None) or first
 
 
 def starts(container: Container, component: str) -> bool:
-    """Does it say that it runs a scheduler, or a worker?"""
+    """Is a scheduler, or a worker, for certain among what it runs?
+
+    Only where a program stands: hosts, files and values of options are called like one, too. Where it says yes, the
+    chart takes the container for Dask's own, as well.
+    """
+    words, behind = [*container.command, *container.args], len(container.command)
+    one = re.compile(rf"(?:.*/)?dask-(?:cuda-)?{component}", re.DOTALL)
+    module = re.compile(rf"(?:distributed|dask_cuda)\.cli\.dask_(?:cuda_)?{component}")
+    text = re.compile(
+        rf"(?:^|\n|;|&&|\s--[ \t])[ \t]*(?:exec[ \t]+)?(?:[^\s\"';|&]*/)?"
+        rf"dask(?:-(?:cuda-)?|[ \t]+(?:cuda[ \t]+)?){component}(?=$|[\s;&|)])"
+    )
+    for at, word in enumerate(words):
+        before = words[at - 1] if at else "--"
+        if at == 0 and any(c.isspace() for c in word):
+            return text.search(word) is not None  # the image's own entrypoint is a shell
+        if before in ("--", "exec") and one.fullmatch(word):
+            return True
+        is_two = word.rsplit("/", 1)[-1] == "dask" and (
+            words[at + 1 : at + 2] == [component] or words[at + 1 : at + 3] == ["cuda", component]
+        )
+        if is_two and (before in ("--", "exec") or at == behind):
+            return True
+        if at > 1 and _SHELL.fullmatch(words[0]) and _TEXT_OF_SHELL.fullmatch(before):
+            return text.search(word) is not None
+        if at == 2 and before == "-m" and _PYTHON.fullmatch(words[0]):
+            return is_two or module.fullmatch(word) is not None
+    return False
+
+
+def _mentions(container: Container, component: str) -> bool:
     words = " ".join(container.words)
     return re.search(rf"\bdask[-_ ](?:cuda[-_ ])?{component}\b", words) is not None

@@ -329,6 +329,38 @@ def test_main_container() -> None:
     assert main_container([], "worker") is None
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--upstream=http://dask-worker:8787"],
+        ["--of", "dask-worker"],
+        ["-p", "path=/var/log/dask-worker.log"],
+        ["sh", "-c", "until nc -z dask-worker 1; do sleep 1; done; tail -F /dask-worker.log"],
+        ["/opt/wait-for-dask-worker.sh"],
+        ["python", "-m", "exporter", "dask-worker"],
+    ],
+    ids=" ".join,
+)
+def test_a_sidecar_that_mentions_dask_is_not_the_main_container(words: list[str]) -> None:
+    side = Container({"name": "side", "args": words})
+    for own in (
+        {"args": ["dask", "worker"]},
+        {"command": ["/opt/bin/dask-worker"]},
+        {"command": ["tini", "--"], "args": ["dask", "cuda", "worker"]},
+        {"command": ["bash", "-lc"], "args": ["source x && exec dask worker"]},
+        {"command": ["python", "-m", "distributed.cli.dask_worker"]},
+        {"command": ["python3", "-m", "dask", "worker"]},
+    ):
+        main = Container({"name": "main", **own})
+        assert main_container([side, main], "worker") is main
+
+
+def test_what_may_start_dask_counts_before_the_first_container() -> None:
+    """A script of one's own, as ever, where no other one is certain."""
+    side, script = Container({"name": "s"}), Container({"name": "m", "args": ["/run-dask-worker.sh"]})  # fmt: skip
+    assert main_container([side, script], "worker") is script
+
+
 def test_times() -> None:
     assert parse_time("2030-01-01T00:00:00Z") == T0
     assert parse_time("2030-01-01T00:00:00.5+00:00") == T0 + 0.5
