@@ -48,6 +48,15 @@ class Where:
     kubeconfig: str | None = None
 
 
+class Unusable(click.ClickException):
+    """Words of the command line that cannot be, found before anything was asked: one line."""
+
+    exit_code = UNUSABLE
+
+    def show(self, file: Any = None) -> None:
+        complain(f"error: {self.message}")
+
+
 class Command(click.Command):
     """Tells its exit codes, and whatever goes wrong in one line, without a traceback.
 
@@ -113,6 +122,11 @@ def where(function: Callable[..., Any]) -> Callable[..., Any]:
     def with_where(
         namespace: str | None, context: str | None, kubeconfig: str | None, **more: Any
     ) -> Any:
+        if namespace:
+            from dask_gitops.client import names
+
+            if not names.is_namespace(namespace):
+                raise Unusable(names.namespace_refusal(namespace))
         return function(where=Where(namespace, context, kubeconfig), **more)
 
     with_where.__doc__ = function.__doc__

@@ -63,6 +63,7 @@ def _until_interrupted(
     always: bool,
 ) -> None:
     """:param always: forward also where another way leads there."""
+    name, where = shell.split(name, where)
     is_there = False
 
     def tell(found: JSON) -> None:
@@ -86,7 +87,7 @@ async def _stay(
     :raises ClusterNotFoundError: there is none of that name, or not any more.
     :raises NotAllowedError, SchedulerStartupError, ControllerSilentError, OSError: nothing leads there.
     """
-    show = shown(quiet, name.rpartition("/")[2])
+    show = shown(quiet, name)
     try:
         async with shell.session(name, where, forward=always, port=port, show=show) as session:
             await session.start()

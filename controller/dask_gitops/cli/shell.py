@@ -11,13 +11,12 @@ from typing import Any, TypeVar
 from dask_gitops.client import names, who
 from dask_gitops.client.access import Access, access
 from dask_gitops.client.arguments import CreateMode
-from dask_gitops.client.errors import ValidationError
 from dask_gitops.client.session import Session
 from dask_gitops.client.settings import configured
 from dask_gitops.client.ways import Plan
 from dask_gitops.kube import Credentials, KubeClient
 
-from .options import Where
+from .options import Unusable, Where
 
 T = TypeVar("T")
 
@@ -45,15 +44,15 @@ def namespace_of(where: Where, there: Access) -> str:
 def split(name: str, where: Where) -> tuple[str, Where]:
     """A cluster's name, and where it is: ``namespace/name`` says both.
 
-    :raises ValidationError: it can be none.
+    :raises Unusable: it can be none.
     """
     namespace, slash, short = name.rpartition("/")
-    if slash and (not namespace or where.namespace not in (None, namespace)):
-        raise ValidationError(
-            f"{name!r} names another namespace than --namespace {where.namespace}"
-        )
+    if slash and not names.is_namespace(namespace):
+        raise Unusable(names.namespace_refusal(namespace))
+    if slash and where.namespace and where.namespace != namespace:
+        raise Unusable(f"{name!r} names another namespace than --namespace {where.namespace}")
     if not names.is_name(short):
-        raise ValidationError(names.refusal(short))
+        raise Unusable(names.refusal(short))
     return short, Where(namespace or where.namespace, where.context, where.kubeconfig)
 
 
@@ -81,7 +80,7 @@ async def session(
 
     :param forward: ports, also where something else leads to the scheduler.
     :param port: of this machine, for the dashboard; 0: any.
-    :raises NoKubernetesError, ValidationError: see above.
+    :raises NoKubernetesError, Unusable: see above.
     """
     short, where = split(name, where)
     there = reached(where)

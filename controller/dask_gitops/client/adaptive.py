@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping
 from typing import Any
 
-from dask.utils import parse_timedelta
-
 from dask_gitops.client import actions, arguments
 
 JSON = dict[str, Any]
@@ -59,7 +57,9 @@ class Adapting:
         high = arguments.count("maximum", maximum)
         if low > high:
             raise ValueError(f"minimum {low} is more than maximum {high}")
-        seconds = None if interval is None else max(1, round(parse_timedelta(interval, "s")))
+        seconds = (
+            None if interval is None else max(1, round(arguments.seconds("interval", interval)))
+        )
         down = None
         if wait_count is not None:
             looks = arguments.count("wait_count", wait_count)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import datetime
 import difflib
 import enum
+import numbers
 import os
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -83,6 +85,31 @@ def resources(field: str, given: Any) -> JSON | None:
             example = "write a dict such as {'cpu': '2', 'memory': '4Gi'}"
             raise TypeError(f"{field}[{part!r}] is {amounts!r}; {example}")
     return {part: dict(amounts) for part, amounts in given.items()}
+
+
+def seconds(field: str, given: Any) -> float:
+    """Seconds, or a text such as ``5 minutes``.
+
+    :raises TypeError, ValueError: it is something else, or no number that there is.
+    """
+    example = "use seconds, or '5 minutes'"
+    value = given.total_seconds() if isinstance(given, datetime.timedelta) else given
+    if isinstance(given, str):
+        from dask.utils import parse_timedelta
+
+        try:
+            value = parse_timedelta(given)
+        except (ValueError, LookupError, OverflowError):  # of what is no time, or has no end
+            raise ValueError(f"{field} is {given!r}; {example}") from None
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{field} is {given!r}; {example}")
+    try:
+        found = float(value)
+    except OverflowError:  # too long to be shown, too
+        raise ValueError(f"{field} is no number of seconds that there is; {example}") from None
+    if not 0 <= found < float("inf"):
+        raise ValueError(f"{field} is {given}; use 0 or more seconds")
+    return found
 
 
 def env(given: Any) -> list[JSON] | None:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import dask.config
-from dask.utils import parse_timedelta
 from distributed.core import Status
 from distributed.utils import Log, Logs, NoOpAwaitable
 
@@ -409,7 +408,7 @@ class KubeCluster(Classic, Appearance, Asked):
         """
         self._is_open()
         wanted = arguments.count("n_workers", n_workers)
-        seconds = None if timeout is None else parse_timedelta(timeout, "s")
+        seconds = None if timeout is None else arguments.seconds("timeout", timeout)
         return self.sync(self._wait_for_workers, wanted, seconds)
 
     async def _wait_for_workers(self, n_workers: int = 0, timeout: float | None = None) -> None:

@@ -10,6 +10,7 @@ from dask_gitops.client.errors import ValidationError
 #: The scheduler's Service is called ``<name>-scheduler``, and no name may be longer than 63.
 LONGEST = 53
 _VALID = re.compile(rf"(?=.{{1,{LONGEST}}}\Z)[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+_LABEL = re.compile(r"(?=.{1,63}\Z)[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _TOKEN = re.compile(r"\{([^{}]*)\}")
 _UUID = "uuid"  # tells clusters of one user apart: never cut
 
@@ -49,11 +50,25 @@ def is_name(name: str) -> bool:
     return _VALID.fullmatch(name) is not None
 
 
+def is_namespace(name: str) -> bool:
+    """Can a namespace be called so?"""
+    return _LABEL.fullmatch(name) is not None
+
+
 def refusal(name: str) -> str:
     """Why this cannot be a cluster's name, in words."""
-    better = fit(name)[:LONGEST].rstrip("-")
+    return _refusal("name", name, LONGEST)
+
+
+def namespace_refusal(name: str) -> str:
+    """Why this cannot be a namespace's name, in words."""
+    return _refusal("namespace", name, 63)
+
+
+def _refusal(what: str, name: str, longest: int) -> str:
+    better = fit(name)[:longest].rstrip("-")
     return (
-        f"name {name!r}: lower case letters, digits and '-' only, at most {LONGEST} characters, "
+        f"{what} {name!r}: lower case letters, digits and '-' only, at most {longest} characters, "
         "beginning and ending with a letter or digit" + (f"; try {better!r}" if better else "")
     )
 

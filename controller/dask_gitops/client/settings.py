@@ -176,22 +176,6 @@ def _flag(name: str, value: Any) -> bool:
     return value
 
 
-def _seconds(name: str, value: Any) -> float:
-    """Seconds, or a text such as ``5 minutes``."""
-    if isinstance(value, str):
-        from dask.utils import parse_timedelta
-
-        try:
-            value = parse_timedelta(value)
-        except (ValueError, KeyError):
-            raise ValueError(f"{name} is {value!r}; use seconds, or '5 minutes'") from None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name} is {value!r}; use seconds, or '5 minutes'")
-    if not 0 <= value < float("inf"):
-        raise ValueError(f"{name} is {value}; use 0 or more seconds")
-    return float(value)
-
-
 def _security(name: str, value: Any) -> Any:
     if not callable(getattr(value, "get_connection_args", None)):
         raise TypeError(f"{name} is {value!r}; give a distributed.Security")
@@ -230,8 +214,8 @@ _LOOKED_AT: dict[str, Any] = {
     "port_forward_cluster_ip": _flag,
     "create_mode": lambda name, value: arguments.create_mode(value),
     "shutdown_on_close": _flag,
-    "idle_timeout": _seconds,
-    "resource_timeout": _seconds,
+    "idle_timeout": arguments.seconds,
+    "resource_timeout": arguments.seconds,
     "scheduler_service_type": _service_type,
     "scheduler_forward_port": _port,
     "jupyter": _flag,

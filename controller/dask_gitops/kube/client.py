@@ -426,7 +426,9 @@ class KubeClient:
                         raise ApiError.from_status(obj)
                     yield kind, obj
         except (ValueError, KeyError) as error:
-            raise ApiUnreachable(f"watch {res}: {_words(error)}", sent=True) from error
+            raise ApiUnreachable(
+                f"watch {res}: {_words(error, self._timeout_s)}", sent=True
+            ) from error
 
     async def about(self, path: str) -> tuple[JSON, float | None]:
         """What the server tells of itself, such as at ``/version``; and its clock, in seconds since the epoch.
@@ -441,7 +443,9 @@ class KubeClient:
             clock = None if date is None else parsedate_to_datetime(date).timestamp()
             return _object(raw), clock
         except ValueError as error:
-            raise ApiUnreachable(f"get {res}: {_words(error)}", sent=True) from error
+            raise ApiUnreachable(
+                f"get {res}: {_words(error, self._timeout_s)}", sent=True
+            ) from error
 
     async def logs(
         self,
@@ -537,7 +541,9 @@ class KubeClient:
                 self._report(verb, res, status, loop.time() - started)
                 yield response
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise ApiUnreachable(f"{verb} {res}: {_words(error)}", sent=_left_us(error)) from error
+            raise ApiUnreachable(
+                f"{verb} {res}: {_words(error, self._timeout_s)}", sent=_left_us(error)
+            ) from error
         finally:
             if not answered:
                 self._report(verb, res, status, loop.time() - started)
@@ -678,7 +684,7 @@ class KubeClient:
                     raise
             raise ApiError(error.status, "", f"{what}: no WebSocket: {error.message}") from error
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            raise ApiUnreachable(f"{what}: {_words(error)}", sent=True) from error
+            raise ApiUnreachable(f"{what}: {_words(error, self._timeout_s)}", sent=True) from error
         async with socket:
             if socket.protocol != protocol:
                 raise ApiUnreachable(f"{what}: the server does not speak {protocol}", sent=True)
@@ -781,7 +787,7 @@ class KubeClient:
             if attempt.refused:
                 raise NotLeader(f"{ask} was not sent: not the leader") from error
             sent = _left_us(error) if body is None else attempt.sent
-            raise ApiUnreachable(f"{ask}: {_words(error)}", sent=sent) from error
+            raise ApiUnreachable(f"{ask}: {_words(error, self._timeout_s)}", sent=sent) from error
         finally:
             self._report(ask.verb, ask.res, status, loop.time() - started)
 
@@ -887,8 +893,20 @@ def _left_us(error: BaseException) -> bool:
     return not isinstance(error, aiohttp.ClientConnectorError)
 
 
-def _words(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+def _words(error: BaseException, patience_s: float) -> str:
+    """Why there was no answer. What aiohttp says of a host has an object of Python in it.
+
+    :param patience_s: how long one was waited for.
+    """
+    said = re.sub(r" ssl:(<[^>]*>|\S+)", "", str(error))
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        why = f" ({error.os_error.strerror})" if error.os_error.strerror else ""
+        return f"cannot find the host {error.host}{why}"
+    if isinstance(error, aiohttp.ServerTimeoutError) or (
+        isinstance(error, TimeoutError) and not said
+    ):
+        return f"no answer within {patience_s:g} s"
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
 def _error(response: aiohttp.ClientResponse, raw: bytes, asked: Asked | None = None) -> ApiError:

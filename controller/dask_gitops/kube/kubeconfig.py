@@ -566,14 +566,30 @@ def _from_provider(
             persist_config=False,
         )
     except Exception as error:  # the loader raises nearly anything on a broken file
-        raise CredentialsError(f"kubeconfig {way.where}: {error}") from error
+        raise _without_token(way, error) from error
 
     def fetch() -> Issued:
-        # Runs the loader's refresh hook: an expired token is fetched anew.
-        value = configuration.get_api_key_with_prefix("authorization", alias="BearerToken") or ""
+        try:
+            # Runs the loader's refresh hook: an expired token is fetched anew.
+            value = configuration.get_api_key_with_prefix("authorization", alias="BearerToken")
+        except Exception as error:
+            raise _without_token(way, error) from error
+        if not value:  # the loader leaves out without a word what it does not know
+            raise _without_token(way)
         return Issued(_headers(way, value.removeprefix("Bearer ")), TOKEN_AGE_S)
 
     return fetch
+
+
+def _without_token(way: Way, error: Exception | None = None) -> CredentialsError:
+    """In the loader's words only where they are of the network: others may hold the user's whole entry."""
+    from urllib3.exceptions import HTTPError  # which the loader speaks with
+
+    said = f" ({error})" if isinstance(error, OSError | HTTPError) else ""
+    return CredentialsError(
+        f"kubeconfig {way.where}: auth-provider {way.auth_provider!r} gives no token{said}; log in "
+        "anew with the platform's tool, or let it write an exec plugin's entry"
+    )
 
 
 def load() -> Credentials:

@@ -72,6 +72,8 @@ def test_configuration_counts_as_in_python(typed: Typed, monkeypatch: pytest.Mon
         (["--name", "demo", "-e", "=x"], "--env '=x': write NAME=value"),
         (["--name", "demo", "--n-workers", "-1"], "-1 is not in the range x>=0"),
         (["--name", "demo", "--idle-timeout", "never"], "--idle-timeout is 'never'; use seconds"),
+        (["--name", "demo", "--idle-timeout", "1e400"], "--idle-timeout is '1e400'; use seconds"),
+        (["--name", "demo", "--idle-timeout", ""], "--idle-timeout is ''; use seconds"),
         (["--name", "demo", "--worker-command", ""], "--worker-command is empty"),
         ([], "Missing option '--name'"),
     ],

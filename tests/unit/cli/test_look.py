@@ -123,10 +123,6 @@ def test_refusals(typed: Typed) -> None:
     words = "error: no DaskCluster 'gone' in 'team-b'; there are: good, half, zz"
     assert typed.refused(1, "status", "gone") == words
     assert typed.refused(1, "status", "gone", "--watch") == words
-    assert typed.refused(1, "status", "Good").startswith("error: name 'Good': lower case letters")
-    assert typed.refused(1, "status", "team-c/new", "-n", "team-b") == (
-        "error: 'team-c/new' names another namespace than --namespace team-b"
-    )
     assert "--watch goes with --output text" in typed.refused(2, "status", "-w", "-o", "json")
 
     def fault(status: int, message: str, reason: str = "Forbidden") -> None:
@@ -150,6 +146,52 @@ def test_refusals(typed: Typed) -> None:
         "(helm install ...), context 'prod'"
     )
     assert typed.refused(1, "list") == told
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("Good", "error: name 'Good': lower case letters, digits and '-' only, at most 53 "),
+        ("Bad Name", "error: name 'Bad Name': lower case letters"),
+        ("a/", "error: name '': lower case letters"),
+        ("/a", "error: namespace '': lower case letters, digits and '-' only, at most 63 "),
+        ("a/b/c", "error: namespace 'a/b': lower case letters"),
+        ("A_B/c", "error: namespace 'A_B': lower case letters"),
+        ("a" * 64 + "/c", f"error: namespace '{'a' * 64}': lower case letters"),
+        ("good -n A_B", "error: namespace 'A_B': lower case letters"),
+        ("good -n ../x", "error: namespace '../x': lower case letters"),
+        ("team-c/new -n team-b", "error: 'team-c/new' names another namespace than --namespace team-b"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    "command",
+    [
+        "status",
+        "status --watch",
+        "logs",
+        "doctor",
+        "support-bundle",
+        "dashboard",
+        "port-forward",
+        "scale -g x",
+        "delete -y",
+        "convert --live",
+    ],
+)
+def test_words_that_cannot_be(
+    typed: Typed, monkeypatch: pytest.MonkeyPatch, command: str, name: str, told: str
+) -> None:
+    monkeypatch.setattr(shell, "access", lambda file, context: pytest.fail("it looked"))
+    words = [name] if name == "Bad Name" else name.split()
+    words += ["3"] if command.startswith("scale") else []
+    assert typed.refused(2, *command.split(), *words).startswith(told)
+
+
+def test_a_namespace_that_cannot_be(typed: Typed) -> None:
+    for words in (["list"], ["status"], ["doctor"], ["support-bundle"]):
+        told = typed.refused(2, *words, "--namespace", "A_B")
+        assert told.startswith("error: namespace 'A_B': lower case letters, digits and '-' only")
+        assert told.endswith("; try 'a-b'")
 
 
 def test_a_fault_of_ours_is_told_in_one_line(typed: Typed, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -178,6 +178,11 @@ def test_groups_come_and_go() -> None:
             "minimum, maximum, interval and wait_count can",
         ),
         (
+            {"maximum": 1, "interval": "1e400"},
+            ValueError,
+            "interval is '1e400'; use seconds, or '5 minutes'",
+        ),
+        (
             {"maximum": 1, "unknown": {"maxmum": 2}},
             TypeError,
             "adapt has no argument 'maxmum'; did you mean 'maximum'?",

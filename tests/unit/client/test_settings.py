@@ -45,6 +45,13 @@ def test_how_long() -> None:
         ({"n_workers": -1}, ValueError, "n_workers is -1; use 0 or more"),
         ({"jupyter": "yes"}, TypeError, "jupyter is 'yes'; use True or False"),
         ({"idle_timeout": "soon"}, ValueError, "idle_timeout is 'soon'; use seconds, or '5 minutes'"),
+        *(
+            ({"idle_timeout": text}, ValueError, f"idle_timeout is {text!r}; use seconds, or '5 minutes'")
+            for text in ("1e400", "1e308 h", "9" * 400, "", " ", "-5", "1 parsec")
+        ),
+        ({"idle_timeout": 10**400}, ValueError, "idle_timeout is no number of seconds that there is; use seconds, or '5 minutes'"),
+        ({"idle_timeout": 10**5000}, ValueError, "idle_timeout is no number of seconds that there is; use seconds, or '5 minutes'"),
+        ({"resource_timeout": "1e400"}, ValueError, "resource_timeout is '1e400'; use seconds"),
         ({"idle_timeout": -1}, ValueError, "idle_timeout is -1; use 0 or more seconds"),
         ({"idle_timeout": float("nan")}, ValueError, "idle_timeout is nan; use 0 or more seconds"),
         ({"resource_timeout": True}, TypeError, "resource_timeout is True; use seconds"),

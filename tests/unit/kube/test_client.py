@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+import ssl
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
@@ -242,6 +244,43 @@ def test_nothing_listens() -> None:
             with pytest.raises(ApiUnreachable) as caught:
                 await anext(stream)
             assert not caught.value.sent
+
+    asyncio.run(main())
+
+
+def test_who_does_not_answer_is_told_in_words() -> None:
+    """Whatever is asked; and never with the address of an object."""
+
+    async def words(url: str) -> set[str]:
+        found = set()
+        credentials = StaticCredentials(url, ssl=ssl.create_default_context())
+        async with KubeClient(credentials, timeout_s=0.2, deadline_s=0.1) as client:
+
+            async def watched() -> None:
+                await anext(client.watch(PODS, "a", resource_version="1", timeout_s=10))
+
+            async def spoken() -> None:
+                async with client.websocket(PODS, "a", "b", "portforward", {}, "x"):
+                    pass
+
+            asks = (client.list(PODS, "a"), client.create(PODS, "a", POD), client.about("/version"))
+            for ask in (*asks, watched(), spoken()):
+                with pytest.raises(ApiUnreachable) as caught:
+                    await ask
+                found.add(str(caught.value).partition(": ")[2])
+        return found
+
+    async def main() -> None:
+        (nowhere,) = await words("https://no-such-host.invalid:6443")
+        assert re.fullmatch(r"cannot find the host no-such-host\.invalid( \(.+\))?", nowhere)
+        async with Server(hang) as server:
+            mute, port = server.url, server.url.rpartition(":")[2]
+            assert await words(mute) == {"no answer within 0.2 s"}
+        (closed,) = await words(f"https://127.0.0.1:{port}")
+        assert closed == (
+            f"ClientConnectorError: Cannot connect to host 127.0.0.1:{port} "
+            f"[Connect call failed ('127.0.0.1', {port})]"
+        )
 
     asyncio.run(main())
 

@@ -466,6 +466,9 @@ def test_signers_with_comments(pem: Pem, tmp_path: Path, monkeypatch: pytest.Mon
     assert not context.verify_flags & ssl.VERIFY_X509_STRICT
 
 
+EXPIRED = "e30.eyJleHAiOiAxfQ.s"
+
+
 def test_a_provider_of_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     token = ".".join(data(part).rstrip("=") for part in ("{}", '{"exp": 99999999999}', "s"))
     user = {"auth-provider": {"name": "oidc", "config": {"id-token": token}}, "as": "ann"}
@@ -477,6 +480,35 @@ def test_a_provider_of_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setitem(sys.modules, "kubernetes", None)
     told = said(lambda: from_kubeconfig(path))
     assert "auth-provider 'oidc' is read by the package kubernetes only: install it" in told
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {},
+        {"config": {"access-token": "secret", "expiry": "2001-01-01T00:00:00Z"}},
+        {"name": "oidc"},
+        {"name": "oidc", "config": {"id-token": "secret"}},
+        {"name": "oidc", "config": {"id-token": EXPIRED}},
+        {"name": "oidc", "config": {"id-token": EXPIRED, "refresh-token": "secret", "client-id": "c", "idp-issuer-url": "http://127.0.0.1:9/"}},
+        {"name": "azure", "config": {"access-token": "secret", "expires-on": "1"}},
+        {"name": "moon"},
+        {"name": "moon", "config": 3},
+    ],
+)  # fmt: skip
+def test_a_provider_that_gives_no_token(tmp_path: Path, told: JSON) -> None:
+    provider = {"name": "gcp", **told}
+    path = written(tmp_path, config({"auth-provider": provider}))
+    words = said(lambda: asyncio.run(from_kubeconfig(path).headers()))
+    assert f"kubeconfig {path}, context " in words
+    assert f": auth-provider {provider['name']!r} gives no token" in words
+    assert words.endswith(
+        "; log in anew with the platform's tool, or let it write an exec plugin's entry"
+    )
+    assert "NoneType" not in words
+    assert "secret" not in words
+    assert EXPIRED not in words
+    assert ("Connection refused" in words) == ("idp-issuer-url" in str(told))
 
 
 def test_the_official_loader_stays_away(tmp_path: Path) -> None:

@@ -125,7 +125,7 @@ def test_a_live_cluster(typed: Typed) -> None:
     assert set(found["workerGroups"]) == {"gpu"}
     told = "error: no DaskCluster 'nobody' in 'team-b'; there are: demo"
     assert typed.refused(1, "convert", "--live", "nobody") == told
-    assert typed.refused(1, "convert", "--live", "A_b").startswith("error: name 'A_b': lower case")
+    assert typed.refused(2, "convert", "--live", "A_b").startswith("error: name 'A_b': lower case")
     words = ("--live", "team-b/demo", "--to", "manifests", "--output", "json")
     document = json.loads(typed.done("convert", *words))
     assert [one["kind"] for one in document["manifests"]] == list(resources)
