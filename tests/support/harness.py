@@ -190,10 +190,14 @@ class FakeSchedulers:
         if not found:
             raise SchedulerUnavailable("does not answer")  # its pod is gone
         (pod,) = found
-        (status,) = pod["status"]["containerStatuses"]
-        started = parse_time(status["state"]["running"]["startedAt"])
-        assert started is not None
-        return started
+        states = [status["state"] for status in pod["status"]["containerStatuses"]]
+        times = [
+            parse_time(state["running"]["startedAt"]) for state in states if "running" in state
+        ]
+        started = [time for time in times if time is not None]
+        if not started:
+            raise SchedulerUnavailable("does not answer")
+        return max(started)
 
     async def demand(self, base_url: str, token: str) -> Demand:
         pods = await self._call("demand")
