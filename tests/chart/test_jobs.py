@@ -70,7 +70,7 @@ jobs:
       worker: {replicas: 3}
       drainTimeout: 9
       workerGroups:
-        big: {replicas: 1, image: {repository: g}, daskResources: {GPU: 1}}
+        big: {replicas: 1, image: {repository: g, tag: "2"}, daskResources: {GPU: 1}}
         gone: {enabled: false}
 """
 
