@@ -88,6 +88,13 @@ class Helm:
         """`helm template` of the chart."""
         return self.run("template", RELEASE, chart, "--namespace", NAMESPACE, *args, check=check)
 
+    def refusal(self, *args: str | Path, chart: Path = ROOT) -> str:
+        """What is said of values that the chart refuses, all of them."""
+        done = self.template(*args, chart=chart, check=False)
+        assert done.returncode != 0, "accepted"
+        assert "kind:" not in done.stdout
+        return done.stderr
+
     def render(self, *args: str | Path, chart: Path = ROOT) -> list[Manifest]:
         """The manifests; the same question is asked only once. Do not change the answer."""
         key = (str(chart), *map(str, args))

@@ -177,10 +177,9 @@ def test_a_text_for_a_shell_that_sees_none_of_its_words_is_refused(
     container = {"name": "worker", "command": command}
     worker = {"nthreads": 1, "podTemplate": {"spec": {"containers": [container]}}}
     text = json.dumps({"clusters": {"demo": {"worker": worker}}})
-    done = helm.template("--values", values(text), check=False)
-    assert done.returncode != 0, "accepted"
-    assert "clusters.demo.worker, with its defaults: a text for a shell" in done.stderr
-    assert "nthreads" in done.stderr
+    told = helm.refusal("--values", values(text))
+    assert "clusters.demo.worker, with its defaults: a text for a shell" in told
+    assert "nthreads" in told
 
 
 def runner(one: One, job: JSON) -> dict[str, JSON]:

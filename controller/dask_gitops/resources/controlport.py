@@ -46,9 +46,7 @@ def choose(read: PodSpec, container: Container, identity: str) -> int:
 
 def declared(container: Container) -> int | None:
     """The port that a container's variable tells; None: it tells none, as in Pods of earlier versions."""
-    said = container.env.get(PORT_ENV) or ""
-    fits = said.isdecimal() and said.isascii() and len(said) < 6
-    return int(said) if fits and 0 < int(said) < 2**16 else None
+    return names.port_number(container.env.get(PORT_ENV) or "")
 
 
 def _numbers(words: Any) -> set[int]:

@@ -110,13 +110,12 @@ class Texts:
         """The text with one preload more, the first, for each scheduler that it starts with one of the user's."""
         more = f'{_OPTION} "${self.variable}"'
         new = self._with(text, more)
-        if (
-            new == text and "$$" not in text
-        ):  # one may stand in a variable, which Kubernetes puts in its place
-            run = self.reading.of_kubernetes(text)
-            new = self._with(run, more)
-            return text if new == run else new
-        return new
+        if new != text or "$$" in text:
+            return new
+        # One may stand in a variable, which Kubernetes puts in its place.
+        run = self.reading.of_kubernetes(text)
+        new = self._with(run, more)
+        return text if new == run else new
 
     def _with(self, text: str, more: str) -> str:
         def edits(words: Sequence[str], raw: Sequence[str]) -> dict[int, str]:

@@ -111,9 +111,7 @@ def _prefix(words: Sequence[str]) -> str:
 
 def _port(said: str | None) -> int | None:
     """``9000``, ``:9000``, ``0.0.0.0:9000``; of several the first."""
-    number = (said or "").partition(",")[0].rpartition(":")[2]
-    fits = number.isdecimal() and number.isascii() and len(number) < 6
-    return int(number) if fits and 0 < int(number) < 2**16 else None
+    return names.port_number((said or "").partition(",")[0].rpartition(":")[2])
 
 
 def _port_of(host: str) -> int | None:

@@ -10,6 +10,12 @@ WORKER_DASHBOARD_PORT = 8788  # HTTP of a worker: dashboard, /health
 CONTROL_PORT = 8789  # HTTP of ours inside a scheduler: control API, /health
 
 
+def port_number(text: str) -> int | None:
+    """The port that a text is; None: it is none."""
+    fits = text.isdecimal() and text.isascii() and len(text) < 6
+    return int(text) if fits and 0 < int(text) < 2**16 else None
+
+
 def scheduler_name(cluster: str) -> str:
     """Name of the scheduler's Pod and of its Service."""
     return f"{cluster}-scheduler"
