@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from dask_gitops.model.podspec import Container
 from dask_gitops.resources import labels, names
-from dask_gitops.resources.commands import Word, starts
+from dask_gitops.resources.commands import Programs, Word, starts
 
 _SCHEME_ENV = "DASK_DISTRIBUTED__COMM__DEFAULT_SCHEME"
 _ENCRYPTED_ENV = "DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION"
@@ -22,6 +22,7 @@ _TLS = ("--tls-cert", "--tls-key", "--tls-ca-file")
 # Nothing is read twice: what one could be ends where the next begins.
 _KUBERNETES = re.compile(r"\$\$|\$\((?P<name>[\w.-]+)\)")  # $$ is one dollar sign
 _SHELL = re.compile(r"\$\{(?P<braced>\w+)(?::?-(?P<otherwise>[^}$]*))?\}|\$(?P<plain>\w+)")
+_ALL_ARGUMENTS = ("$@", "$*", "${@}", "${*}")
 _ROOM = 2**14
 _HERE_ONLY = re.compile(r"127\.|localhost$|::1$")
 
@@ -150,8 +151,15 @@ def _read(
     reading = Reading(_values(dict(variables)))
     run = [reading.of_kubernetes(word) for word in words]
     if commands := starts(run, component):
-        parts = (part for some in commands for word in some for part in reading.parts(word))
-        return _Words(tuple(parts), True)
+        texts, options = Programs(run).texts, []
+        behind = run[texts[0] + 1 :] if texts else []  # what a shell text calls "$@"
+        for part in (part for some in commands for word in some for part in reading.parts(word)):
+            if part in _ALL_ARGUMENTS:
+                options += behind
+                behind = []  # once is enough to know them
+            else:
+                options.append(part)
+        return _Words(tuple(options), True)
     # Behind programs that nobody knows.
     some = [part for word in run for part in reading.expand(word).split()]
     for at, part in enumerate(some):

@@ -252,6 +252,7 @@ TEXTS = [
     "dask scheduler;",
     "'",
     '"${A-"',
+    "$@ ",
 ]
 
 
@@ -262,7 +263,7 @@ def test_twice_the_text_takes_twice_the_time(piece: str) -> None:
     def reading(size: int) -> Callable[[], list[Listening]]:
         text = (piece * size)[:size]
         containers = [
-            {"args": ["bash", "-c", f"dask scheduler {text}"]},
+            {"args": ["bash", "-c", f"dask scheduler {text}", *text.split(" ")]},
             dask(text),
             dask("--port", "$(B)", env=env(A=text, B="$(A)")),
             {"args": ["start", *text.split(" ")]},
@@ -289,6 +290,15 @@ IN_TEXT = [
     "if [ -f /x.py ]; then dask scheduler --preload /x.py {}; else dask scheduler {}; fi",
     "my-own-wrapper dask scheduler {}",
 ]
+
+
+@pytest.mark.parametrize("rest", ['"$@"', "$*", '"${@}"', "$@"])
+def test_words_behind_a_shell_text_are_its_own(rest: str) -> None:
+    words = ["--", "--dashboard-address", ":9001"]
+    container = {"args": ["bash", "-c", f"exec dask scheduler --port 9000 {rest}", *words]}
+    found = of_scheduler(Container(container))
+    assert (found.comm, found.http) == (9000, 9001)
+    assert not leaves_open(Container(container))
 
 
 @pytest.mark.parametrize("text", IN_TEXT)
